@@ -1,0 +1,159 @@
+// Package backend holds the types that package object and its backends share:
+// ordered records that change in small transactions, and immutable blobs that
+// records own. One machine (local) and many (cluster) serve the same interface.
+package backend
+
+import (
+	"context"
+	"errors"
+	"io"
+)
+
+var (
+	// ErrMoved: the body is no longer where the entry says, because it was
+	// compacted or deleted since the look-up. Look the entry up again.
+	ErrMoved = errors.New("body moved since it was looked up")
+	// ErrFull: the space left is kept for deletes, compaction and the index.
+	ErrFull = errors.New("no space left for new data")
+	// ErrCorrupt: bytes on the drive failed their checksum. Never wrong bytes.
+	ErrCorrupt = errors.New("stored data is corrupt")
+	// ErrUnavailable: the drive has failed (a sync that did not succeed, say)
+	// and takes no more writes until a restart.
+	ErrUnavailable = errors.New("storage takes no writes until it is restarted")
+	// ErrBusy: a bound on waiting work was reached; try again later.
+	ErrBusy = errors.New("too much work is waiting")
+)
+
+// A BlobID names an immutable blob for ever. Group is from NewBlobGroup and
+// never used twice; Part tells the blobs of one group apart (a plain upload
+// has the one blob 0; a multipart upload gives each attempt at a part its own).
+type BlobID struct {
+	Group, Part uint64
+}
+
+// A BodyRef says where a small body lies; only the backend reads it.
+type BodyRef struct {
+	Segment uint64 // 0: no body
+	Offset  uint32
+	Length  uint32
+	CRC     uint32
+}
+
+// An Entry is what is stored under one key. Its slices belong to the caller
+// that asked for it, unless the method that returned it says otherwise.
+type Entry struct {
+	Key    []byte
+	Value  []byte  // metadata, opaque to the backend
+	Seq    uint64  // commit sequence: assigned once, orders all writes, kept for ever
+	Space  uint64  // counter that the entry belongs to; 0: none
+	Weight int64   // bytes that it counts for in Space
+	Body   BodyRef // small body stored with the record, if any
+}
+
+// A Put is one record to write.
+type Put struct {
+	Key, Value []byte
+	Space      uint64 // counter to count this entry in; 0: none
+	Weight     int64
+	Body       []byte  // a new small body, at most MaxInline bytes
+	Keep       BodyRef // or the body of an entry read in this transaction, passed on without copying
+}
+
+// A Tx is one transaction. It sees every write before it, also those whose
+// sync is still under way. What it is given is borrowed until Update returns.
+type Tx interface {
+	// Seq is the commit sequence that this transaction's writes will carry.
+	Seq() uint64
+	// Get looks a key up. The entry's slices are valid until Update returns.
+	Get(key []byte) (Entry, bool, error)
+	// Empty reports whether no entry lies in [lower, upper).
+	Empty(lower, upper []byte) (bool, error)
+	Put(Put)
+	Delete(key []byte)
+	// AdoptBlob makes a staged blob durable property of this transaction.
+	// The blob is discarded if the transaction is refused.
+	AdoptBlob(StagedBlob)
+	// DropBlob frees one blob; DropBlobs frees every blob of a group, in the background.
+	DropBlob(BlobID)
+	DropBlobs(group uint64)
+}
+
+// Locks name what a transaction depends on. Two transactions that share an
+// Exclusive name, or of which one has Exclusive what the other has Shared, run
+// one after the other. Names are any bytes, usually of a key.
+type Locks struct {
+	Shared    []byte
+	Exclusive [][]byte
+}
+
+// A StagedBlob is a blob whose bytes are on the drive, synced, but not yet
+// owned by any record. It must be adopted by a transaction or discarded.
+type StagedBlob interface {
+	ID() BlobID
+	Size() int64
+	// Discard frees it. It does nothing after an adoption.
+	Discard()
+}
+
+// A BlobWriter takes one blob's bytes in order.
+type BlobWriter interface {
+	io.Writer
+	// Finish syncs the bytes to the drive.
+	Finish() (StagedBlob, error)
+	// Abort frees what was written. It does nothing after Finish.
+	Abort()
+}
+
+// A Body streams verified bytes: each has passed its checksum before it is
+// returned. It holds its segment against recycling until Close. WriteTo avoids
+// a copy where it can.
+type Body interface {
+	io.Reader
+	io.WriterTo
+	io.Closer
+}
+
+// An Iter walks entries in the order of their keys. An entry's slices are valid
+// until the next call.
+type Iter interface {
+	// SeekGE moves to the first entry at or after key, within the iterator's bounds.
+	SeekGE(key []byte) bool
+	Next() bool
+	// Entry is the current one; only after SeekGE or Next returned true.
+	Entry() *Entry
+	// Err is the first error met; check it when SeekGE or Next returned false.
+	Err() error
+	Close() error
+}
+
+// Backend is what package object asks for. Safe for concurrent use.
+type Backend interface {
+	// Update runs fn, which looks at the current state and either says what to
+	// write or returns an error, its refusal. Update returns nil only when the
+	// writes are durable and visible to every reader; a refusal is returned
+	// when every write that fn could have seen is durable. fn may be run more
+	// than once and must depend on the Tx alone.
+	Update(ctx context.Context, locks Locks, fn func(Tx) error) error
+
+	// Get returns the durable entry of a key, appending to buf for its slices.
+	Get(key, buf []byte) (Entry, bool, error)
+	// Iter walks durable entries in [lower, upper).
+	Iter(lower, upper []byte) (Iter, error)
+
+	// OpenBody streams n bytes of an entry's small body from off. ErrMoved
+	// says to look the entry up again.
+	OpenBody(e *Entry, off, n int64) (Body, error)
+	// OpenBlob streams n bytes of a blob from off. A blob that was dropped, or
+	// never adopted, is ErrMoved.
+	OpenBlob(id BlobID, off, n int64) (Body, error)
+
+	// NewBlobGroup returns a number never returned before.
+	NewBlobGroup() uint64
+	// StageBlob begins a blob; size is -1 when unknown.
+	StageBlob(ctx context.Context, id BlobID, size int64) (BlobWriter, error)
+
+	// Count returns the entries counted in a space and the sum of their weights.
+	Count(space uint64) (entries, bytes int64)
+	// MaxInline is the largest body, in bytes, that a Put may carry.
+	MaxInline() int64
+}
