@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/cairnstore/cairn/engine/internal/checksum"
 )
 
 // A Kind is a family of the caller's errors; package s3 maps each to its code once.
@@ -115,15 +117,15 @@ type BucketInfo struct {
 }
 
 // ChecksumAlgorithm is one of S3's.
-type ChecksumAlgorithm uint8
+type ChecksumAlgorithm = checksum.Algorithm
 
 const (
-	NoChecksum ChecksumAlgorithm = iota
-	CRC32
-	CRC32C
-	CRC64NVME
-	SHA1
-	SHA256
+	NoChecksum = checksum.None
+	CRC32      = checksum.CRC32
+	CRC32C     = checksum.CRC32C
+	CRC64NVME  = checksum.CRC64NVME
+	SHA1       = checksum.SHA1
+	SHA256     = checksum.SHA256
 )
 
 // ChecksumType says what a multipart object's checksum is of.
