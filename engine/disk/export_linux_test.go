@@ -1,0 +1,4 @@
+package disk
+
+// WithFull lets the tests check the mapping of system errors.
+var WithFull = withFull
