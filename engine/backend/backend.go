@@ -66,6 +66,10 @@ type Tx interface {
 	Seq() uint64
 	// Get looks a key up. The entry's slices are valid until Update returns.
 	Get(key []byte) (Entry, bool, error)
+	// First returns the entry with the smallest key in [lower, upper). It costs
+	// one bounded seek, pending writes included. The entry's slices are valid
+	// until Update returns.
+	First(lower, upper []byte) (Entry, bool, error)
 	// Empty reports whether no entry lies in [lower, upper).
 	Empty(lower, upper []byte) (bool, error)
 	Put(Put)
