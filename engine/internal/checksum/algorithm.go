@@ -10,7 +10,7 @@ const (
 	None      Algorithm = 0
 	CRC32     Algorithm = 1 // IEEE 802.3
 	CRC32C    Algorithm = 2 // Castagnoli
-	CRC64NVME Algorithm = 3 // NVM Express base specification, section 5.2.1.3.4
+	CRC64NVME Algorithm = 3 // the 64-bit CRC of the NVM Express NVM Command Set Specification
 	SHA1      Algorithm = 4
 	SHA256    Algorithm = 5
 
