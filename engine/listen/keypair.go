@@ -1,0 +1,105 @@
+package listen
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// lookEvery is how often a handshake looks whether the files have changed.
+const lookEvery = time.Second
+
+// A keyPair is a certificate and its key, read again when either file changes.
+// Handshakes do the looking, at most once a second: there is nothing to start
+// or stop, and symbolic links that are turned to new files (as Kubernetes does
+// with secrets) are followed. A pair that cannot be read, or of which only one
+// half has been replaced so far, leaves the old one in use.
+type keyPair struct {
+	certFile, keyFile string
+	log               *slog.Logger
+
+	mu struct {
+		sync.Mutex
+		pair   *tls.Certificate
+		stamp  [2]stamp
+		looked time.Time
+		failed string // last error told, so that it is told once
+	}
+}
+
+// A stamp tells one content of a file from the next.
+type stamp struct {
+	modified time.Time
+	size     int64
+}
+
+func newKeyPair(certFile, keyFile string, log *slog.Logger) (*keyPair, error) {
+	k := &keyPair{certFile: certFile, keyFile: keyFile, log: log}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.load(); err != nil {
+		return nil, err
+	}
+	k.mu.looked = time.Now()
+	return k, nil
+}
+
+// certificate is a tls.Config's GetCertificate.
+func (k *keyPair) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if now := time.Now(); now.Sub(k.mu.looked) >= lookEvery {
+		k.mu.looked = now
+		k.refresh()
+	}
+	return k.mu.pair, nil
+}
+
+// refresh loads the files if they changed. The caller holds the lock.
+func (k *keyPair) refresh() {
+	now, err := k.stamps()
+	if err == nil {
+		if now == k.mu.stamp {
+			return
+		}
+		err = k.load()
+	}
+	if err != nil {
+		if err.Error() != k.mu.failed {
+			k.mu.failed = err.Error()
+			k.log.Error("tls: the certificate in use stays, since the new one cannot be read", "error", err)
+		}
+		return
+	}
+	k.mu.failed = ""
+	k.log.Info("tls: certificate reloaded", "file", k.certFile, "expires", k.mu.pair.Leaf.NotAfter)
+}
+
+// load reads both files. The caller holds the lock.
+func (k *keyPair) load() error {
+	// Stamps first: a change while the files are read is then seen next time.
+	stamps, err := k.stamps()
+	if err != nil {
+		return err
+	}
+	pair, err := tls.LoadX509KeyPair(k.certFile, k.keyFile)
+	if err != nil {
+		return fmt.Errorf("tls: load %s and %s: %w", k.certFile, k.keyFile, err)
+	}
+	k.mu.pair, k.mu.stamp = &pair, stamps
+	return nil
+}
+
+func (k *keyPair) stamps() (s [2]stamp, err error) {
+	for i, name := range [2]string{k.certFile, k.keyFile} {
+		info, err := os.Stat(name)
+		if err != nil {
+			return s, fmt.Errorf("tls: %w", err)
+		}
+		s[i] = stamp{info.ModTime(), info.Size()}
+	}
+	return s, nil
+}

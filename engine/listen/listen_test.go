@@ -1,0 +1,342 @@
+package listen
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+}
+
+// start serves h until the test ends.
+func start(t *testing.T, o Options) *Server {
+	t.Helper()
+	o.Address = "127.0.0.1:0"
+	if o.Log == nil {
+		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	s, err := Listen(context.Background(), o)
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve() }()
+	t.Cleanup(func() {
+		_ = s.Close()
+		require.NoError(t, <-done)
+	})
+	return s
+}
+
+func dial(t *testing.T, s *Server) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", s.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	require.NoError(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	return c
+}
+
+const stall = 200 * time.Millisecond
+
+func TestBodyThatMovesMayTakeForEver(t *testing.T) {
+	var took time.Duration
+	s := start(t, Options{ProgressTimeout: stall, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		b, err := io.ReadAll(r.Body)
+		took = time.Since(began)
+		_, _ = fmt.Fprint(w, len(b), err)
+	})})
+	c := dial(t, s)
+	_, _ = fmt.Fprint(c, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n")
+	for range 10 {
+		time.Sleep(stall / 3)
+		_, err := fmt.Fprint(c, "x")
+		require.NoError(t, err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	require.NoError(t, err)
+	answer, _ := io.ReadAll(resp.Body)
+	require.Equal(t, "10 <nil>", string(answer))
+	require.Greater(t, took, 2*stall, "the body took longer than the time-out, or the test shows nothing")
+}
+
+func TestBodyThatStandsStillIsCutOff(t *testing.T) {
+	got := make(chan error, 1)
+	s := start(t, Options{ProgressTimeout: stall, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, err := io.ReadAll(r.Body)
+		got <- err
+	})})
+	c := dial(t, s)
+	_, _ = fmt.Fprint(c, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf")
+	require.ErrorIs(t, <-got, os.ErrDeadlineExceeded)
+}
+
+func TestUnreadBodyThatStandsStillDoesNotHoldTheConnection(t *testing.T) {
+	s := start(t, Options{ProgressTimeout: stall, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+	})})
+	c := dial(t, s)
+	_, _ = fmt.Fprint(c, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf")
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusForbidden, resp.StatusCode)
+	require.Eventually(t, func() bool { return s.Connections() == 0 }, 5*time.Second, 10*time.Millisecond)
+}
+
+func TestLongHandlerAfterTheBodyIsNotCancelled(t *testing.T) {
+	s := start(t, Options{ProgressTimeout: stall, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadAll(r.Body)
+		select {
+		case <-r.Context().Done():
+			w.WriteHeader(http.StatusTeapot)
+		case <-time.After(3 * stall):
+		}
+	})})
+	resp, err := http.Post("http://"+s.Addr().String(), "", strings.NewReader("body"))
+	require.NoError(t, err)
+	_ = resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+}
+
+func TestReaderThatStandsStillIsCutOff(t *testing.T) {
+	got := make(chan error, 1)
+	s := start(t, Options{ProgressTimeout: stall, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for {
+			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+				got <- err
+				return
+			}
+		}
+	})})
+	c := dial(t, s)
+	_, _ = fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	require.ErrorIs(t, <-got, os.ErrDeadlineExceeded)
+}
+
+func TestReaderThatMovesMayTakeForEver(t *testing.T) {
+	const size = 6 << 20
+	began := time.Now()
+	s := start(t, Options{ProgressTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(make([]byte, size))
+	})})
+	c := dial(t, s)
+	_ = c.(*net.TCPConn).SetReadBuffer(64 << 10)
+	_, _ = fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+	n, buf := 0, make([]byte, 1<<20)
+	for {
+		time.Sleep(stall / 8)
+		m, err := c.Read(buf)
+		n += m
+		if err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+	}
+	require.Greater(t, n, size)
+	require.Greater(t, time.Since(began), 3*time.Second/2, "the body took longer than the time-out, or the test shows nothing")
+}
+
+func TestSlowHeadIsCutOff(t *testing.T) {
+	s := start(t, Options{HeaderTimeout: stall, Handler: http.NotFoundHandler()})
+	c := dial(t, s)
+	_, _ = fmt.Fprint(c, "GET / HTTP/1.1\r\nHost:")
+	_, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return s.Connections() == 0 }, 5*time.Second, 10*time.Millisecond)
+}
+
+func TestShutdownLetsRequestsFinish(t *testing.T) {
+	entered := make(chan struct{})
+	s := start(t, Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(entered)
+		b, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(b)
+	})})
+	c := dial(t, s)
+	_, _ = fmt.Fprint(c, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab")
+	<-entered
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Shutdown(context.Background()) }()
+	require.Eventually(t, func() bool {
+		other, err := net.Dial("tcp", s.Addr().String())
+		if err == nil {
+			_ = other.Close()
+		}
+		return err != nil
+	}, 5*time.Second, 10*time.Millisecond, "new connections are refused")
+	_, _ = fmt.Fprint(c, "cd")
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	require.NoError(t, err)
+	b, _ := io.ReadAll(resp.Body)
+	require.Equal(t, "abcd", string(b))
+	require.NoError(t, <-stopped)
+}
+
+func TestShutdownHasALimit(t *testing.T) {
+	entered := make(chan struct{})
+	s := start(t, Options{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(entered)
+		_, _ = io.ReadAll(r.Body)
+	})})
+	c := dial(t, s)
+	_, _ = fmt.Fprint(c, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab")
+	<-entered
+	ctx, cancel := context.WithTimeout(context.Background(), stall)
+	defer cancel()
+	require.ErrorIs(t, s.Shutdown(ctx), context.DeadlineExceeded)
+	_, err := io.ReadAll(c)
+	require.NoError(t, err, "the connection is closed, not left open")
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	s := start(t, Options{MaxConnections: 2, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {})})
+	ask := func(c net.Conn) error {
+		_, _ = fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		_ = c.SetReadDeadline(time.Now().Add(stall))
+		_, err := http.ReadResponse(bufio.NewReader(c), nil)
+		return err
+	}
+	first, second, third := dial(t, s), dial(t, s), dial(t, s)
+	require.NoError(t, ask(first))
+	require.NoError(t, ask(second))
+	require.ErrorIs(t, ask(third), os.ErrDeadlineExceeded)
+	require.Equal(t, int64(2), s.Connections())
+	require.NoError(t, first.Close())
+	_ = third.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_, err := http.ReadResponse(bufio.NewReader(third), nil)
+	require.NoError(t, err, "the waiting one is served once there is room")
+}
+
+func TestBindErrorsSayWhatToDo(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	for address, want := range map[string]string{
+		taken.Addr().String(): "another process listens there",
+		"203.0.113.7:9000":    "no such address",
+		"nonsense":            "is it host:port",
+	} {
+		_, err := Listen(context.Background(), Options{Address: address, Handler: http.NotFoundHandler()})
+		require.ErrorContains(t, err, want)
+		require.ErrorContains(t, err, address)
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	h := http.NotFoundHandler()
+	for _, o := range []Options{
+		{Handler: h},
+		{Address: ":0"},
+		{Address: ":0", Handler: h, CertFile: "only.pem"},
+		{Address: ":0", Handler: h, IdleTimeout: -1},
+		{Address: ":0", Handler: h, MaxConnections: -1},
+		{Address: ":0", Handler: h, CertFile: "absent.pem", KeyFile: "absent.pem"},
+	} {
+		_, err := Listen(context.Background(), o)
+		require.Error(t, err, "%+v", o)
+	}
+}
+
+func TestPanicIsLogged(t *testing.T) {
+	var out syncBuffer
+	s := start(t, Options{Log: slog.New(slog.NewTextHandler(&out, nil)), Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("boom") })})
+	_, err := http.Get("http://" + s.Addr().String())
+	require.Error(t, err)
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), "boom") }, 5*time.Second, 5*time.Millisecond)
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+func (b *syncBuffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
+
+// writePair makes a self-signed pair for 127.0.0.1 with this serial number.
+func writePair(t *testing.T, cert, key string, serial int64) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}, &x509.Certificate{SerialNumber: big.NewInt(serial)}, &private.PublicKey, private)
+	require.NoError(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
+}
+
+func TestCertificateIsReloaded(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writePair(t, cert, key, 1)
+	var out syncBuffer
+	s := start(t, Options{CertFile: cert, KeyFile: key, Handler: http.NotFoundHandler(), Log: slog.New(slog.NewTextHandler(&out, nil))})
+	serial := func() int64 {
+		c, err := tls.Dial("tcp", s.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+		require.NoError(t, err)
+		defer c.Close()
+		return c.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+	}
+	require.Equal(t, int64(1), serial())
+
+	writePair(t, cert, key, 2)
+	require.Eventually(t, func() bool { return serial() == 2 }, 5*time.Second, 50*time.Millisecond)
+	require.Contains(t, out.String(), "certificate reloaded")
+
+	require.NoError(t, os.WriteFile(cert, []byte("half a file"), 0o600))
+	require.Eventually(t, func() bool { serial(); return strings.Contains(out.String(), "cannot be read") }, 5*time.Second, 50*time.Millisecond)
+	require.Equal(t, int64(2), serial(), "the old one stays")
+
+	_, err := tls.Dial("tcp", s.Addr().String(), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11})
+	require.Error(t, err, "TLS 1.1 is refused")
+}
+
+func TestHTTP2OverTLS(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writePair(t, cert, key, 1)
+	s := start(t, Options{CertFile: cert, KeyFile: key, ProgressTimeout: stall, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		_, _ = fmt.Fprint(w, r.Proto, " ", len(b), " ", err)
+	})})
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Post("https://"+s.Addr().String(), "", bytes.NewReader(make([]byte, 3<<20)))
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, fmt.Sprint("HTTP/2.0 ", 3<<20, " <nil>"), string(b))
+}

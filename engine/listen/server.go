@@ -1,0 +1,208 @@
+package listen
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Options configure a Server. Zero values are the defaults.
+type Options struct {
+	Address string // host:port; an empty host is every interface. Needed.
+	Handler http.Handler
+	Log     *slog.Logger // nil: slog.Default()
+
+	// CertFile and KeyFile in PEM turn TLS on. They are read again when they change.
+	CertFile, KeyFile string
+
+	HeaderTimeout time.Duration // for a request's head; 30 s
+	IdleTimeout   time.Duration // between requests of a connection; 2 min
+	// ProgressTimeout is how long a body may stand still in either direction; 60 s.
+	// A slow transfer may take for ever as long as it moves.
+	ProgressTimeout time.Duration
+
+	MaxHeaderBytes int // 32 KiB; S3 allows 8 KiB of headers, and a presigned URL beside them
+	MaxConnections int // open at once, others wait to be accepted; 16,384
+}
+
+func (o Options) withDefaults() Options {
+	o.Log = cmp.Or(o.Log, slog.Default())
+	o.HeaderTimeout = cmp.Or(o.HeaderTimeout, 30*time.Second)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, 2*time.Minute)
+	o.ProgressTimeout = cmp.Or(o.ProgressTimeout, time.Minute)
+	o.MaxHeaderBytes = cmp.Or(o.MaxHeaderBytes, 32<<10)
+	o.MaxConnections = cmp.Or(o.MaxConnections, 16384)
+	return o
+}
+
+func (o Options) validate() error {
+	switch {
+	case o.Address == "":
+		return errors.New("listen: no address")
+	case o.Handler == nil:
+		return errors.New("listen: no handler")
+	case (o.CertFile == "") != (o.KeyFile == ""):
+		return errors.New("listen: TLS needs both a certificate and a key file")
+	case o.HeaderTimeout < 0 || o.IdleTimeout < 0 || o.ProgressTimeout < 0:
+		return errors.New("listen: a time-out is negative")
+	case o.MaxHeaderBytes < 0 || o.MaxConnections < 0:
+		return errors.New("listen: a bound is negative")
+	}
+	return nil
+}
+
+// A Server owns one listening socket from Listen until Shutdown or Close.
+type Server struct {
+	http     http.Server
+	listener *listener
+	tls      bool
+}
+
+// Listen binds the address, so that whoever reads the returned server's
+// address may connect at once. Serve must follow.
+func Listen(ctx context.Context, o Options) (*Server, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{tls: o.CertFile != ""}
+	s.http = http.Server{
+		Handler:           progress{o.Handler, o.ProgressTimeout},
+		ReadHeaderTimeout: o.HeaderTimeout,
+		IdleTimeout:       o.IdleTimeout,
+		MaxHeaderBytes:    o.MaxHeaderBytes,
+		ErrorLog:          log.New(serverLog{o.Log}, "", 0),
+		// ReadTimeout and WriteTimeout judge a request's whole length, which for
+		// 5 GiB on a slow link is hours; progress does their work.
+	}
+	if s.tls {
+		pair, err := newKeyPair(o.CertFile, o.KeyFile, o.Log)
+		if err != nil {
+			return nil, err
+		}
+		s.http.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.certificate}
+	}
+	tcp, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.Address)
+	if err != nil {
+		return nil, bindError(o.Address, err)
+	}
+	s.listener = newListener(tcp, o.MaxConnections, o.ProgressTimeout)
+	return s, nil
+}
+
+// bindError says what to do about an address that cannot be bound.
+func bindError(address string, err error) error {
+	hint := "is it host:port, as in :9000 or 127.0.0.1:9000?"
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		hint = "another process listens there; stop it or choose another address"
+	case errors.Is(err, syscall.EACCES):
+		hint = "ports below 1024 need a privilege; choose another port or grant CAP_NET_BIND_SERVICE"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		hint = "this machine has no such address; leave the host out to listen on all"
+	}
+	return fmt.Errorf("listen on %s: %w (%s)", address, err, hint)
+}
+
+// Addr is the bound address, with the port chosen where the option said 0.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Connections is how many are open now.
+func (s *Server) Connections() int64 { return s.listener.open.Load() }
+
+// Serve answers requests until Shutdown or Close, then returns nil.
+func (s *Server) Serve() error {
+	var err error
+	if s.tls {
+		err = s.http.ServeTLS(s.listener, "", "")
+	} else {
+		err = s.http.Serve(s.listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve on %s: %w", s.Addr(), err)
+}
+
+// Shutdown stops accepting and waits for the requests that have begun. When
+// ctx ends first, they are cut off and its error is returned.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	_ = s.listener.Close() // net/http knows it only from Serve on
+	if err != nil {
+		_ = s.http.Close()
+		return fmt.Errorf("shutdown of %s: requests were cut off: %w", s.Addr(), err)
+	}
+	return nil
+}
+
+// Close cuts everything off.
+func (s *Server) Close() error {
+	err := s.http.Close()
+	_ = s.listener.Close() // as in Shutdown
+	return err
+}
+
+// serverLog takes what net/http has to say. A client's broken handshake or a
+// scanner's garbage is not the operator's error, and goes to debug; a handler's panic is.
+type serverLog struct{ log *slog.Logger }
+
+func (l serverLog) Write(p []byte) (int, error) {
+	msg := strings.TrimSpace(string(p))
+	if strings.Contains(msg, "panic serving") {
+		l.log.Error("http: a handler panicked", "error", msg)
+	} else {
+		l.log.Debug("http", "message", msg)
+	}
+	return len(p), nil
+}
+
+// listener bounds how many connections are open, and gives each writes that must progress.
+type listener struct {
+	net.Listener
+	slots    chan struct{}
+	closed   chan struct{}
+	isClosed atomic.Bool
+	open     atomic.Int64
+	stall    time.Duration
+}
+
+func newListener(l net.Listener, max int, stall time.Duration) *listener {
+	return &listener{Listener: l, slots: make(chan struct{}, max), closed: make(chan struct{}), stall: stall}
+}
+
+// Accept waits for a free slot before it takes a connection, so that those
+// over the bound wait in the system's backlog, which is bounded too.
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	l.open.Add(1)
+	return &conn{Conn: c, listener: l, stall: l.stall}, nil
+}
+
+// Close may be called more than once: net/http and Server.Close both do.
+func (l *listener) Close() error {
+	if !l.isClosed.CompareAndSwap(false, true) {
+		return nil
+	}
+	close(l.closed)
+	return l.Listener.Close()
+}
