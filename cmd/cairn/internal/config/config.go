@@ -1,0 +1,207 @@
+// Package config gathers what an operator has set: by flags, by CAIRN_*
+// variables and in a YAML file, in that order of weight.
+//
+// A setting has one name everywhere: --log-level, CAIRN_LOG_LEVEL, and
+// log-level in the file. The flag set is the only table of them.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/cairnstore/cairn/engine/telemetry"
+)
+
+// Settings are the server's, each with its default from Flags on.
+type Settings struct {
+	Data         []string
+	Address      string
+	AdminAddress string
+	Region       string
+	Domains      []string
+
+	RootUser, RootPassword string // both or neither
+
+	TLSCert, TLSKey string
+
+	ShutdownTimeout, ShutdownDelay              time.Duration
+	HeaderTimeout, IdleTimeout, ProgressTimeout time.Duration
+	MaxConnections, MaxRequests                 int
+	MemoryLimit                                 string
+	UploadExpiry                                time.Duration
+
+	LogLevel      string
+	AccessLog     bool
+	SlowRequest   time.Duration
+	MetricsPublic bool
+	MetricsToken  string
+
+	file    string
+	secrets *pflag.FlagSet
+	flags   *pflag.FlagSet
+}
+
+// AdminOff is the value of AdminAddress that opens no second port.
+const AdminOff = "off"
+
+// Flags adds every setting to fs but the secrets, which a process list would
+// show: those are set by variables, by files that variables name, or in the YAML file.
+func (s *Settings) Flags(fs *pflag.FlagSet) {
+	fs.StringVar(&s.file, "config", "", "YAML `file` of settings, under the names of these flags")
+
+	fs.StringArrayVar(&s.Data, "data", nil, "`directory` that holds the data; made if it is not there")
+	fs.StringVar(&s.Address, "address", ":9000", "`host:port` for S3")
+	fs.StringVar(&s.AdminAddress, "admin-address", "127.0.0.1:9001", "`host:port` for health and metrics without a token, or off")
+	fs.StringVar(&s.Region, "region", "us-east-1", "`region` that clients sign for")
+	fs.StringSliceVar(&s.Domains, "domain", nil, "`domain` under which buckets are host names too (bucket.domain); may be repeated")
+
+	fs.StringVar(&s.TLSCert, "tls-cert", "", "PEM `file` of the certificate chain; read again when it changes")
+	fs.StringVar(&s.TLSKey, "tls-key", "", "PEM `file` of its private key; read again when it changes")
+
+	fs.DurationVar(&s.ShutdownTimeout, "shutdown-timeout", 30*time.Second, "how long requests may take to finish at a stop")
+	fs.DurationVar(&s.ShutdownDelay, "shutdown-delay", 0, "how long to go on serving at a stop while /health/ready already says 503")
+	fs.DurationVar(&s.HeaderTimeout, "header-timeout", 30*time.Second, "for the head of a request")
+	fs.DurationVar(&s.IdleTimeout, "idle-timeout", 2*time.Minute, "for a connection between requests")
+	fs.DurationVar(&s.ProgressTimeout, "progress-timeout", time.Minute, "for a body that stands still, in either direction")
+	fs.IntVar(&s.MaxConnections, "max-connections", 16384, "connections open at once; others wait to be accepted")
+	fs.IntVar(&s.MaxRequests, "max-requests", 0, "S3 requests served at once; others get 503 SlowDown (0: by memory and cores)")
+	fs.StringVar(&s.MemoryLimit, "memory-limit", "", "soft `limit` for memory: 2GiB, 60% (of what this process may use), or off (default: GOMEMLIMIT, else 75%)")
+	fs.DurationVar(&s.UploadExpiry, "upload-expiry", 7*24*time.Hour, "after which an idle multipart upload is aborted")
+
+	fs.StringVar(&s.LogLevel, "log-level", "info", "debug, info, warn or error")
+	fs.BoolVar(&s.AccessLog, "access-log", false, "log every request, not only failed and slow ones")
+	fs.DurationVar(&s.SlowRequest, "slow-request", 10*time.Second, "from which a request is logged as slow (0: never)")
+	fs.BoolVar(&s.MetricsPublic, "metrics-public", false, "serve /metrics on the S3 port to anyone")
+
+	s.flags = fs
+	s.secrets = pflag.NewFlagSet("secrets", pflag.ContinueOnError)
+	s.secrets.StringVar(&s.RootUser, "root-user", "", "")
+	s.secrets.StringVar(&s.RootPassword, "root-password", "", "")
+	s.secrets.StringVar(&s.MetricsToken, "metrics-token", "", "")
+}
+
+// lookup finds a setting by its name.
+func (s *Settings) lookup(name string) *pflag.Flag {
+	if f := s.flags.Lookup(name); f != nil && name != "config" && name != "help" {
+		return f
+	}
+	return s.secrets.Lookup(name)
+}
+
+// Load completes what the command line has set from the environment and the
+// file, and checks the whole. unknown names CAIRN_* variables that mean nothing.
+func (s *Settings) Load(environ []string) (unknown []string, err error) {
+	env, err := newEnvironment(environ)
+	if err != nil {
+		return nil, err
+	}
+	if s.file == "" {
+		s.file = env.take("CAIRN_CONFIG")
+	} else {
+		env.take("CAIRN_CONFIG")
+	}
+	// The weightier source goes first, and what has been set is left alone.
+	if err := s.fromEnvironment(env); err != nil {
+		return nil, err
+	}
+	if s.file != "" {
+		text, err := os.ReadFile(s.file)
+		if err != nil {
+			return nil, fmt.Errorf("configuration: %w", err)
+		}
+		if err := s.fromYAML(s.file, text); err != nil {
+			return nil, err
+		}
+	}
+	return env.rest(), s.validate()
+}
+
+func (s *Settings) fromEnvironment(env *environment) error {
+	var err error
+	each := func(f *pflag.Flag) {
+		name := "CAIRN_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		names := []string{name}
+		if f.Name == "root-user" || f.Name == "root-password" {
+			names = append(names, strings.Replace(name, "CAIRN_", "MINIO_", 1))
+		}
+		for _, name := range names {
+			value := env.take(name)
+			if value == "" || f.Changed || err != nil {
+				continue
+			}
+			err = s.set(f, value, name)
+		}
+	}
+	s.flags.VisitAll(func(f *pflag.Flag) {
+		if s.lookup(f.Name) != nil {
+			each(f)
+		}
+	})
+	s.secrets.VisitAll(each)
+	return err
+}
+
+// set gives a flag its value from a place that is named if it does not fit.
+// A secret is never part of the message.
+func (s *Settings) set(f *pflag.Flag, value, place string) error {
+	set := s.flags
+	if s.secrets.Lookup(f.Name) == f {
+		set = s.secrets
+	}
+	if err := set.Set(f.Name, value); err != nil {
+		// pflag's own message names the flag, which is not where the value is.
+		if inner := errors.Unwrap(err); inner != nil {
+			err = inner
+		}
+		return fmt.Errorf("%s: %q is no %s: %w", place, value, f.Value.Type(), err)
+	}
+	return nil
+}
+
+func (s *Settings) validate() error {
+	switch {
+	case len(s.Data) == 0:
+		return errors.New("no data directory: say where the data goes, as in --data ./data")
+	case len(s.Data) > 1:
+		return fmt.Errorf("%d data directories: this version keeps its data on one drive; spreading it over several needs erasure coding, which is not built yet", len(s.Data))
+	case s.Data[0] == "":
+		return errors.New("data: the directory's name is empty")
+	case (s.TLSCert == "") != (s.TLSKey == ""):
+		return errors.New("tls-cert and tls-key belong together: give both or neither")
+	case (s.RootUser == "") != (s.RootPassword == ""):
+		return errors.New("root-user and root-password belong together: give both or neither")
+	case s.Region == "":
+		return errors.New("region: must not be empty")
+	case s.MetricsToken != "" && len(s.MetricsToken) < 16:
+		return errors.New("metrics-token: must have at least 16 characters")
+	case s.MaxConnections < 1:
+		return errors.New("max-connections: must be at least 1")
+	case s.MaxRequests < 0:
+		return errors.New("max-requests: must not be negative")
+	case slices.Contains(s.Domains, ""):
+		return errors.New("domain: must not be empty")
+	}
+	for name, d := range map[string]time.Duration{
+		"shutdown-timeout": s.ShutdownTimeout, "header-timeout": s.HeaderTimeout, "idle-timeout": s.IdleTimeout,
+		"progress-timeout": s.ProgressTimeout, "upload-expiry": s.UploadExpiry,
+	} {
+		if d <= 0 {
+			return fmt.Errorf("%s: must be more than nothing, as in 30s", name)
+		}
+	}
+	for name, d := range map[string]time.Duration{"shutdown-delay": s.ShutdownDelay, "slow-request": s.SlowRequest} {
+		if d < 0 {
+			return fmt.Errorf("%s: must not be negative", name)
+		}
+	}
+	if _, err := telemetry.ParseLevel(s.LogLevel); err != nil {
+		return err
+	}
+	return nil
+}

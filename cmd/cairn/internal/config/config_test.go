@@ -1,0 +1,162 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+)
+
+// load runs flags, environment and a file's text as the server does.
+func load(t *testing.T, args, environ []string, yaml string) (*Settings, []string, error) {
+	t.Helper()
+	s := new(Settings)
+	fs := pflag.NewFlagSet("server", pflag.ContinueOnError)
+	s.Flags(fs)
+	if yaml != "" {
+		file := filepath.Join(t.TempDir(), "cairn.yaml")
+		require.NoError(t, os.WriteFile(file, []byte(yaml), 0o600))
+		args = append(args, "--config", file)
+	}
+	require.NoError(t, fs.Parse(args))
+	unknown, err := s.Load(environ)
+	return s, unknown, err
+}
+
+func TestPrecedence(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		args, env  []string
+		yaml, want string
+	}{
+		{"default", nil, nil, "", ":9000"},
+		{"file", nil, nil, "address: :1", ":1"},
+		{"environment over file", nil, []string{"CAIRN_ADDRESS=:2"}, "address: :1", ":2"},
+		{"flag over all", []string{"--address=:3"}, []string{"CAIRN_ADDRESS=:2"}, "address: :1", ":3"},
+		{"flag over file", []string{"--address=:3"}, nil, "address: :1", ":3"},
+		{"an empty variable is unset", nil, []string{"CAIRN_ADDRESS="}, "address: :1", ":1"},
+		{"a flag that repeats the default still weighs more", []string{"--address=:9000"}, []string{"CAIRN_ADDRESS=:2"}, "", ":9000"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, _, err := load(t, append(c.args, "--data", "d"), c.env, c.yaml)
+			require.NoError(t, err)
+			require.Equal(t, c.want, s.Address)
+		})
+	}
+}
+
+func TestEverySettingIsReachableFromEverywhere(t *testing.T) {
+	s, _, err := load(t, nil, []string{
+		"CAIRN_DATA=/var/lib/cairn", "CAIRN_SHUTDOWN_TIMEOUT=5s", "CAIRN_ACCESS_LOG=true", "CAIRN_MAX_REQUESTS=7", "CAIRN_DOMAIN=a.example,b.example",
+	}, "region: eu-west-1\nmetrics-token: 0123456789abcdef\nlog-level: debug\nslow-request: 0s\nroot-user: someone\nroot-password: something\n")
+	require.NoError(t, err)
+	require.Equal(t, []string{"/var/lib/cairn"}, s.Data)
+	require.Equal(t, 5*time.Second, s.ShutdownTimeout)
+	require.True(t, s.AccessLog)
+	require.Equal(t, 7, s.MaxRequests)
+	require.Equal(t, []string{"a.example", "b.example"}, s.Domains)
+	require.Equal(t, "eu-west-1", s.Region)
+	require.Equal(t, "0123456789abcdef", s.MetricsToken)
+	require.Equal(t, "debug", s.LogLevel)
+	require.Zero(t, s.SlowRequest)
+	require.Equal(t, "someone", s.RootUser)
+
+	s, _, err = load(t, nil, nil, "data: [only]\ndomain:\n  - a.example\n  - b.example\n")
+	require.NoError(t, err)
+	require.Equal(t, []string{"only"}, s.Data)
+	require.Equal(t, []string{"a.example", "b.example"}, s.Domains)
+}
+
+func TestRootCredentials(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	require.NoError(t, os.WriteFile(secret, []byte("from-a-file\n"), 0o600))
+	for _, c := range []struct {
+		name     string
+		env      []string
+		yaml     string
+		user, pw string
+	}{
+		{"ours", []string{"CAIRN_ROOT_USER=us", "CAIRN_ROOT_PASSWORD=pw"}, "", "us", "pw"},
+		{"MinIO's", []string{"MINIO_ROOT_USER=m", "MINIO_ROOT_PASSWORD=mp"}, "", "m", "mp"},
+		{"ours weigh more", []string{"MINIO_ROOT_USER=m", "MINIO_ROOT_PASSWORD=mp", "CAIRN_ROOT_USER=us", "CAIRN_ROOT_PASSWORD=pw"}, "", "us", "pw"},
+		{"variables weigh more than the file", []string{"MINIO_ROOT_USER=m", "MINIO_ROOT_PASSWORD=mp"}, "root-user: y\nroot-password: yp", "m", "mp"},
+		{"from files", []string{"CAIRN_ROOT_USER=us", "CAIRN_ROOT_PASSWORD_FILE=" + secret}, "", "us", "from-a-file"},
+		{"MinIO's from files", []string{"MINIO_ROOT_USER=m", "MINIO_ROOT_PASSWORD_FILE=" + secret}, "", "m", "from-a-file"},
+		{"none", nil, "", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, unknown, err := load(t, []string{"--data", "d"}, c.env, c.yaml)
+			require.NoError(t, err)
+			require.Empty(t, unknown)
+			require.Equal(t, c.user, s.RootUser)
+			require.Equal(t, c.pw, s.RootPassword)
+		})
+	}
+}
+
+func TestMistakesAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty")
+	require.NoError(t, os.WriteFile(empty, nil, 0o600))
+	data := []string{"--data", "d"}
+	for _, c := range []struct {
+		name      string
+		args, env []string
+		yaml      string
+		want      string
+	}{
+		{"no data", nil, nil, "", "--data ./data"},
+		{"several drives", []string{"--data", "a", "--data", "b"}, nil, "", "erasure coding, which is not built yet"},
+		{"unknown key", data, nil, "address: :1\nadress: :2\n", `cairn.yaml:2: there is no setting "adress"`},
+		{"the file cannot name another", data, nil, "config: other.yaml\n", `no setting "config"`},
+		{"key twice", data, nil, "address: :1\naddress: :2\n", "already set in line 1"},
+		{"no mapping", data, nil, "- a\n", "must be settings"},
+		{"nested", data, nil, "address: {a: b}\n", "plain value"},
+		{"null", data, nil, "address:\n", "has no value"},
+		{"bad duration in file", data, nil, "\nidle-timeout: soon\n", "cairn.yaml:2: idle-timeout"},
+		{"bad number in environment", data, []string{"CAIRN_MAX_REQUESTS=many"}, "", "CAIRN_MAX_REQUESTS"},
+		{"password alone", data, []string{"CAIRN_ROOT_PASSWORD=x"}, "", "belong together"},
+		{"cert alone", []string{"--data", "d", "--tls-cert", "c"}, nil, "", "belong together"},
+		{"value and file", data, []string{"CAIRN_ROOT_USER=u", "CAIRN_ROOT_USER_FILE=" + empty}, "", "choose one"},
+		{"empty secret file", data, []string{"CAIRN_ROOT_USER_FILE=" + empty}, "", "is empty"},
+		{"absent secret file", data, []string{"CAIRN_ROOT_USER_FILE=" + dir + "/none"}, "", "no such file"},
+		{"absent file", append(data, "--config", dir+"/none"), nil, "", "no such file"},
+		{"log level", append(data, "--log-level", "loud"), nil, "", "debug, info, warn or error"},
+		{"negative", append(data, "--slow-request", "-1s"), nil, "", "slow-request"},
+		{"zero", append(data, "--shutdown-timeout", "0"), nil, "", "shutdown-timeout"},
+		{"short token", data, []string{"CAIRN_METRICS_TOKEN=short"}, "", "at least 16"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, _, err := load(t, c.args, c.env, c.yaml)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+func TestMisspeltVariablesAreTold(t *testing.T) {
+	_, unknown, err := load(t, []string{"--data", "d"}, []string{"CAIRN_ADRESS=:1", "CAIRN_REGION=r", "PATH=/bin", "MINIO_ROOT_X=1"}, "")
+	require.NoError(t, err)
+	require.Equal(t, []string{"CAIRN_ADRESS"}, unknown)
+}
+
+func TestSecretsAreNoFlags(t *testing.T) {
+	fs := pflag.NewFlagSet("server", pflag.ContinueOnError)
+	new(Settings).Flags(fs)
+	require.Nil(t, fs.Lookup("root-password"))
+	require.Nil(t, fs.Lookup("metrics-token"))
+}
+
+func FuzzYAML(f *testing.F) {
+	for _, seed := range []string{"address: :1\n", "data: [a, b]\n", "a: &x {b: *x}", "? [", "domain:\n - a\n - {b: c}\n", "\x00", "access-log: yes"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		s := new(Settings)
+		s.Flags(pflag.NewFlagSet("server", pflag.ContinueOnError))
+		_ = s.fromYAML("f", []byte(text)) // must not panic
+	})
+}

@@ -1,0 +1,69 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+// fileVariants are the variables whose value may be kept in a file that
+// NAME_FILE names, as container secrets are.
+var fileVariants = []string{
+	"CAIRN_ROOT_USER", "CAIRN_ROOT_PASSWORD", "CAIRN_METRICS_TOKEN",
+	"MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD",
+}
+
+// An environment is the variables that may be ours; each is taken once, and
+// those of ours that nobody took are likely misspelt.
+type environment struct {
+	values map[string]string
+}
+
+func newEnvironment(environ []string) (*environment, error) {
+	e := &environment{values: make(map[string]string)}
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, "CAIRN_") || strings.HasPrefix(name, "MINIO_ROOT_") {
+			e.values[name] = value
+		}
+	}
+	for _, name := range fileVariants {
+		file := e.take(name + "_FILE")
+		if file == "" {
+			continue
+		}
+		if e.values[name] != "" {
+			return nil, fmt.Errorf("%s and %s_FILE are both set: choose one", name, name)
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("%s_FILE: %w", name, err)
+		}
+		value := strings.TrimRight(string(content), "\r\n")
+		if value == "" {
+			return nil, fmt.Errorf("%s_FILE: %s is empty", name, file)
+		}
+		e.values[name] = value
+	}
+	return e, nil
+}
+
+// take returns a variable's value, or "" where it is unset or empty, which mean the same.
+func (e *environment) take(name string) string {
+	value := e.values[name]
+	delete(e.values, name)
+	return value
+}
+
+// rest names the CAIRN_* variables that nobody took.
+func (e *environment) rest() []string {
+	var names []string
+	for name := range e.values {
+		if strings.HasPrefix(name, "CAIRN_") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,117 @@
+// Package memory decides the soft limit that Go's collector keeps to.
+package memory
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// share of what the process may use that Go's heap may take by default. The
+// rest is for the index's own cache, stacks, and the system's page cache, which reads depend on.
+const share = 75
+
+// Limit returns the bytes for debug.SetMemoryLimit, or 0 to leave what is set.
+// An empty setting means GOMEMLIMIT if there is one (Go has read it already), else a share.
+func Limit(setting, gomemlimit string) (int64, error) {
+	switch {
+	case setting == "off":
+		return math.MaxInt64, nil
+	case setting == "" && gomemlimit != "":
+		return 0, nil
+	case setting == "":
+		return Available("/") / 100 * share, nil
+	case strings.HasSuffix(setting, "%"):
+		percent, err := strconv.Atoi(strings.TrimSuffix(setting, "%"))
+		if err != nil || percent < 1 || percent > 100 {
+			return 0, fmt.Errorf("memory-limit: %q: a share must be 1%% to 100%%", setting)
+		}
+		return Available("/") / 100 * int64(percent), nil
+	}
+	n, err := bytes(setting)
+	if err != nil {
+		return 0, fmt.Errorf("memory-limit: %q: must be a size as 2GiB, a share as 60%%, or off", setting)
+	}
+	if n < 64<<20 {
+		return 0, fmt.Errorf("memory-limit: %q: less than 64MiB leaves no room to work in", setting)
+	}
+	return n, nil
+}
+
+// bytes reads a size with an optional unit of 1024s: B, KiB, MiB, GiB, TiB.
+func bytes(s string) (int64, error) {
+	digits := strings.TrimRight(s, "BKMGTi")
+	shift, ok := map[string]uint{"": 0, "B": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}[s[len(digits):]]
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || !ok || n < 0 || n > math.MaxInt64>>shift {
+		return 0, fmt.Errorf("%q is no size", s)
+	}
+	return n << shift, nil
+}
+
+// Available is the memory this process may use in bytes: the machine's, or
+// less where its control group (a container's) says so. 0 if neither is known.
+func Available(root string) int64 {
+	limit := int64(math.MaxInt64)
+	for _, n := range []int64{machine(root), group2(root), number(root, "sys/fs/cgroup/memory/memory.limit_in_bytes")} {
+		if n > 0 {
+			limit = min(limit, n)
+		}
+	}
+	if limit == math.MaxInt64 {
+		return 0
+	}
+	return limit
+}
+
+// machine reads /proc/meminfo, whose unit is kB.
+func machine(root string) int64 {
+	text, err := os.ReadFile(path.Join(root, "proc/meminfo"))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) >= 2 && fields[0] == "MemTotal:" {
+			n, _ := strconv.ParseInt(fields[1], 10, 64)
+			return n << 10
+		}
+	}
+	return 0
+}
+
+// group2 is the least memory.max from this process's version 2 group up to the root.
+func group2(root string) int64 {
+	text, err := os.ReadFile(path.Join(root, "proc/self/cgroup"))
+	if err != nil {
+		return 0
+	}
+	var least int64
+	for line := range strings.Lines(string(text)) {
+		group, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
+		if !ok {
+			continue
+		}
+		for group = path.Clean("/" + group); ; group = path.Dir(group) {
+			if n := number(root, path.Join("sys/fs/cgroup", group, "memory.max")); n > 0 && (least == 0 || n < least) {
+				least = n
+			}
+			if group == "/" {
+				break
+			}
+		}
+	}
+	return least
+}
+
+// number reads a file of one number; 0 where there is none ("max" is none).
+func number(root, name string) int64 {
+	text, err := os.ReadFile(path.Join(root, name))
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	return n
+}

@@ -1,0 +1,73 @@
+package memory
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// tree writes a root directory with these files.
+func tree(t *testing.T, files map[string]string) string {
+	root := t.TempDir()
+	for name, text := range files {
+		name = filepath.Join(root, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o700))
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+	}
+	return root
+}
+
+func TestAvailable(t *testing.T) {
+	const meminfo = "MemTotal:        1048576 kB\nMemFree: 1 kB\n"
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		want  int64
+	}{
+		{"nothing known", nil, 0},
+		{"machine", map[string]string{"proc/meminfo": meminfo}, 1 << 30},
+		{"container, version 2", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "536870912\n"}, 512 << 20},
+		{"no limit, version 2", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max\n"}, 1 << 30},
+		{"a parent's limit", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/a/b\n",
+			"sys/fs/cgroup/a/memory.max": "1000000", "sys/fs/cgroup/a/b/memory.max": "2000000"}, 1000000},
+		{"version 1", map[string]string{"proc/meminfo": meminfo, "sys/fs/cgroup/memory/memory.limit_in_bytes": "268435456\n"}, 256 << 20},
+		{"no limit, version 1", map[string]string{"proc/meminfo": meminfo, "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n"}, 1 << 30},
+	} {
+		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, Available(tree(t, c.files))) })
+	}
+}
+
+func TestLimit(t *testing.T) {
+	for _, c := range []struct {
+		setting, gomemlimit string
+		want                int64
+		ok                  bool
+	}{
+		{"off", "", math.MaxInt64, true},
+		{"", "1GiB", 0, true},
+		{"2GiB", "1GiB", 2 << 30, true},
+		{"134217728", "", 128 << 20, true},
+		{"1TiB", "", 1 << 40, true},
+		{"1MiB", "", 0, false},
+		{"9999999999TiB", "", 0, false},
+		{"-1GiB", "", 0, false},
+		{"2GB", "", 0, false},
+		{"0%", "", 0, false},
+		{"101%", "", 0, false},
+		{"x%", "", 0, false},
+	} {
+		got, err := Limit(c.setting, c.gomemlimit)
+		require.Equal(t, c.ok, err == nil, "%+v: %v", c, err)
+		if c.ok {
+			require.Equal(t, c.want, got, "%+v", c)
+		}
+	}
+	whole, err := Limit("100%", "")
+	require.NoError(t, err)
+	byDefault, err := Limit("", "")
+	require.NoError(t, err)
+	require.InDelta(t, 0.75, float64(byDefault)/float64(whole), 0.001)
+}
