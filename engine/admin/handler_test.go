@@ -1,0 +1,119 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const token = "0123456789abcdef"
+
+func handler(ready error) *Handler {
+	return New(Options{
+		Ready:   func() error { return ready },
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("exposition")) }),
+		Token:   token,
+		Domains: []string{"s3.example"},
+	})
+}
+
+func ask(h http.Handler, method, target string, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, nil)
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func TestHealth(t *testing.T) {
+	s3 := http.NotFoundHandler()
+	for _, c := range []struct {
+		path       string
+		ready, not int // status when ready, and when not
+	}{
+		{"/health", 200, 503},
+		{"/health/ready", 200, 503},
+		{"/health/live", 200, 200},
+		{"/minio/health/live", 200, 200},
+		{"/minio/health/ready", 200, 503},
+		{"/minio/health/cluster", 200, 503},
+	} {
+		for _, method := range []string{"GET", "HEAD"} {
+			for _, h := range []func(*Handler) http.Handler{
+				func(h *Handler) http.Handler { return h },
+				func(h *Handler) http.Handler { return h.Beside(s3) },
+			} {
+				require.Equal(t, c.ready, ask(h(handler(nil)), method, c.path).Code, c.path)
+				require.Equal(t, c.not, ask(h(handler(errors.New("stopping"))), method, c.path).Code, c.path)
+			}
+		}
+	}
+	require.JSONEq(t, `{"status":"ok"}`, ask(handler(nil), "GET", "/health").Body.String())
+	require.JSONEq(t, `{"status":"unavailable","reason":"stopping"}`, ask(handler(errors.New("stopping")), "GET", "/health").Body.String())
+}
+
+func TestWhatIsS3s(t *testing.T) {
+	const teapot = http.StatusTeapot
+	h := handler(nil).Beside(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(teapot) }))
+	for _, c := range []struct {
+		method, target string
+		header         []string
+		want           int
+	}{
+		{"GET", "/health", nil, 200},
+		{"GET", "/health?x=1", nil, 200},
+		{"GET", "/", nil, teapot},
+		{"GET", "/photos/health", nil, teapot},
+		{"GET", "/health/", nil, teapot},
+		{"GET", "/health/x", nil, teapot},
+		{"PUT", "/health", nil, teapot},
+		{"GET", "/health", []string{"Authorization", "AWS4-HMAC-SHA256 Credential=…"}, teapot},
+		{"GET", "/health?X-Amz-Signature=00", nil, teapot},
+		{"GET", "http://photos.s3.example/health", nil, teapot},
+		{"GET", "http://photos.S3.example:9000/health", nil, teapot},
+		{"GET", "http://s3.example/health", nil, 200},
+		{"GET", "http://notS3.example/health", nil, 200},
+	} {
+		require.Equal(t, c.want, ask(h, c.method, c.target, c.header...).Code, "%+v", c)
+	}
+}
+
+func TestMetricsAreGuardedOnTheS3Port(t *testing.T) {
+	s3 := http.NotFoundHandler()
+	guarded := handler(nil).Beside(s3)
+	require.Equal(t, 401, ask(guarded, "GET", "/metrics").Code)
+	require.Equal(t, 401, ask(guarded, "GET", "/metrics", "Authorization", "Bearer wrong").Code)
+	require.Equal(t, 401, ask(guarded, "GET", "/metrics", "Authorization", "Basic "+token).Code)
+	require.Equal(t, "exposition", ask(guarded, "GET", "/metrics", "Authorization", "Bearer "+token).Body.String())
+	require.Equal(t, "exposition", ask(handler(nil), "GET", "/metrics").Body.String(), "the own port")
+
+	o := handler(nil).o
+	o.Token = ""
+	require.Equal(t, 401, ask(New(o).Beside(s3), "GET", "/metrics", "Authorization", "Bearer ").Code, "no token is not an empty token")
+	o.Public = true
+	require.Equal(t, 200, ask(New(o).Beside(s3), "GET", "/metrics").Code)
+}
+
+func TestOwnPortServesNothingElse(t *testing.T) {
+	require.Equal(t, 404, ask(handler(nil), "GET", "/photos").Code)
+	require.Equal(t, 405, ask(handler(nil), "POST", "/health").Code)
+}
+
+// Every path begins with a reserved name, or it would shadow somebody's bucket.
+func TestPathsAreReserved(t *testing.T) {
+	for path := range handler(nil).paths {
+		first := path[1:]
+		for i := range first {
+			if first[i] == '/' {
+				first = first[:i]
+				break
+			}
+		}
+		require.Contains(t, Reserved, first)
+	}
+}
