@@ -1,0 +1,246 @@
+package lint
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Module is the root module's path.
+const Module = "github.com/cairnstore/cairn"
+
+// A Package is what `go list -json` says of one, as far as the law asks.
+type Package struct {
+	ImportPath string
+	Name       string
+	Imports    []string // of its non-test files
+	Deps       []string // all packages linked with it
+	Module     *struct {
+		Path, Dir string
+		Main      bool
+	}
+}
+
+// rel is a package's path in the module, and whether it is there at all.
+func rel(importPath string) (string, bool) {
+	if importPath == Module {
+		return "", true
+	}
+	return strings.CutPrefix(importPath, Module+"/")
+}
+
+// within reports whether path is dir or lies under it.
+func within(path, dir string) bool {
+	return path == dir || strings.HasPrefix(path, dir+"/")
+}
+
+func withinAny(path string, dirs []string) bool {
+	return slices.ContainsFunc(dirs, func(d string) bool { return within(path, d) })
+}
+
+// A layer says what a package (and those in its folders) may import of this
+// module. What is not listed is forbidden: imports run strictly downward, and
+// peers never import each other.
+type layer struct {
+	path   string
+	may    []string
+	reason string
+}
+
+// layers of the product, top to bottom. The longest path that matches is a
+// package's own. Folders of a package may import it and be imported by it.
+var layers = []layer{
+	{"cmd/cairn", []string{"engine", "engine/listen", "engine/telemetry", "engine/store", "engine/disk"},
+		"the binary wires sockets and settings to the engine; `cairn store` works on a directory without an engine"},
+	{"engine", []string{"engine/s3", "engine/admin", "engine/auth", "engine/object", "engine/local", "engine/backend", "engine/store", "engine/disk", "engine/telemetry", "engine/internal"},
+		"engine opens and wires all layers, and nothing below may know it"},
+	{"engine/s3", []string{"engine/auth", "engine/object", "engine/internal"},
+		"the wire asks who calls and then calls object.API; it never sees how anything is stored"},
+	{"engine/admin", nil,
+		"health and metrics come in as functions, so that operators' endpoints depend on nothing that can be ill"},
+	{"engine/listen", nil,
+		"sockets serve any http.Handler"},
+	{"engine/auth", []string{"engine/internal"},
+		"who calls is decided without looking at what is stored"},
+	{"engine/object", []string{"engine/backend", "engine/internal"},
+		"what an operation means is the same on one machine and on many"},
+	{"engine/local", []string{"engine/store", "engine/backend", "engine/disk", "engine/internal"},
+		"the backend on one machine is a thin translation between backend's types and the store"},
+	{"engine/store", []string{"engine/backend", "engine/disk", "engine/internal"},
+		"the store knows drives and records, not S3; it speaks backend's types, which lie below both"},
+	{"engine/backend", []string{"engine/internal"},
+		"types shared by object and its backends lie below all of them"},
+	{"engine/disk", []string{"engine/internal"},
+		"the seam to the drive is the bottom"},
+	{"engine/telemetry", nil,
+		"it is told, it never asks: what it reports on may not be an import of it"},
+	{"engine/internal", nil,
+		"leaves: what all may use may use nothing but its like"},
+}
+
+// labs are the folders of the lab, which reaches a store over the wire alone,
+// so that a rival is measured exactly as Cairn is.
+var labs = []string{"cmd/lab", "harness", "scenarios", "chaos", "regressions", "results", "hardware"}
+
+// labMayImport names what of the product a package of the lab may import nevertheless.
+var labMayImport = []layer{
+	{"harness", []string{"engine/auth/sign"}, "signing a request is the client's half of the protocol; a load generator needs it as lean as it gets"},
+}
+
+func ownLayer(path string) *layer {
+	var own *layer
+	for i := range layers {
+		if l := &layers[i]; within(path, l.path) && (own == nil || len(l.path) > len(own.path)) {
+			own = l
+		}
+	}
+	return own
+}
+
+// downward checks the layers.
+func downward(p Package) (breaches []string) {
+	path, ok := rel(p.ImportPath)
+	if !ok || !withinAny(path, []string{"engine", "cmd/cairn"}) {
+		return nil
+	}
+	own := ownLayer(path)
+	if own.path == "engine" && path != "engine" {
+		return []string{fmt.Sprintf("%s has no layer: give it a line in ci/lint/law.go that says what it may import, and why", path)}
+	}
+	for _, imp := range p.Imports {
+		to, ok := rel(imp)
+		if !ok {
+			continue
+		}
+		target := ownLayer(to)
+		if target == nil {
+			breaches = append(breaches, fmt.Sprintf("%s imports %s: the product never imports the lab or the pipeline, or they would be shipped with it", path, to))
+			continue
+		}
+		if target == own || slices.Contains(own.may, target.path) {
+			continue
+		}
+		breaches = append(breaches, fmt.Sprintf("%s imports %s: %s", path, to, own.reason))
+	}
+	return breaches
+}
+
+// labStaysOutside checks that the lab measures the product from outside.
+func labStaysOutside(p Package) (breaches []string) {
+	path, ok := rel(p.ImportPath)
+	if !ok || !withinAny(path, labs) {
+		return nil
+	}
+	for _, imp := range p.Imports {
+		to, ok := rel(imp)
+		if !ok || !withinAny(to, []string{"engine", "cmd/cairn"}) {
+			continue
+		}
+		if !slices.ContainsFunc(labMayImport, func(l layer) bool { return within(path, l.path) && withinAny(to, l.may) }) {
+			breaches = append(breaches, fmt.Sprintf("%s imports %s: the lab reaches a store over the wire, so that a rival is measured exactly as Cairn is", path, to))
+		}
+	}
+	return breaches
+}
+
+// A seam gives one import to few packages.
+type seam struct {
+	imports []string
+	only    []string // the packages, each with those in its folders
+	within  string   // where the rule holds; "" is everywhere
+	reason  string
+}
+
+var seams = []seam{
+	{[]string{"os", "io/ioutil", "syscall", "golang.org/x/sys/unix"},
+		[]string{"engine/disk", "engine/listen"}, "engine",
+		"every byte of data passes package disk, where a test can crash it and make it fail; engine/listen reads certificates (and names errors of sockets), which are no data"},
+	{[]string{"github.com/cockroachdb/pebble/v2"},
+		[]string{"engine/store", "engine/disk/pebblevfs"}, "",
+		"the index is a view inside the store, and another could take its place"},
+	{[]string{"github.com/prometheus/client_golang"},
+		[]string{"engine/telemetry"}, "",
+		"metrics have one registry and one style of names"},
+	{[]string{"github.com/shirou/gopsutil/v3"},
+		[]string{"hardware"}, "",
+		"one package wraps it, because it reads differently on each system"},
+	{[]string{"github.com/spf13/cobra", "github.com/spf13/pflag"},
+		[]string{"cmd"}, "",
+		"command lines belong to commands"},
+	{[]string{"go.yaml.in/yaml/v3"},
+		[]string{"cmd", "scenarios", "harness", "chaos"}, "",
+		"the engine takes options, not files"},
+	{[]string{Module + "/engine/backend/memory", Module + "/engine/backend/backendtest", Module + "/engine/disk/disktest", "testing", "github.com/stretchr/testify"},
+		[]string{"engine/backend/backendtest", "engine/backend/memory", "engine/disk/disktest"}, "engine",
+		"what exists for tests is linked into tests only"},
+	{[]string{"net/http/pprof", "expvar"}, nil, "",
+		"importing it opens handlers on the default mux, whoever asked for them"},
+}
+
+func seamsHold(p Package) (breaches []string) {
+	path, ok := rel(p.ImportPath)
+	if !ok {
+		return nil
+	}
+	for _, s := range seams {
+		if s.within != "" && !within(path, s.within) || withinAny(path, s.only) {
+			continue
+		}
+		for _, imp := range p.Imports {
+			if withinAny(imp, s.imports) {
+				breaches = append(breaches, fmt.Sprintf("%s imports %s: %s", path, imp, s.reason))
+			}
+		}
+	}
+	return breaches
+}
+
+// neverLinked are modules that tests and tools may use and the product may not contain.
+var neverLinked = []struct {
+	modules []string
+	reason  string
+}{
+	{[]string{"go.k6.io/k6", "github.com/minio/minio", "github.com/minio/mc", "github.com/minio/madmin-go"}, "AGPL: linking it would put the product under its terms"},
+	{[]string{"github.com/testcontainers/testcontainers-go", "github.com/stretchr/testify", "pgregory.net/rapid", "go.uber.org/goleak"}, "for tests"},
+	{[]string{"github.com/minio/minio-go/v7", "github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go"}, "clients, to test against; a server needs none"},
+}
+
+// productLinks checks one package linked into the product.
+func productLinks(p Package) (breaches []string) {
+	if p.Module == nil || p.Module.Main {
+		return nil
+	}
+	for _, n := range neverLinked {
+		if withinAny(p.Module.Path, n.modules) {
+			breaches = append(breaches, fmt.Sprintf("the product links %s: %s", p.ImportPath, n.reason))
+		}
+	}
+	return breaches
+}
+
+// forbiddenNames say nothing of what a package keeps, so everything ends up in it.
+var forbiddenNames = []string{"util", "utils", "common", "helper", "helpers", "manager", "managers", "misc", "shared", "base", "lib"}
+
+func namesSaySomething(p Package) (breaches []string) {
+	path, ok := rel(p.ImportPath)
+	if !ok {
+		return nil
+	}
+	for _, part := range append(strings.Split(path, "/"), p.Name) {
+		if slices.Contains(forbiddenNames, part) {
+			return []string{fmt.Sprintf("%s: the name %q says nothing of what it keeps", path, part)}
+		}
+	}
+	return nil
+}
+
+// freeOfCopyleft looks for the GNU licences in the text of a module's licence.
+func freeOfCopyleft(module, text string) (breaches []string) {
+	upper := strings.Join(strings.Fields(strings.ToUpper(text)), " ")
+	for _, name := range []string{"GNU AFFERO GENERAL PUBLIC LICENSE", "GNU GENERAL PUBLIC LICENSE", "SERVER SIDE PUBLIC LICENSE", "BUSINESS SOURCE LICENSE"} {
+		if strings.Contains(upper, name) {
+			return []string{fmt.Sprintf("the product links %s, whose licence is the %s: Cairn is given under Apache-2.0", module, name)}
+		}
+	}
+	return nil
+}
