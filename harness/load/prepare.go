@@ -1,0 +1,84 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// CreateBucket makes the workspace's bucket; one that is there already is fine.
+func CreateBucket(ctx context.Context, target Target, bucket string) error {
+	if err := plainName("bucket", bucket); err != nil {
+		return err
+	}
+	c := NewConn(ctx, target)
+	defer c.Close()
+	_, err := c.do(time.Now(), &request{method: "PUT", path: []byte("/" + bucket), payload: emptyPayload, want: 200}, nothing{})
+	var status *StatusError
+	if errors.As(err, &status) && (status.Code == "BucketAlreadyOwnedByYou" || status.Code == "BucketAlreadyExists") {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("create bucket %s: %w", bucket, err)
+	}
+	return nil
+}
+
+// preloadTries is how often one object is tried before Preload gives up.
+const preloadTries = 8
+
+// Preload puts all stored objects of the workspace, in parallel.
+func Preload(ctx context.Context, target Target, ws *Workspace, connections int, lines io.Writer) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next, done atomic.Uint64
+	var all sync.WaitGroup
+	for i := range connections {
+		all.Go(func() {
+			c := newClient(NewConn(ctx, target), ws, 0, uint64(i))
+			defer c.Close()
+			for ctx.Err() == nil {
+				id := next.Add(1) - 1
+				if id >= ws.Stored.Count {
+					return
+				}
+				if err := c.putSurely(ctx, id); err != nil {
+					cancel(fmt.Errorf("preload object %d of %d: %w", id, ws.Stored.Count, err))
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	finished := make(chan struct{})
+	go func() { all.Wait(); close(finished) }()
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-finished:
+			return context.Cause(ctx)
+		case <-tick.C:
+			if lines != nil {
+				fmt.Fprintf(lines, "preloaded %d of %d objects\n", done.Load(), ws.Stored.Count)
+			}
+		}
+	}
+}
+
+// putSurely puts a stored object, with some patience for a server that is
+// starting or asks to slow down.
+func (c *client) putSurely(ctx context.Context, id uint64) error {
+	var err error
+	for try := range preloadTries {
+		if _, err = c.put(time.Now(), c.ws.Stored, id); err == nil || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(time.Duration(10<<try) * time.Millisecond)
+	}
+	return err
+}

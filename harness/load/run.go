@@ -1,0 +1,307 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cairnstore/cairn/harness/measure"
+)
+
+// Options is one load. It is bounded in time always.
+type Options struct {
+	Target      Target
+	Workspace   *Workspace
+	Connections int
+	Mix         []Share
+	// Rate is the arrivals per second of an open loop; 0 is a closed loop.
+	Rate     float64
+	Arrivals Arrivals
+	// Warmup runs before the Duration that is measured.
+	Warmup, Duration time.Duration
+	// Drain bounds, after an open loop's end, how long arrivals that were due
+	// and are waiting may still be sent; what remains is dropped. Default 10 s.
+	Drain time.Duration
+	// Requests ends the load early after so many measured ones; 0: no bound.
+	Requests int64
+	// Unverified is the share of gets whose bytes are not compared. Their
+	// length always is.
+	Unverified float64
+	Seed       uint64
+	Progress   io.Writer // a line each second; nil: none
+	// Begin and End are called when the measured time begins and ends.
+	Begin, End func()
+}
+
+func (o Options) withDefaults() Options {
+	if o.Drain == 0 {
+		o.Drain = 10 * time.Second
+	}
+	if o.Begin == nil {
+		o.Begin = func() {}
+	}
+	if o.End == nil {
+		o.End = func() {}
+	}
+	return o
+}
+
+func (o Options) validate() error {
+	if o.Connections < 1 || o.Duration <= 0 || o.Warmup < 0 || o.Rate < 0 || o.Requests < 0 || o.Drain < 0 {
+		return errors.New("load: needs at least one connection, a duration, and no negative numbers")
+	}
+	ws := o.Workspace
+	if ws == nil || ws.Bodies == nil || ws.Bucket == "" {
+		return errors.New("load: needs a workspace with a bucket and bodies")
+	}
+	for what, s := range map[string]string{"bucket": ws.Bucket, "prefix of stored keys": ws.Stored.Prefix, "prefix of fresh keys": ws.Fresh.Prefix} {
+		if err := plainName(what, s); err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+	}
+	total := 0
+	for _, s := range o.Mix {
+		if s.Op >= numOps || s.Weight < 0 {
+			return fmt.Errorf("load: operation %d with weight %d in the mix", s.Op, s.Weight)
+		}
+		if s.Op == Get || s.Op == Head || s.Op == List {
+			if ws.Stored.Count == 0 {
+				return fmt.Errorf("load: %v needs stored objects", s.Op)
+			}
+			if s.Op == List && ws.Stored.Scatter {
+				return errors.New("load: a list needs stored keys that are not scattered")
+			}
+		}
+		total += s.Weight
+	}
+	if total == 0 {
+		return errors.New("load: the mix is empty")
+	}
+	return nil
+}
+
+// An OpResult is what one operation did in the measured time.
+type OpResult struct {
+	Count  int64 `json:"count"`  // completed within the measured time
+	Errors int64 `json:"errors"` // refused, failed, or answered with wrong bytes
+	Bytes  int64 `json:"bytes"`  // of bodies, either way
+	Items  int64 `json:"items"`  // keys listed; else as Count
+	// Latency is of successful requests: from the intended start in an open
+	// loop, from the real one in a closed loop.
+	Latency *measure.Histogram `json:"latency"`
+}
+
+// A Result is what a load found.
+type Result struct {
+	Started time.Time           `json:"started"` // of the measured time
+	Elapsed time.Duration       `json:"elapsed_ns"`
+	Ops     map[string]OpResult `json:"ops"`
+	// Offered is the arrivals that were due in the measured time, per second;
+	// 0 in a closed loop.
+	Offered float64 `json:"offered_per_second,omitempty"`
+	// Dropped arrivals were due and never sent.
+	Dropped int64 `json:"dropped"`
+	// Queued is how long arrivals waited for a free connection (open loop).
+	Queued *measure.Histogram `json:"queued,omitempty"`
+	// Failures counts errors by what they were.
+	Failures map[string]int64 `json:"failures,omitempty"`
+	Warnings []string         `json:"warnings,omitempty"`
+}
+
+// Total sums all operations.
+func (r *Result) Total() OpResult {
+	t := OpResult{Latency: measure.NewHistogram()}
+	for _, op := range r.Ops {
+		t.Count += op.Count
+		t.Errors += op.Errors
+		t.Bytes += op.Bytes
+		t.Items += op.Items
+		t.Latency.Merge(op.Latency)
+	}
+	return t
+}
+
+// Rate is the completed operations per second.
+func (r *Result) Rate() float64 { return r.per(r.Total().Count) }
+
+func (r *Result) per(n int64) float64 { return float64(n) / r.Elapsed.Seconds() }
+
+// Run puts the load on the target until its time or its requests are over.
+func Run(ctx context.Context, o Options) (*Result, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r := &run{Options: o, ctx: ctx}
+	if o.Rate > 0 {
+		r.schedule = newSchedule(o.Rate, o.Arrivals, o.Warmup+o.Duration, o.Seed)
+	}
+	if err := r.addWorkers(); err != nil {
+		return nil, err
+	}
+	defer r.closeWorkers()
+	return r.measure()
+}
+
+// A run is one load under way.
+type run struct {
+	Options
+	ctx      context.Context
+	schedule *schedule // nil: closed loop
+	workers  []*worker
+	budget   atomic.Int64 // measured requests begun
+
+	start, begin, end time.Time // of the load, of the measured time, and of both
+}
+
+func (r *run) addWorkers() error {
+	for i := range r.Connections {
+		w, err := newWorker(r, uint64(i))
+		if err != nil {
+			r.closeWorkers()
+			return err
+		}
+		r.workers = append(r.workers, w)
+	}
+	// One connection must work before the clock starts: a wrong address is an
+	// error of the call, not a result.
+	if err := r.workers[0].dial(); err != nil {
+		r.closeWorkers()
+		return err
+	}
+	return nil
+}
+
+func (r *run) closeWorkers() {
+	for _, w := range r.workers {
+		w.close()
+	}
+}
+
+func (r *run) measure() (*Result, error) {
+	began, ended, elapsed := r.Warmup == 0, false, r.Duration
+	if began {
+		r.Begin()
+	}
+	r.start = time.Now()
+	r.begin = r.start.Add(r.Warmup)
+	r.end = r.begin.Add(r.Duration)
+
+	var all sync.WaitGroup
+	for _, w := range r.workers {
+		all.Go(w.work)
+	}
+	done := make(chan struct{})
+	go func() { all.Wait(); close(done) }()
+
+	var lines <-chan time.Time
+	if r.Progress != nil {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		lines = ticker.C
+	}
+	toBegin, toEnd := time.After(time.Until(r.begin)), time.After(time.Until(r.end))
+	var seen progress
+	finish := func() {
+		if began && !ended {
+			r.End()
+			ended, elapsed = true, min(time.Since(r.begin), r.Duration)
+		}
+	}
+	for running := true; running; {
+		select {
+		case <-toBegin:
+			if !began {
+				began = true
+				r.Begin()
+			}
+		case <-toEnd:
+			finish()
+		case <-lines:
+			seen = r.report(seen)
+		case <-r.ctx.Done(): // which has closed all connections
+			<-done
+			return nil, r.ctx.Err()
+		case <-done:
+			running = false
+		}
+	}
+	finish()
+	if !began {
+		return nil, fmt.Errorf("load: over before its warm-up was: %v", r.failures())
+	}
+	return r.result(elapsed), nil
+}
+
+func (r *run) failures() map[string]int64 {
+	all := map[string]int64{}
+	for _, w := range r.workers {
+		for what, n := range w.failures {
+			all[what] += n
+		}
+	}
+	return all
+}
+
+func (r *run) result(elapsed time.Duration) *Result {
+	res := &Result{Started: r.begin, Elapsed: elapsed, Ops: map[string]OpResult{}, Failures: r.failures()}
+	for _, w := range r.workers {
+		for op := range numOps {
+			part := &w.ops[op]
+			if part.Latency == nil {
+				continue
+			}
+			sum, ok := res.Ops[op.String()]
+			if !ok {
+				sum.Latency = measure.NewHistogram()
+			}
+			sum.Count += part.Count
+			sum.Errors += part.Errors
+			sum.Bytes += part.Bytes
+			sum.Items += part.Items
+			sum.Latency.Merge(part.Latency)
+			res.Ops[op.String()] = sum
+		}
+	}
+	if r.schedule != nil {
+		r.openResult(res)
+	}
+	if total := res.Total(); total.Errors > 0 {
+		res.Warnings = append(res.Warnings, fmt.Sprintf("%d of %d requests failed", total.Errors, total.Errors+total.Count))
+	}
+	return res
+}
+
+// openResult adds what only an open loop has.
+func (r *run) openResult(res *Result) {
+	res.Queued = measure.NewHistogram()
+	var due int64
+	for _, w := range r.workers {
+		res.Queued.Merge(w.queued)
+		res.Dropped += w.dropped
+		due += w.due
+	}
+	for { // what no worker came to
+		at, ok := r.schedule.next()
+		if !ok {
+			break
+		}
+		if at >= r.Warmup {
+			due++
+			res.Dropped++
+		}
+	}
+	res.Offered = float64(due) / r.Duration.Seconds()
+	if res.Dropped > 0 {
+		res.Warnings = append(res.Warnings, fmt.Sprintf("%d of %d arrivals were never sent: the latencies are of a load that was not carried", res.Dropped, due))
+	}
+	if achieved := res.Rate(); achieved < .98*res.Offered {
+		res.Warnings = append(res.Warnings, fmt.Sprintf("%.0f of %.0f requests/s were achieved", achieved, res.Offered))
+	}
+}

@@ -1,0 +1,211 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/cairnstore/cairn/harness/measure"
+)
+
+// maxFailureKinds bounds how many kinds of error are told apart.
+const maxFailureKinds = 32
+
+// A worker drives one connection and keeps its own counts.
+type worker struct {
+	*client
+	run    *run
+	alarm  *alarm
+	cancel context.CancelFunc
+
+	ops      [numOps]OpResult
+	queued   *measure.Histogram
+	due      int64 // measured arrivals taken from the schedule
+	dropped  int64
+	failures map[string]int64
+
+	live liveCounts
+}
+
+// liveCounts are read by the progress line while the worker runs; alone on
+// their cache lines.
+type liveCounts struct {
+	_                         [64]byte
+	ops, errors, bytes, nanos atomic.Int64
+	_                         [64]byte
+}
+
+func newWorker(r *run, number uint64) (*worker, error) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	w := &worker{
+		client: newClient(NewConn(ctx, r.Target), r.Workspace, r.Seed, number),
+		run:    r, cancel: cancel, failures: map[string]int64{},
+	}
+	w.unverified, w.onlyDelete = r.Unverified, true
+	for _, s := range r.Mix {
+		if s.Weight > 0 {
+			w.ops[s.Op].Latency = measure.NewHistogram()
+		}
+		if s.Op == Put && s.Weight > 0 {
+			w.onlyDelete = false
+		}
+	}
+	if w.ops[Delete].Latency != nil && !w.onlyDelete && w.ops[Put].Latency == nil {
+		w.ops[Put].Latency = measure.NewHistogram()
+	}
+	if r.schedule != nil {
+		w.queued = measure.NewHistogram()
+		var err error
+		if w.alarm, err = newAlarm(); err != nil {
+			cancel()
+			return nil, err
+		}
+		context.AfterFunc(ctx, w.alarm.close) // wakes it
+	}
+	return w, nil
+}
+
+func (w *worker) close() {
+	w.cancel()
+	w.Close()
+	if w.alarm != nil {
+		w.alarm.close()
+	}
+}
+
+func (w *worker) work() {
+	if w.run.schedule != nil {
+		w.open()
+	} else {
+		w.closed()
+	}
+}
+
+// closed sends the next request when the last was answered.
+func (w *worker) closed() {
+	for w.run.ctx.Err() == nil {
+		now := time.Now()
+		if !now.Before(w.run.end) || !w.take(now) {
+			return
+		}
+		if !w.once(now, now) {
+			return
+		}
+	}
+}
+
+// open sends each request when it is due, or as soon after as the connection is
+// free, and measures from when it was due.
+func (w *worker) open() {
+	last := w.run.end.Add(w.run.Drain)
+	for w.run.ctx.Err() == nil {
+		at, ok := w.run.schedule.next()
+		if !ok {
+			return
+		}
+		intended := w.run.start.Add(at)
+		if at >= w.run.Warmup {
+			w.due++
+		}
+		if err := w.alarm.sleepUntil(intended); err != nil {
+			if w.run.ctx.Err() == nil {
+				w.failures[err.Error()]++
+			}
+			return
+		}
+		now := time.Now()
+		if now.After(last) {
+			if at >= w.run.Warmup {
+				w.dropped++
+			}
+			return
+		}
+		if !w.take(intended) {
+			if at >= w.run.Warmup {
+				w.due--
+			}
+			return
+		}
+		if at >= w.run.Warmup {
+			w.queued.Record(now.Sub(intended))
+		}
+		if !w.once(intended, now) {
+			return
+		}
+	}
+}
+
+// take asks for one request of the budget, which only measured ones use.
+func (w *worker) take(start time.Time) bool {
+	if w.run.Requests == 0 || start.Before(w.run.begin) {
+		return true
+	}
+	return w.run.budget.Add(1) <= w.run.Requests
+}
+
+// once makes one request and counts it. False: there is nothing left to do.
+func (w *worker) once(from, now time.Time) bool {
+	op, bytes, items, err := w.perform(w.choose(), now)
+	if errors.Is(err, errExhausted) {
+		return false
+	}
+	done := time.Now()
+	measured := !done.Before(w.run.begin) && (w.run.schedule == nil || !from.Before(w.run.begin))
+	if err != nil {
+		if w.run.ctx.Err() != nil {
+			return false // interrupted, no fault of the server
+		}
+		w.live.errors.Add(1)
+		w.fail(op, err, measured)
+		if !reusable(err) {
+			time.Sleep(10 * time.Millisecond) // a dead server is not to be dialled in a tight loop
+		}
+		return true
+	}
+	w.live.ops.Add(1)
+	w.live.bytes.Add(bytes)
+	w.live.nanos.Add(int64(done.Sub(from)))
+	if !measured {
+		return true
+	}
+	sum := &w.ops[op]
+	sum.Latency.Record(done.Sub(from))
+	if !done.After(w.run.end) {
+		sum.Count++
+		sum.Bytes += bytes
+		sum.Items += items
+	}
+	return true
+}
+
+func (w *worker) fail(op Op, err error, measured bool) {
+	if measured {
+		w.ops[op].Errors++
+	}
+	what := fmt.Sprintf("%v: %v", op, err)
+	if _, known := w.failures[what]; !known && len(w.failures) >= maxFailureKinds {
+		what = "other errors"
+	}
+	w.failures[what]++
+}
+
+// choose picks an operation by the mix's weights.
+func (w *worker) choose() Op {
+	mix := w.run.Mix
+	if len(mix) == 1 {
+		return mix[0].Op
+	}
+	total := 0
+	for _, s := range mix {
+		total += s.Weight
+	}
+	n := w.random.IntN(total)
+	for _, s := range mix {
+		if n -= s.Weight; n < 0 {
+			return s.Op
+		}
+	}
+	panic("load: weights do not sum to their sum")
+}

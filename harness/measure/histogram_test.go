@@ -1,0 +1,74 @@
+package measure
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestHistogramQuantilesStayWithinThreeDigits(t *testing.T) {
+	h := NewHistogram()
+	for i := 1; i <= 10_000; i++ {
+		h.Record(time.Duration(i) * time.Microsecond)
+	}
+	require.InEpsilon(t, 5_000*time.Microsecond, h.Quantile(.5), .002)
+	require.InEpsilon(t, 9_900*time.Microsecond, h.Quantile(.99), .002)
+	require.InEpsilon(t, 10_000*time.Microsecond, h.Max(), .002)
+	require.InEpsilon(t, 5_000*time.Microsecond, h.Mean(), .002)
+}
+
+func TestHistogramCountsWhatIsOutOfRangeAtItsEnds(t *testing.T) {
+	h := NewHistogram()
+	h.Record(-time.Second)
+	h.Record(time.Hour)
+	require.EqualValues(t, 2, h.Count())
+	require.InEpsilon(t, longest, h.Max(), .002)
+}
+
+func TestHistogramMergeEqualsRecordingTogether(t *testing.T) {
+	a, b, both := NewHistogram(), NewHistogram(), NewHistogram()
+	for i := range 5_000 {
+		d := time.Duration(i*i) * time.Microsecond
+		both.Record(d)
+		if i%3 == 0 {
+			a.Record(d)
+		} else {
+			b.Record(d)
+		}
+	}
+	a.Merge(b)
+	require.True(t, a.h.Equals(both.h))
+}
+
+func TestHistogramSurvivesJSON(t *testing.T) {
+	h := NewHistogram()
+	for i := range 1_000 {
+		h.Record(time.Duration(i) * 37 * time.Microsecond)
+	}
+	data, err := json.Marshal(h)
+	require.NoError(t, err)
+	var back Histogram
+	require.NoError(t, json.Unmarshal(data, &back))
+	require.Equal(t, h.Quantile(.999), back.Quantile(.999))
+	require.True(t, h.h.Equals(back.h))
+}
+
+func TestHistogramRefusesASummaryThatIsNotItsOwn(t *testing.T) {
+	h := NewHistogram()
+	h.Record(time.Millisecond)
+	data, err := json.Marshal(h)
+	require.NoError(t, err)
+	var fields map[string]any
+	require.NoError(t, json.Unmarshal(data, &fields))
+	fields["count"] = 2
+	data, err = json.Marshal(fields)
+	require.NoError(t, err)
+	require.ErrorContains(t, json.Unmarshal(data, new(Histogram)), "summary says 2")
+}
+
+func TestRecordDoesNotAllocate(t *testing.T) {
+	h := NewHistogram()
+	require.Zero(t, testing.AllocsPerRun(1000, func() { h.Record(123 * time.Microsecond) }))
+}
