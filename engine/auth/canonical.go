@@ -1,0 +1,121 @@
+package auth
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/cairnstore/cairn/engine/auth/internal/sigv4"
+)
+
+// appendRequest appends the canonical form of r as a authorizes it. missing is
+// the first signed header that the request does not have.
+func (w *work) appendRequest(r *http.Request, a *authorization, payloadHash string) (missing string) {
+	b := append(w.canonical[:0], r.Method...)
+	b = append(b, '\n')
+	b = sigv4.AppendPath(b, r.URL.Path, r.URL.RawPath)
+	b = append(b, '\n')
+	b = w.query.Append(b, querySignature)
+	b = append(b, '\n')
+	for rest, more := a.signedHeaders, true; more; {
+		var name string
+		name, rest, more = strings.Cut(rest, ";")
+		b = append(b, name...)
+		b = append(b, ':')
+		var ok bool
+		if b, ok = w.appendHeader(b, r, name); !ok && missing == "" {
+			missing = name
+		}
+		b = append(b, '\n')
+	}
+	b = append(b, '\n')
+	b = append(b, a.signedHeaders...)
+	b = append(b, '\n')
+	w.canonical = append(b, payloadHash...)
+	return missing
+}
+
+// appendHeader appends the canonical value of a header named in lower case and
+// whether the request has one. net/http keeps a few apart from the others.
+func (w *work) appendHeader(dst []byte, r *http.Request, name string) ([]byte, bool) {
+	if name == "host" {
+		return sigv4.AppendValue(dst, r.Host), r.Host != ""
+	}
+	values, ok := r.Header[string(w.headerKey(name))]
+	if !ok {
+		switch {
+		case name == "content-length" && r.ContentLength >= 0:
+			return strconv.AppendInt(dst, r.ContentLength, 10), true
+		case name == "transfer-encoding":
+			values = r.TransferEncoding
+		}
+	}
+	for i, value := range values {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = sigv4.AppendValue(dst, value)
+	}
+	return dst, len(values) > 0
+}
+
+// headerKey returns a name as http.Header has it, valid until the next call.
+// http.CanonicalHeaderKey allocates for names it has not been taught.
+func (w *work) headerKey(name string) []byte {
+	w.key = append(w.key[:0], name...)
+	upper := true
+	for i, c := range w.key {
+		if upper && 'a' <= c && c <= 'z' {
+			w.key[i] = c - 'a' + 'A'
+		}
+		upper = c == '-'
+	}
+	return w.key
+}
+
+// unsigned returns a header that must be signed and is not: host, or one whose
+// name begins with x-amz-; empty if all are.
+//
+// Names are counted, not looked up one among the others: since a signed name
+// stands only once, equal counts mean equal sets.
+func (w *work) unsigned(r *http.Request, signedHeaders string) string {
+	signed, host := 0, false
+	for rest, more := signedHeaders, true; more; {
+		var name string
+		name, rest, more = strings.Cut(rest, ";")
+		host = host || name == "host"
+		if !mustSign(name) {
+			continue
+		}
+		if _, ok := r.Header[string(w.headerKey(name))]; ok {
+			signed++
+		}
+	}
+	if !host {
+		return "host"
+	}
+	for name := range r.Header {
+		if mustSign(name) {
+			signed--
+		}
+	}
+	if signed == 0 {
+		return ""
+	}
+	names := map[string]bool{}
+	for name := range strings.SplitSeq(signedHeaders, ";") {
+		names[name] = true
+	}
+	for name := range r.Header {
+		if lower := strings.ToLower(name); mustSign(name) && !names[lower] {
+			return lower
+		}
+	}
+	return "x-amz-*"
+}
+
+// mustSign: x-amz-cf-id is what a CDN adds on the way.
+func mustSign(name string) bool {
+	const prefix, exempt = "x-amz-", "x-amz-cf-id"
+	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) && !strings.EqualFold(name, exempt)
+}
