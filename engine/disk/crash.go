@@ -293,14 +293,10 @@ func sectors(data []byte, off int64) []change {
 
 // tear writes a write's first bytes alone.
 func (c *crash) tear(im *image, ch change) {
-	cut := c.rng.IntN(len(ch.data))
-	at := ch.off + int64(cut)
-	if c.rng.IntN(2) == 0 { // as drives do that write sectors whole
-		cut = max(0, cut-int(at%sectorSize))
-		at = ch.off + int64(cut)
-	}
+	cut := tearPoint(c.rng, ch.off, len(ch.data))
 	im.write(ch.data[:cut], ch.off)
 	if c.rng.IntN(3) == 0 {
+		at := ch.off + int64(cut)
 		end := min(len(ch.data), cut+sectorSize-int(at%sectorSize))
 		garbage := make([]byte, end-cut)
 		for i := range garbage {
@@ -311,4 +307,15 @@ func (c *crash) tear(im *image, ch change) {
 	if c.rng.IntN(2) == 0 {
 		im.resize(max(im.size, ch.off+int64(len(ch.data))))
 	}
+}
+
+// tearPoint returns how many of a write's n bytes, at least one too few, come
+// before the tear: to the end of a sector, as drives do that write those whole,
+// or to any byte, as not all do.
+func tearPoint(rng *rand.Rand, off int64, n int) int {
+	cut := rng.IntN(n)
+	if rng.IntN(2) == 0 {
+		cut = max(0, cut-int((off+int64(cut))%sectorSize))
+	}
+	return cut
 }

@@ -302,7 +302,7 @@ func space(size int64) int64 { return (size + pageSize - 1) / pageSize * pageSiz
 func (m *Memory) charge(n *node, size int64) error {
 	more := space(size) - space(n.now.size)
 	if more > 0 && m.mu.used+more > m.mu.capacity {
-		return ErrFull
+		return withFull(syscall.ENOSPC)
 	}
 	m.mu.used += more
 	return nil

@@ -302,16 +302,3 @@ func control(f *os.File, fn func(fd int) error) error {
 func unsupported(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS)
 }
-
-// fullError is a system error that also matches ErrFull.
-type fullError struct{ error }
-
-func (e fullError) Is(target error) bool { return target == ErrFull }
-func (e fullError) Unwrap() error        { return e.error }
-
-func withFull(err error) error {
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return fullError{err}
-	}
-	return err
-}

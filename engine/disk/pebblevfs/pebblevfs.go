@@ -44,7 +44,7 @@ func (v *fileSystem) Create(name string, _ vfs.DiskWriteCategory) (vfs.File, err
 	f, err := v.disk.Create(full)
 	for errors.Is(err, fs.ErrExist) {
 		if err := v.disk.Remove(full); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, noSpace(err)
+			return nil, err
 		}
 		f, err = v.disk.Create(full)
 	}
@@ -129,7 +129,7 @@ func removeAll(d disk.FS, name string) error {
 }
 
 func (v *fileSystem) Rename(oldname, newname string) error {
-	return noSpace(v.disk.Rename(v.resolve(oldname), v.resolve(newname)))
+	return v.disk.Rename(v.resolve(oldname), v.resolve(newname))
 }
 
 func (v *fileSystem) ReuseForWrite(oldname, newname string, _ vfs.DiskWriteCategory) (vfs.File, error) {
@@ -142,9 +142,9 @@ func (v *fileSystem) ReuseForWrite(oldname, newname string, _ vfs.DiskWriteCateg
 
 func (v *fileSystem) MkdirAll(dir string, _ os.FileMode) error {
 	if err := makeDurably(v.disk, v.dir); err != nil {
-		return noSpace(err)
+		return err
 	}
-	return noSpace(v.disk.MkdirAll(v.resolve(dir)))
+	return v.disk.MkdirAll(v.resolve(dir))
 }
 
 // makeDurably makes a directory and its parents, each synced into its own.
@@ -163,8 +163,7 @@ func makeDurably(d disk.FS, dir string) error {
 }
 
 func (v *fileSystem) Lock(name string) (io.Closer, error) {
-	c, err := v.disk.Lock(v.resolve(name))
-	return c, noSpace(err)
+	return v.disk.Lock(v.resolve(name))
 }
 
 func (v *fileSystem) List(dir string) ([]string, error) { return v.disk.List(v.resolve(dir)) }
@@ -202,7 +201,7 @@ type file struct {
 
 func newFile(name string, f disk.File, err error) (vfs.File, error) {
 	if err != nil {
-		return nil, noSpace(err)
+		return nil, err
 	}
 	return &file{File: f, name: name}, nil
 }
@@ -222,11 +221,6 @@ func (f *file) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (f *file) WriteAt(p []byte, off int64) (int, error) {
-	n, err := f.File.WriteAt(p, off)
-	return n, noSpace(err)
-}
-
 // Preallocate does nothing. Pebble expects the size to stay what was written,
 // and finds a table's footer by it, while disk.File extends the size with the
 // space; Pebble leaves the choice to the implementation.
@@ -240,8 +234,7 @@ func (f *file) Stat() (vfs.FileInfo, error) {
 	return fileInfo{disk.Info{Name: path.Base(f.name), Size: size}}, nil
 }
 
-func (f *file) Sync() error     { return noSpace(f.File.Sync()) }
-func (f *file) SyncData() error { return noSpace(f.File.Sync()) }
+func (f *file) SyncData() error { return f.File.Sync() }
 
 // SyncTo only begins the write-back of what was not begun before, so that the
 // Sync at the end of a table finds little left to do.
@@ -265,7 +258,7 @@ type directory struct {
 	name string
 }
 
-func (d *directory) Sync() error                    { return noSpace(d.v.disk.SyncDir(d.v.resolve(d.name))) }
+func (d *directory) Sync() error                    { return d.v.disk.SyncDir(d.v.resolve(d.name)) }
 func (d *directory) SyncData() error                { return d.Sync() }
 func (d *directory) SyncTo(int64) (bool, error)     { return false, nil }
 func (d *directory) Close() error                   { return nil }
@@ -299,17 +292,4 @@ func (i fileInfo) Mode() os.FileMode {
 		return os.ModeDir | 0o700
 	}
 	return 0o600
-}
-
-// noSpaceError is a full drive as Pebble tells it, whichever drive it is.
-type noSpaceError struct{ error }
-
-func (e noSpaceError) Is(target error) bool { return target == syscall.ENOSPC }
-func (e noSpaceError) Unwrap() error        { return e.error }
-
-func noSpace(err error) error {
-	if errors.Is(err, disk.ErrFull) && !errors.Is(err, syscall.ENOSPC) {
-		return noSpaceError{err}
-	}
-	return err
 }

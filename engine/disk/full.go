@@ -1,0 +1,21 @@
+package disk
+
+import (
+	"errors"
+	"syscall"
+)
+
+// fullError is a system error that also matches ErrFull.
+type fullError struct{ error }
+
+func (e fullError) Is(target error) bool { return target == ErrFull }
+func (e fullError) Unwrap() error        { return e.error }
+
+// withFull makes what the system says of a full drive or quota match ErrFull
+// as well; what it said stays in the chain, for libraries that look for it.
+func withFull(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fullError{err}
+	}
+	return err
+}
