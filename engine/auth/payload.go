@@ -176,7 +176,8 @@ type hashedBody struct {
 	plainBody
 	hash hash.Hash // nil after the end
 	want [sha256.Size]byte
-	err  error // after the end
+	sum  [sha256.Size]byte // here, since on the stack it would escape
+	err  error             // after the end
 }
 
 func (b *hashedBody) Read(p []byte) (int, error) {
@@ -203,8 +204,7 @@ func (b *hashedBody) Read(p []byte) (int, error) {
 }
 
 func (b *hashedBody) check() error {
-	var sum [sha256.Size]byte
-	if subtle.ConstantTimeCompare(b.hash.Sum(sum[:0]), b.want[:]) != 1 {
+	if subtle.ConstantTimeCompare(b.hash.Sum(b.sum[:0]), b.want[:]) != 1 {
 		return refuse(PayloadMismatch, "the body's SHA-256 is not the one in x-amz-content-sha256")
 	}
 	return io.EOF
