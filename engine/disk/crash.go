@@ -314,8 +314,8 @@ func (c *crash) tear(im *image, ch change) {
 // or to any byte, as not all do.
 func tearPoint(rng *rand.Rand, off int64, n int) int {
 	cut := rng.IntN(n)
-	if rng.IntN(2) == 0 {
-		cut = max(0, cut-int((off+int64(cut))%sectorSize))
+	if whole := cut - int((off+int64(cut))%sectorSize); whole > 0 && rng.IntN(2) == 0 {
+		return whole
 	}
 	return cut
 }
