@@ -1,0 +1,159 @@
+// Package record keeps what the lab found: one schema, written once and never
+// edited. A record says by itself what was measured, on what, with which
+// durability, and holds the raw histograms.
+package record
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"github.com/cairnstore/cairn/harness/load"
+	"github.com/cairnstore/cairn/harness/target"
+)
+
+// Schema is the version of Record that is written. Older ones stay readable.
+const Schema = 1
+
+// A Record is the result of one experiment.
+type Record struct {
+	Schema   int       `json:"schema"`
+	Kind     string    `json:"kind"` // of experiment: compare, latency, ceiling
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished"`
+	Lab      Revision  `json:"lab"`
+	Machine  Machine   `json:"machine"`
+	Seed     uint64    `json:"seed"`
+	// Settings are the experiment's parameters.
+	Settings map[string]any `json:"settings"`
+	Targets  []Target       `json:"targets"`
+	Runs     []Run          `json:"runs"`
+	Metrics  []Metric       `json:"metrics"`
+	Warnings []string       `json:"warnings,omitempty"`
+}
+
+// A Revision is what the lab was built from.
+type Revision struct {
+	Commit string `json:"commit"`
+	Dirty  bool   `json:"dirty"`
+	Go     string `json:"go"`
+}
+
+// A Target is a server that took part.
+type Target struct {
+	Name       string `json:"name"`
+	Version    string `json:"version"`
+	Durability string `json:"durability"`
+}
+
+// A Run is one load on one target.
+type Run struct {
+	Case       string       `json:"case"`
+	Target     string       `json:"target"`
+	Durability string       `json:"durability"`
+	Round      int          `json:"round"`
+	Result     *load.Result `json:"result"`
+	// Server is what the server used in the measured time; its memory is that
+	// at the end. It is nil for a server whose process is unknown.
+	Server *target.Sample `json:"server,omitempty"`
+	// Generator is what the load's own process used, Others what all other
+	// processes of the machine did, Stolen what a hypervisor took.
+	Generator target.Sample `json:"generator"`
+	Others    time.Duration `json:"others_cpu_ns"`
+	Stolen    time.Duration `json:"stolen_cpu_ns"`
+}
+
+// A Metric is one figure, with the durability that it was reached under.
+type Metric struct {
+	Name       string  `json:"name"`
+	Value      float64 `json:"value"`
+	Unit       string  `json:"unit"`
+	Durability string  `json:"durability"`
+	// Min and Max are over the rounds.
+	Min float64 `json:"min"`
+	Max float64 `json:"max"`
+}
+
+// New begins a record of an experiment whose data lies in dir.
+func New(kind, dir string, seed uint64) *Record {
+	return &Record{Schema: Schema, Kind: kind, Started: time.Now().UTC().Truncate(time.Millisecond), Lab: revision(), Machine: DescribeMachine(dir), Seed: seed, Settings: map[string]any{}}
+}
+
+func revision() Revision {
+	r := Revision{Commit: "unknown"}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return r
+	}
+	r.Go = info.GoVersion
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			r.Commit = s.Value
+		case "vcs.modified":
+			r.Dirty = s.Value == "true"
+		}
+	}
+	return r
+}
+
+// Warn adds a warning, once.
+func (r *Record) Warn(format string, args ...any) {
+	w := fmt.Sprintf(format, args...)
+	for _, have := range r.Warnings {
+		if have == w {
+			return
+		}
+	}
+	r.Warnings = append(r.Warnings, w)
+}
+
+// Write writes the record into dir as a file of its own, and returns its name.
+// It never replaces one.
+func (r *Record) Write(dir string) (string, error) {
+	r.Finished = time.Now().UTC().Truncate(time.Millisecond)
+	data, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return "", fmt.Errorf("write record: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("write record: %w", err)
+	}
+	name := filepath.Join(dir, fmt.Sprintf("%s-%s-%.8s.json", r.Started.Format("20060102T150405.000Z"), r.Kind, r.Lab.Commit))
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return "", fmt.Errorf("write record: %w", err)
+	}
+	_, err = f.Write(append(data, '\n'))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return "", fmt.Errorf("write record: %w", err)
+	}
+	return name, nil
+}
+
+// Read reads a record of this schema or an older one.
+func Read(name string) (*Record, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("read record: %w", err)
+	}
+	var version struct{ Schema int }
+	if err := json.Unmarshal(data, &version); err != nil {
+		return nil, fmt.Errorf("read record %s: %w", name, err)
+	}
+	if version.Schema < 1 || version.Schema > Schema {
+		return nil, fmt.Errorf("read record %s: its schema is %d, this lab knows 1 to %d", name, version.Schema, Schema)
+	}
+	var r Record
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return nil, fmt.Errorf("read record %s: %w", name, err)
+	}
+	return &r, nil
+}

@@ -1,0 +1,101 @@
+package target
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// The test binary is the server too: TARGET_TEST_SERVER says how it behaves.
+func TestMain(m *testing.M) {
+	if behaviour := os.Getenv("TARGET_TEST_SERVER"); behaviour != "" {
+		serve(behaviour)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func serve(behaviour string) {
+	fmt.Println("behaviour:", behaviour)
+	if behaviour == "broken" {
+		fmt.Println("no drive there")
+		os.Exit(3)
+	}
+	if behaviour == "stubborn" {
+		signal.Ignore(syscall.SIGTERM)
+	}
+	start := time.Now()
+	_ = http.ListenAndServe(os.Args[len(os.Args)-1], http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/never" || r.URL.Path == "/ready" && time.Since(start) < 200*time.Millisecond {
+			w.WriteHeader(503)
+		}
+	}))
+}
+
+func launch(t *testing.T, behaviour string) Launch {
+	t.Helper()
+	address, err := FreeAddress()
+	require.NoError(t, err)
+	return Launch{Name: "server", Binary: os.Args[0], Args: []string{address}, Env: []string{"TARGET_TEST_SERVER=" + behaviour},
+		Address: address, Ready: "/ready", LogDir: t.TempDir()}
+}
+
+func TestProcessIsReadyWhenStartReturnsAndGoneWhenStopDoes(t *testing.T) {
+	l := launch(t, "good")
+	start := time.Now()
+	p, err := Start(t.Context(), l)
+	require.NoError(t, err)
+	require.Greater(t, time.Since(start), 200*time.Millisecond)
+	s, err := p.Sample()
+	require.NoError(t, err)
+	require.Positive(t, s.RSS)
+	require.NoError(t, p.Stop())
+	_, err = net.Dial("tcp", p.Address())
+	require.Error(t, err)
+	require.ErrorContains(t, p.Stop(), "had ended before it was stopped")
+}
+
+func TestAConnectionIsEnoughWithoutAReadyPath(t *testing.T) {
+	l := launch(t, "good")
+	l.Ready = ""
+	p, err := Start(t.Context(), l)
+	require.NoError(t, err)
+	require.NoError(t, p.Stop())
+}
+
+func TestAServerThatEndsAtOnceIsToldWithItsLastWords(t *testing.T) {
+	_, err := Start(t.Context(), launch(t, "broken"))
+	require.ErrorContains(t, err, "exit status 3")
+	require.ErrorContains(t, err, "no drive there")
+}
+
+func TestStartGivesUpWithItsContext(t *testing.T) {
+	l := launch(t, "good")
+	l.Ready = "/never"
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err := Start(ctx, l)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+func TestKillEndsWhatIgnoresSIGTERM(t *testing.T) {
+	p, err := Start(t.Context(), launch(t, "stubborn"))
+	require.NoError(t, err)
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case <-p.Ended():
+		t.Fatal("it should have ignored SIGTERM")
+	case <-time.After(200 * time.Millisecond):
+	}
+	p.Kill()
+	<-p.Ended()
+}

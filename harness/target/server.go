@@ -1,0 +1,97 @@
+package target
+
+import (
+	"context"
+	"debug/buildinfo"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// A Server is a kind of S3 server that can be put on a directory.
+type Server struct {
+	Name string
+	// Durability says what an acknowledged PUT has survived. It is printed
+	// beside every number of this server.
+	Durability string
+	Binary     string
+	// Command returns the arguments and the environment for serving dir.
+	Command func(dir, address string, c Credentials) (args, env []string)
+	// Ready is the path that answers 200 once it serves; empty: a connection is enough.
+	Ready string
+}
+
+// Credentials are the administrator's key and secret.
+type Credentials struct{ Access, Secret string }
+
+// Cairn describes this repository's server.
+func Cairn(binary string) Server {
+	return Server{
+		Name: "cairn", Binary: binary, Durability: "fdatasync before ack (group commit)", Ready: "/health/ready",
+		Command: func(dir, address string, c Credentials) (args, env []string) {
+			return []string{"server", "--data", dir, "--address", address},
+				[]string{"MINIO_ROOT_USER=" + c.Access, "MINIO_ROOT_PASSWORD=" + c.Secret}
+		},
+	}
+}
+
+// MinIO describes MinIO on a single drive with its defaults; only its browser
+// console, which plays no part, is off.
+func MinIO(binary string) Server {
+	return Server{
+		Name: "minio", Binary: binary, Durability: "fdatasync before ack (O_DIRECT + fdatasync)", Ready: "/minio/health/ready",
+		Command: func(dir, address string, c Credentials) (args, env []string) {
+			return []string{"server", dir, "--address", address},
+				[]string{"MINIO_ROOT_USER=" + c.Access, "MINIO_ROOT_PASSWORD=" + c.Secret, "MINIO_BROWSER=off"}
+		},
+	}
+}
+
+// Versitygw describes versitygw's posix backend. Keep-alive is on, since
+// without it each request would pay for a connection; its line of log per
+// request is off, as the others have none.
+func Versitygw(binary string) Server {
+	return Server{
+		Name: "versitygw", Binary: binary, Durability: "none (no sync)", Ready: "/health",
+		Command: func(dir, address string, c Credentials) (args, env []string) {
+			return []string{"--access", c.Access, "--secret", c.Secret, "--port", address, "--keep-alive", "--quiet", "--health", "/health", "posix", dir}, nil
+		},
+	}
+}
+
+// Version is the version and the revision that the binary says it was built from.
+func (s Server) Version() string {
+	info, err := buildinfo.ReadFile(s.Binary)
+	if err != nil {
+		return "unknown"
+	}
+	version := info.Main.Version
+	for _, setting := range info.Settings {
+		switch setting.Key {
+		case "vcs.revision":
+			version += " " + setting.Value
+		case "vcs.modified":
+			if setting.Value == "true" {
+				version += " (modified)"
+			}
+		}
+	}
+	return fmt.Sprintf("%s, %s", version, info.GoVersion)
+}
+
+// Start serves the data directory, made if it is not there, at a free port.
+// Logs go beside it.
+func (s Server) Start(ctx context.Context, dir string, c Credentials) (*Process, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("start %s: %w", s.Name, err)
+	}
+	address, err := FreeAddress()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", s.Name, err)
+	}
+	args, env := s.Command(dir, address, c)
+	return Start(ctx, Launch{
+		Name: s.Name, Binary: s.Binary, Args: args, Env: env,
+		Address: address, Ready: s.Ready, LogDir: filepath.Dir(dir),
+	})
+}
