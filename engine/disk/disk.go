@@ -1,9 +1,10 @@
 // Package disk is the one seam between the engine and a drive. Every byte of
 // data passes through it, so that the same code runs on a real file system, on
 // a memory that can lose power at any operation, and on a drive that fails by
-// script.
+// script: OpenReal, NewMemory and NewFaulty, which all pass package disktest.
 //
-// Names are slash-separated and relative to the root of the FS.
+// Names are slash-separated and relative to the root of the FS, which is "" or
+// "."; one that is absolute or has a ".." in it is refused with fs.ErrInvalid.
 package disk
 
 import (
@@ -42,11 +43,15 @@ type FS interface {
 	Create(name string) (File, error)
 	// Remove deletes a file or an empty directory; durable after SyncDir.
 	Remove(name string) error
-	// Rename replaces to by from atomically; durable after SyncDir of both directories.
+	// Rename replaces to by from atomically; durable after SyncDir of both
+	// directories. Between two directories, a crash before that may leave a file
+	// under both names, but never under neither. A directory replaces nothing:
+	// where to exists that is fs.ErrExist.
 	Rename(from, to string) error
 	// List returns the base names in a directory, sorted.
 	List(dir string) ([]string, error)
-	// MkdirAll makes a directory and its parents, durable after SyncDir of the parent.
+	// MkdirAll makes a directory and its parents, durable after SyncDir of the
+	// parent of each that was made.
 	MkdirAll(dir string) error
 	Stat(name string) (Info, error)
 	// SyncDir makes the creations, removals and renames in dir durable.

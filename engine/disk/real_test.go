@@ -56,6 +56,10 @@ func openReal(t *testing.T) disk.FS {
 
 func TestRealConforms(t *testing.T) { disktest.Run(t, openReal) }
 
+func TestFaultyOverRealConforms(t *testing.T) {
+	disktest.Run(t, func(t *testing.T) disk.FS { return faulty(t, openReal(t), "sync no-such-file: lose") })
+}
+
 func TestRealMakesItsRoot(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
 	_, err := disk.OpenReal(dir)
