@@ -1,0 +1,368 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cairnstore/cairn/engine/backend"
+)
+
+// bulk takes the bodies too large for the log. Its lanes each append to a
+// segment of their own, so that one long upload's dirty pages are not in the
+// sync of every short one.
+type bulk struct {
+	s     *Store
+	lanes []*lane
+	pick  sync.Mutex
+}
+
+// A lane is an open bulk segment. Space is given out under mu; the writing
+// itself goes on beside it.
+type lane struct {
+	mu    sync.Mutex
+	seg   *segment
+	off   int64
+	users int // under bulk.pick
+}
+
+func newBulk(s *Store) *bulk {
+	b := &bulk{s: s}
+	for range bulkLanes {
+		b.lanes = append(b.lanes, &lane{})
+	}
+	return b
+}
+
+const (
+	bulkLanes = 4
+	runChunks = 8 // chunks given to an upload of known size at a time
+)
+
+// resume lets lanes go on in segments that were not full at the last close.
+// What lies past the last adopted extent belongs to nobody.
+func (b *bulk) resume() {
+	n := 0
+	for _, g := range b.s.segs.all() {
+		g.mu.Lock()
+		if g.kind == bulkSegment && g.mu.used < g.size*3/4 && n < len(b.lanes) {
+			g.mu.sealed = false
+			b.lanes[n].seg, b.lanes[n].off = g, max(g.mu.used, blockSize)
+			n++
+		}
+		g.mu.Unlock()
+	}
+}
+
+func (b *bulk) choose() *lane {
+	b.pick.Lock()
+	defer b.pick.Unlock()
+	best := b.lanes[0]
+	for _, l := range b.lanes[1:] {
+		if l.users < best.users {
+			best = l
+		}
+	}
+	best.users++
+	return best
+}
+
+func (b *bulk) leave(l *lane) {
+	b.pick.Lock()
+	l.users--
+	b.pick.Unlock()
+}
+
+// reserve gives out n bytes, in one piece, in a segment held for the blob.
+func (b *bulk) reserve(l *lane, n int64, held map[uint64]*segment) (*segment, int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seg == nil || l.off+n > l.seg.size {
+		if b.s.refusing.Load() {
+			return nil, 0, backend.ErrFull
+		}
+		name, _, err := b.s.segs.takeFile(1)
+		if err != nil {
+			return nil, 0, b.s.noSpace(err)
+		}
+		seg, err := b.s.segs.begin(name, bulkSegment, 0)
+		if err != nil {
+			return nil, 0, err
+		}
+		if l.seg != nil {
+			l.seg.seal()
+		}
+		l.seg, l.off = seg, blockSize
+	}
+	seg, off := l.seg, l.off
+	l.off += n
+	if held[seg.ordinal] == nil {
+		held[seg.ordinal] = seg
+		seg.mu.Lock()
+		seg.mu.staged++
+		seg.mu.Unlock()
+	}
+	seg.mu.Lock()
+	seg.mu.used = max(seg.mu.used, l.off)
+	seg.mu.Unlock()
+	return seg, off, nil
+}
+
+// release lets go of the segments of a blob that is in the index, or is not to be.
+func (b *bulk) release(extents []extent) {
+	seen := map[uint64]bool{}
+	for _, x := range extents {
+		if seen[x.segment] {
+			continue
+		}
+		seen[x.segment] = true
+		if g := b.s.segs.get(x.segment); g != nil {
+			g.mu.Lock()
+			g.mu.staged--
+			g.mu.Unlock()
+		}
+	}
+}
+
+// syncer lets callers that wait for one file's sync share the next one.
+type syncer struct {
+	mu                sync.Mutex
+	cond              sync.Cond
+	started, finished uint64
+	err               error
+}
+
+// sync returns when a sync that began after the call has ended.
+func (y *syncer) sync(f interface{ Sync() error }) error {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.cond.L == nil {
+		y.cond.L = &y.mu
+	}
+	want := y.started + 1
+	for y.finished < want {
+		if y.started > y.finished {
+			y.cond.Wait()
+			continue
+		}
+		y.started++
+		y.mu.Unlock()
+		err := f.Sync()
+		y.mu.Lock()
+		y.finished++
+		if err != nil {
+			y.err = err
+		}
+		y.cond.Broadcast()
+	}
+	return y.err
+}
+
+var chunkBuffers = sync.Pool{New: func() any {
+	b := make([]byte, chunkSpan)
+	return &b
+}}
+
+// A BlobWriter brings one large body to the drive, chunk by chunk.
+type BlobWriter struct {
+	s    *Store
+	ctx  context.Context
+	id   backend.BlobID
+	lane *lane
+	left int64 // of the announced size; -1: unknown
+	blob blob
+	held map[uint64]*segment
+
+	buf  *[]byte // header and data gathered
+	fill int     // bytes of data in it
+
+	run    *segment // room given out and not used
+	runOff int64
+	runEnd int64
+	err    error
+	done   bool
+}
+
+// Stage begins a blob; size is -1 when unknown.
+func (s *Store) Stage(ctx context.Context, id backend.BlobID, size int64) (*BlobWriter, error) {
+	if s.failed.Load() {
+		return nil, backend.ErrUnavailable
+	}
+	if s.refusing.Load() {
+		return nil, backend.ErrFull
+	}
+	return &BlobWriter{
+		s: s, ctx: ctx, id: id, left: size, lane: s.bulk.choose(),
+		held: map[uint64]*segment{}, buf: chunkBuffers.Get().(*[]byte),
+	}, nil
+}
+
+// Write takes the next bytes. It borrows p until it returns.
+func (w *BlobWriter) Write(p []byte) (int, error) {
+	n := 0
+	for len(p) > 0 && w.err == nil {
+		k := copy((*w.buf)[blockSize+w.fill:], p)
+		w.fill += k
+		n += k
+		p = p[k:]
+		if w.fill == chunkData {
+			w.err = w.flush()
+		}
+	}
+	return n, w.err
+}
+
+// flush writes the gathered chunk.
+func (w *BlobWriter) flush() error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	span := blockSize + roundUp(int64(w.fill))
+	if w.run == nil || w.runOff+span > w.runEnd {
+		n := span
+		if w.left > int64(w.fill) {
+			n = min((w.left/chunkData)*chunkSpan, runChunks*chunkSpan)
+			n = max(n, span)
+		}
+		seg, off, err := w.s.bulk.reserve(w.lane, n, w.held)
+		if err != nil {
+			return fmt.Errorf("stage blob: %w", err)
+		}
+		w.run, w.runOff, w.runEnd = seg, off, off+n
+	}
+	b := (*w.buf)[:span]
+	data := b[blockSize : blockSize+w.fill]
+	clear(b[blockSize+w.fill:])
+	h := chunkHeader{ordinal: w.run.ordinal, id: w.id, index: uint32(w.blob.size / chunkData), length: uint32(w.fill)}
+	for i := 0; i*crcBlock < len(data); i++ {
+		h.crcs[i] = blockCRC(w.id, uint64(h.index)*chunkBlocks+uint64(i), data[i*crcBlock:min((i+1)*crcBlock, len(data))])
+	}
+	h.encode(b)
+	if _, err := w.run.file.WriteAt(b, w.runOff); err != nil {
+		return w.s.noSpace(fmt.Errorf("stage blob: %w", err))
+	}
+	_ = w.run.file.StartWriteback(w.runOff, span) // a hint
+	xs := w.blob.extents
+	if k := len(xs) - 1; k >= 0 && xs[k].segment == w.run.ordinal && xs[k].offset+uint64(xs[k].span()) == uint64(w.runOff) {
+		xs[k].length += int64(w.fill)
+	} else {
+		w.blob.extents = append(xs, extent{w.run.ordinal, uint64(w.runOff), int64(w.fill)})
+	}
+	w.blob.size += int64(w.fill)
+	w.runOff += span
+	if w.left >= 0 {
+		w.left = max(0, w.left-int64(w.fill))
+	}
+	w.fill = 0
+	return nil
+}
+
+// Finish syncs what was written. A failed sync ends the store's writing.
+func (w *BlobWriter) Finish() (backend.StagedBlob, error) {
+	if w.err == nil && w.fill > 0 {
+		w.err = w.flush()
+	}
+	if w.err == nil {
+		for _, x := range w.distinct() {
+			if err := x.syncer.sync(x.file); err != nil {
+				w.err = fmt.Errorf("sync blob: %w", err)
+				w.s.fail(w.err)
+				w.err = errors.Join(backend.ErrUnavailable, w.err)
+				break
+			}
+		}
+	}
+	if w.err != nil {
+		err := w.err
+		w.Abort()
+		return nil, err
+	}
+	// Segments that room was taken in and no chunk written are not in the blob.
+	w.close()
+	return &Staged{s: w.s, id: w.id, blob: w.blob}, nil
+}
+
+func (w *BlobWriter) distinct() []*segment {
+	used := map[uint64]bool{}
+	for _, x := range w.blob.extents {
+		used[x.segment] = true
+	}
+	var out []*segment
+	for o, g := range w.held {
+		if used[o] {
+			out = append(out, g)
+			continue
+		}
+		g.mu.Lock()
+		g.mu.staged--
+		g.mu.Unlock()
+		delete(w.held, o)
+	}
+	return out
+}
+
+func (w *BlobWriter) close() {
+	if w.done {
+		return
+	}
+	w.done = true
+	chunkBuffers.Put(w.buf)
+	w.buf = nil
+	w.s.bulk.leave(w.lane)
+	w.err = errors.New("blob is finished")
+}
+
+// Abort frees what was written. It does nothing after Finish.
+func (w *BlobWriter) Abort() {
+	if w.done {
+		return
+	}
+	for _, g := range w.held {
+		g.mu.Lock()
+		g.mu.staged--
+		g.mu.Unlock()
+	}
+	w.close()
+}
+
+// Staged is a blob on the drive that no record owns yet.
+type Staged struct {
+	s       *Store
+	id      backend.BlobID
+	blob    blob
+	mu      sync.Mutex
+	over    bool // discarded, or its entry was applied
+	adopted bool // a batch that names it was appended
+}
+
+func (t *Staged) ID() backend.BlobID { return t.id }
+func (t *Staged) Size() int64        { return t.blob.size }
+
+// Discard frees the blob unless a batch has adopted it.
+func (t *Staged) Discard() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over || t.adopted {
+		return
+	}
+	t.over = true
+	t.s.bulk.release(t.blob.extents)
+}
+
+// Adopt adds the blob's entry to a batch: the blob is the property of what the
+// batch writes.
+func (b *Batch) Adopt(seq uint64, t *Staged) {
+	b.Put(seq, &backend.Put{Key: blobKey(t.id), Value: t.blob.encode()}, true)
+	b.muts[len(b.muts)-1].flags |= overlayStaged
+	b.staged = append(b.staged, t)
+}
+
+// noSpace maps a full drive to the refusal that callers know, and remembers it.
+func (s *Store) noSpace(err error) error {
+	if isFull(err) {
+		s.refusing.Store(true)
+		return errors.Join(backend.ErrFull, err)
+	}
+	return err
+}

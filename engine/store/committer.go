@@ -1,0 +1,563 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/cairnstore/cairn/engine/backend"
+)
+
+// position is a place in the commit log: everything before it is in the past.
+type position struct {
+	segment uint64
+	offset  uint32
+}
+
+func (p position) before(q position) bool {
+	return p.segment < q.segment || p.segment == q.segment && p.offset < q.offset
+}
+
+// A Batch is a set of mutations that become durable and visible together. The
+// zero value is empty. It borrows what it is given until Append returns, and
+// can be used again after Reset.
+type Batch struct {
+	meta   []byte
+	muts   []mutation
+	bodies [][]byte
+	body   int
+	staged []*Staged
+	urgent bool // may use the space reserve: it frees more than it takes
+}
+
+type mutation struct {
+	keyOff, keyLen int // in meta
+	valOff, valLen int
+	recLen         int
+	seq, space     uint64
+	weight         int64
+	ref            backend.BodyRef
+	flags          uint8
+}
+
+// Reset empties the batch and keeps its memory.
+func (b *Batch) Reset() {
+	clear(b.bodies)
+	clear(b.staged)
+	*b = Batch{meta: b.meta[:0], muts: b.muts[:0], bodies: b.bodies[:0], staged: b.staged[:0]}
+}
+
+// Empty reports whether there is nothing to append.
+func (b *Batch) Empty() bool { return len(b.muts) == 0 }
+
+// SetUrgent lets the batch use the space reserve; for deletes.
+func (b *Batch) SetUrgent() { b.urgent = true }
+
+// Put adds a record. fresh says that the caller, under a lock of its own, found
+// the key neither in the overlay nor in the index (Latest told it so).
+func (b *Batch) Put(seq uint64, p *backend.Put, fresh bool) {
+	m := mutation{seq: seq, space: p.Space, weight: p.Weight}
+	kind := noBody
+	switch {
+	case p.Body != nil:
+		kind = inlineBody
+		m.flags |= overlayInline
+		m.ref = backend.BodyRef{Offset: uint32(b.body), Length: uint32(len(p.Body)), CRC: crc(p.Body)}
+		b.bodies = append(b.bodies, p.Body)
+		b.body += len(p.Body)
+	case p.Keep.Segment != 0:
+		kind = keptBody
+		m.flags |= overlayKept
+		m.ref = p.Keep
+	}
+	if fresh {
+		m.flags |= overlayFresh
+	}
+	start := len(b.meta)
+	b.meta = appendPut(b.meta, p.Key, p.Value, seq, p.Space, p.Weight, kind, m.ref)
+	m.recLen = len(b.meta) - start
+	m.keyOff, m.keyLen = start+2+uvarintLen(uint64(len(p.Key))), len(p.Key)
+	m.valOff, m.valLen = len(b.meta)-len(p.Value), len(p.Value)
+	b.muts = append(b.muts, m)
+}
+
+// Delete adds a delete. guard is the highest ordinal of a segment that may hold
+// an older record of the key.
+func (b *Batch) Delete(seq uint64, key []byte, guard uint64) {
+	start := len(b.meta)
+	b.meta = appendDelete(b.meta, key, seq, guard)
+	b.muts = append(b.muts, mutation{
+		seq: seq, flags: overlayDelete, recLen: len(b.meta) - start,
+		keyOff: start + 2 + uvarintLen(uint64(len(key))), keyLen: len(key), space: guard,
+	})
+}
+
+func uvarintLen(v uint64) int {
+	n := 1
+	for v >= 0x80 {
+		v >>= 7
+		n++
+	}
+	return n
+}
+
+// A group is what one sync makes durable.
+type group struct {
+	buf     []byte // header, then bodies
+	meta    [][]byte
+	metaLen int
+	bodyLen int // set when it is written
+	count   int
+	gen     *generation
+	index   uint32 // in gen
+	done    chan struct{}
+	err     error // once done is closed
+}
+
+func (g *group) size() int64 { return roundUp(int64(len(g.buf) + g.metaLen)) }
+
+// A Ticket stands for a batch's durability.
+type Ticket struct{ g *group }
+
+// Wait returns nil when the batch is durable and visible to every reader. When
+// ctx ends first the batch may still become so.
+func (t Ticket) Wait(ctx context.Context) error {
+	if t.g == nil {
+		return nil
+	}
+	select {
+	case <-t.g.done:
+		return t.g.err
+	default:
+	}
+	select {
+	case <-t.g.done:
+		return t.g.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// A committer makes batches durable in groups: gather, write, one sync,
+// publish, acknowledge. While one group syncs the next one gathers. Nothing is
+// readable before its sync has returned, and a failed sync ends the store's
+// writing until a restart: what the drive holds is then unknown, and a second
+// sync may say that all is well when it is not.
+type committer struct {
+	s *Store
+
+	// mu is the store's lock on its log: appenders hold it for a copy, the
+	// writer to take a group. Lock order: committer.mu before overlay shards.
+	mu struct {
+		sync.Mutex
+		active  *group
+		spare   []*group // their buffers, for use again
+		cur     *segment
+		off     int64 // where the next group goes in cur
+		last    int64 // where the last one went; 0: none
+		table   []tableRow
+		next    *segment // prepared, header not written
+		nextErr error
+		writing *group
+		rotate  bool
+		closing bool
+		failed  error
+	}
+	room sync.Cond // space for appenders
+	work sync.Cond // work for the writer
+	need sync.Cond // a segment to prepare
+	done chan struct{}
+}
+
+// tableRow tells a rebuild where a group's records are.
+type tableRow struct{ offset, metaOff, metaLen uint32 }
+
+func (c *committer) init(s *Store) {
+	c.s, c.done = s, make(chan struct{})
+	c.room.L, c.work.L, c.need.L = &c.mu.Mutex, &c.mu.Mutex, &c.mu.Mutex
+}
+
+// fits reports whether the active group with n more bytes has a place. The
+// group goes into the current segment or, where it is too large for what is
+// left there, into the prepared one.
+func (c *committer) fits(n int64) bool {
+	size := roundUp(c.mu.active.size() + n + blockSize)
+	if c.mu.off+size+tableRoom(len(c.mu.table)+2) <= c.mu.cur.size {
+		return true
+	}
+	return c.mu.next != nil
+}
+
+// tableRoom is what a segment's table of n rows takes at its end.
+func tableRoom(n int) int64 {
+	return roundUp(groupHeaderSize + int64(n)*12 + 16)
+}
+
+// Append queues a batch and returns at once with its ticket, unless the store
+// has to catch up first. What it appends is visible to Latest from then on, in
+// the order of the calls. Safe for concurrent use.
+func (s *Store) Append(b *Batch) (Ticket, error) {
+	if len(b.meta)+b.body > int(s.opt.SegmentSize/2) {
+		return Ticket{}, fmt.Errorf("append %d bytes in one batch: %w", len(b.meta)+b.body, ErrTooLarge)
+	}
+	if !b.urgent && s.refusing.Load() {
+		return Ticket{}, backend.ErrFull
+	}
+	c := &s.log
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.admit(b); err != nil {
+		return Ticket{}, err
+	}
+	g := c.mu.active
+	if g.gen == nil {
+		c.openGroup(g, b)
+	} else if g.gen.full(len(b.muts), len(b.meta)) {
+		return Ticket{}, fmt.Errorf("append: group overflows its generation: %w", ErrTooLarge)
+	}
+	c.copyIn(g, b)
+	if c.mu.writing == nil {
+		c.work.Signal()
+	}
+	return Ticket{g}, nil
+}
+
+// admit waits until the batch has room in the active group, in the log and in
+// the overlay.
+func (c *committer) admit(b *Batch) error {
+	n := int64(len(b.meta) + b.body)
+	for {
+		switch {
+		case c.mu.failed != nil:
+			return c.mu.failed
+		case c.mu.closing:
+			return ErrClosed
+		case c.s.overlay.bytes.Load() > c.s.opt.OverlayBytes && !b.urgent:
+			c.rotateSoon() // and the applier will signal
+		case c.mu.active.count > 0 && c.mu.active.size()+n > c.s.opt.GroupBytes:
+		case c.mu.active.gen != nil && c.mu.active.gen.full(len(b.muts), len(b.meta)):
+		case !c.fits(n):
+			if c.mu.nextErr != nil {
+				return c.mu.nextErr
+			}
+			c.need.Signal()
+		default:
+			return nil
+		}
+		c.room.Wait()
+	}
+}
+
+// openGroup ties the active group to the open generation, closing that one
+// where it is full or somebody asked for it.
+func (c *committer) openGroup(g *group, b *Batch) {
+	o := c.s.overlay
+	gen := o.open()
+	if gen.nEntry > 0 && (c.mu.rotate || gen.full(entryChunk*entryChunks/8, int(c.s.opt.GroupBytes)) || gen.full(len(b.muts), len(b.meta))) {
+		c.rotateNow()
+		gen = o.open()
+	}
+	g.gen = gen
+	g.index = gen.addGroup()
+	g.done = make(chan struct{})
+}
+
+// rotateSoon closes the open generation, at once or with the next group.
+// Called with mu held.
+func (c *committer) rotateSoon() {
+	if c.s.overlay.open().nEntry == 0 {
+		return
+	}
+	if c.mu.active.gen == nil {
+		c.rotateNow()
+		return
+	}
+	c.mu.rotate = true
+}
+
+func (c *committer) rotateNow() {
+	c.s.overlay.rotate()
+	c.mu.rotate = false
+	c.s.applier.wake()
+}
+
+func (c *committer) copyIn(g *group, b *Batch) {
+	gen, o := g.gen, c.s.overlay
+	base := uint32(len(g.buf) - groupHeaderSize)
+	for _, body := range b.bodies {
+		g.buf = append(g.buf, body...)
+	}
+	chunk, off, at := gen.addData(b.meta)
+	g.meta = append(g.meta, at)
+	g.metaLen += len(at)
+	bytes := int64(len(at))
+	for i := range b.muts {
+		m := &b.muts[i]
+		e := overlayEntry{
+			seq: m.seq, space: m.space, weight: m.weight, body: m.ref, flags: m.flags,
+			group: g.index, recLen: uint32(m.recLen), chunk: uint16(chunk),
+			keyOff: uint32(off + m.keyOff), keyLen: uint16(m.keyLen),
+			valOff: uint32(off + m.valOff), valLen: uint32(m.valLen),
+		}
+		if m.flags&overlayInline != 0 {
+			e.body.Offset += base
+		}
+		e.hash = maphash.Bytes(o.seed, gen.key(&e))
+		o.add(gen, e)
+		bytes += overlayEntrySize
+	}
+	for _, st := range b.staged {
+		st.adopted = true
+	}
+	gen.bytes += bytes
+	o.bytes.Add(bytes)
+	o.count.Add(int64(len(b.muts)))
+	g.count += len(b.muts)
+}
+
+const overlayEntrySize = 128 // an entry and its share of the hash table
+
+// run is the writer.
+func (c *committer) run() {
+	defer close(c.done)
+	for {
+		g, seg, off := c.take()
+		if g == nil {
+			return
+		}
+		start := time.Now()
+		err := c.write(g, seg, off)
+		c.finish(g, seg, off, err, time.Since(start))
+	}
+}
+
+// take waits for a group that has something in it and gives it its place.
+func (c *committer) take() (*group, *segment, int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.mu.active.count == 0 || c.mu.failed != nil {
+		if c.mu.closing {
+			return nil, nil, 0
+		}
+		c.work.Wait()
+	}
+	g := c.mu.active
+	if c.mu.off+g.size()+tableRoom(len(c.mu.table)+1) > c.mu.cur.size {
+		if err := c.turn(); err != nil {
+			c.fail(err)
+			g.err = c.mu.failed
+			close(g.done)
+			c.mu.active = c.newGroup()
+			c.room.Broadcast()
+			return c.takeNothing()
+		}
+	}
+	off := c.mu.off
+	c.mu.off += g.size()
+	c.mu.writing = g
+	c.mu.active = c.newGroup()
+	c.room.Broadcast()
+	return g, c.mu.cur, off
+}
+
+// takeNothing waits for the end; the store has failed.
+func (c *committer) takeNothing() (*group, *segment, int64) {
+	for !c.mu.closing {
+		c.work.Wait()
+	}
+	return nil, nil, 0
+}
+
+func (c *committer) newGroup() *group {
+	g := &group{}
+	if n := len(c.mu.spare); n > 0 {
+		g.buf = c.mu.spare[n-1].buf[:groupHeaderSize]
+		c.mu.spare = c.mu.spare[:n-1]
+	} else {
+		g.buf = make([]byte, groupHeaderSize, 64<<10)
+	}
+	return g
+}
+
+// turn seals the current segment with its table and moves to the prepared one.
+// Called with mu held and no write under way.
+func (c *committer) turn() error {
+	if err := writeTable(c.mu.cur, c.mu.table); err != nil {
+		return err
+	}
+	next, err := c.s.segs.begin(c.mu.next.name, logSegment, c.mu.cur.ordinal)
+	if err != nil {
+		return err
+	}
+	c.mu.cur.seal()
+	c.mu.cur, c.mu.off, c.mu.last, c.mu.next = next, blockSize, 0, nil
+	c.mu.table = c.mu.table[:0]
+	c.need.Signal()
+	return nil
+}
+
+// write brings one group to the drive.
+func (c *committer) write(g *group, seg *segment, off int64) error {
+	g.bodyLen = len(g.buf) - groupHeaderSize
+	h := groupHeader{
+		kind: commitGroup, ordinal: seg.ordinal, offset: uint32(off), prev: uint32(c.mu.last),
+		bodyLen: uint32(g.bodyLen), metaLen: uint32(g.metaLen), count: uint32(g.count),
+	}
+	for _, m := range g.meta {
+		g.buf = append(g.buf, m...)
+	}
+	h.metaCRC = crc(g.buf[groupHeaderSize+int(h.bodyLen):])
+	g.buf = append(g.buf, zeros[:h.size()-int64(len(g.buf))]...)
+	h.encode(g.buf)
+	if _, err := seg.file.WriteAt(g.buf, off); err != nil {
+		return fmt.Errorf("write log: %w", err)
+	}
+	start := time.Now()
+	err := seg.file.Sync()
+	c.s.stats.sync(time.Since(start), g.count, len(g.buf))
+	if err != nil {
+		return fmt.Errorf("sync log: %w", err)
+	}
+	*g.gen.placeOf(g.index) = groupPlace{segment: seg.ordinal, offset: uint32(off), length: uint32(len(g.buf))}
+	return nil
+}
+
+var zeros [blockSize]byte
+
+// finish publishes a durable group, or ends the store's writing.
+func (c *committer) finish(g *group, seg *segment, off int64, err error, took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.writing = nil
+	if err != nil {
+		c.fail(err)
+		g.err = c.mu.failed
+		close(g.done)
+		if a := c.mu.active; a.count > 0 {
+			a.err = c.mu.failed
+			close(a.done)
+			c.mu.active = c.newGroup()
+		}
+		c.room.Broadcast()
+		return
+	}
+	size := int64(len(g.buf))
+	c.mu.table = append(c.mu.table, tableRow{uint32(off), uint32(off) + groupHeaderSize + uint32(g.bodyLen), uint32(g.metaLen)})
+	c.mu.last = off
+	seg.mu.Lock()
+	seg.mu.used = off + size
+	seg.mu.Unlock()
+	gen := g.gen
+	gen.end = position{seg.ordinal, uint32(off + size)}
+	for i := gen.durable.Load(); i < gen.durable.Load()+uint32(g.count); i++ {
+		gen.last = max(gen.last, gen.entry(i).seq)
+	}
+	gen.durable.Add(uint32(g.count))
+	close(g.done)
+	if c.mu.rotate && c.mu.active.gen == nil && gen == c.s.overlay.open() {
+		c.rotateNow()
+	}
+	if gen != c.s.overlay.open() {
+		c.s.applier.wake()
+	}
+	c.s.stats.logged.Add(size)
+	if cap(g.buf) <= int(c.s.opt.GroupBytes)*2 && len(c.mu.spare) < 2 {
+		c.mu.spare = append(c.mu.spare, &group{buf: g.buf})
+	}
+	c.room.Broadcast()
+}
+
+// fail ends the writing; the first cause stays.
+func (c *committer) fail(err error) {
+	if c.mu.failed == nil {
+		c.mu.failed = errors.Join(backend.ErrUnavailable, err)
+		c.s.logger.Error("the drive failed; no more writes until a restart", "err", err)
+		c.s.failed.Store(true)
+	}
+	c.need.Signal()
+}
+
+// Barrier waits until everything appended so far is durable.
+func (s *Store) Barrier(ctx context.Context) error {
+	c := &s.log
+	c.mu.Lock()
+	g := c.mu.active
+	if g.count == 0 {
+		g = c.mu.writing
+	}
+	err := c.mu.failed
+	c.mu.Unlock()
+	if g == nil {
+		return err
+	}
+	return Ticket{g}.Wait(ctx)
+}
+
+// prepare keeps one segment ready, so that a commit never waits for the making
+// of a file. A file made anew is filled with zeros first: a sync after a write
+// to blocks that were written before needs no journal and takes less than half
+// the time (results under docs/decisions).
+func (c *committer) prepare() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		for c.mu.next != nil && !c.mu.closing {
+			c.need.Wait()
+		}
+		if c.mu.closing || c.mu.failed != nil {
+			return
+		}
+		c.mu.Unlock()
+		name, recycled, err := c.s.segs.takeFile(0)
+		if err == nil && !recycled {
+			err = c.s.fillZeros(name)
+		}
+		c.mu.Lock()
+		c.mu.nextErr = err
+		if err == nil {
+			c.mu.next = &segment{name: name}
+			c.room.Broadcast()
+			continue
+		}
+		c.room.Broadcast() // appenders that need it are refused
+		if c.mu.closing {
+			return
+		}
+		c.mu.Unlock()
+		select {
+		case <-time.After(c.s.opt.retry):
+		case <-c.s.closing:
+		}
+		c.mu.Lock()
+	}
+}
+
+// fillZeros writes a new file once, in steps, giving up the speed for the room
+// when an appender is waiting for the segment.
+func (s *Store) fillZeros(name string) error {
+	if !s.opt.Prefill {
+		return nil
+	}
+	f, err := s.opt.FS.Open(name)
+	if err != nil {
+		return err
+	}
+	b := make([]byte, 1<<20)
+	for off := int64(0); off < s.opt.SegmentSize && err == nil; off += int64(len(b)) {
+		c := &s.log
+		c.mu.Lock()
+		hurry := c.mu.cur != nil && c.mu.off > c.mu.cur.size*3/4 || c.mu.closing
+		c.mu.Unlock()
+		if hurry {
+			break
+		}
+		n := min(int64(len(b)), s.opt.SegmentSize-off)
+		if _, err = f.WriteAt(b[:n], off); err == nil {
+			err = f.Sync()
+		}
+	}
+	return errors.Join(err, f.Close())
+}

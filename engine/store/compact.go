@@ -1,0 +1,773 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairnstore/cairn/engine/backend"
+)
+
+// Compaction empties segments that are mostly garbage: what lives moves to a
+// cold segment (or, of blobs, to a bulk lane), is synced there, and only then
+// does the applier point the index to the new place, entry by entry, where it
+// still points to the old one. A segment is recycled when the index, on the
+// drive, points to nothing in it.
+
+// move is one change of place.
+type move struct {
+	key     []byte
+	oldRec  recordRef
+	oldBody backend.BodyRef
+	to      indexEntry
+	delete  bool // a delete record that goes on living: only the counters change
+	guard   uint64
+}
+
+// moveSet is applied as one.
+type moveSet struct {
+	moves []move
+	done  chan struct{}
+	err   error
+}
+
+func (a *applier) applyMoves(m *moveSet) error {
+	err := a.moveAll(m)
+	m.err = err
+	close(m.done)
+	return err
+}
+
+func (a *applier) moveAll(m *moveSet) error {
+	w := a.s.db.NewBatch()
+	defer w.Close()
+	ch := newChange()
+	var buf []byte
+	for i := range m.moves {
+		v := &m.moves[i]
+		if v.delete {
+			st := ch.segment(v.to.rec.segment)
+			st.tombs += int64(v.to.rec.length)
+			st.guard = max(st.guard, v.guard)
+			continue
+		}
+		old, found, err := a.s.indexGet(v.key, nil)
+		if err != nil {
+			return err
+		}
+		if !found || old.seq != v.to.seq || old.rec != v.oldRec || old.body != v.oldBody {
+			continue // changed meanwhile: the copy is garbage
+		}
+		if err := ch.count(v.key, &old, -1); err != nil {
+			return err
+		}
+		if err := ch.count(v.key, &v.to, 1); err != nil {
+			return err
+		}
+		buf = v.to.append(buf[:0])
+		if err := w.Set(v.key, buf, nil); err != nil {
+			return err
+		}
+	}
+	if err := a.write(ch, w); err != nil {
+		return err
+	}
+	return w.Commit(pebble.NoSync)
+}
+
+// submit hands moves to the applier and waits.
+func (s *Store) submit(moves []move) error {
+	if len(moves) == 0 {
+		return nil
+	}
+	m := &moveSet{moves: moves, done: make(chan struct{})}
+	a := s.applier
+	a.mu.Lock()
+	err := a.mu.err
+	a.mu.moves = append(a.mu.moves, m)
+	a.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	a.wake()
+	select {
+	case <-m.done:
+		return m.err
+	case <-a.done:
+		return ErrClosed
+	}
+}
+
+// compactor writes cold segments. One at a time, under Store.compactM.
+type compactor struct {
+	s     *Store
+	ctx   context.Context
+	cold  *segment
+	off   int64
+	last  int64
+	rows  []tableRow
+	buf   []byte // header and bodies of the open group
+	meta  []byte
+	count int
+	moves []move // their group number in place of the segment, until written
+	start int    // first move of the open group
+	paid  time.Time
+}
+
+// room makes sure that the open group can take n more bytes.
+func (c *compactor) room(n int) error {
+	if len(c.buf)+len(c.meta)+n > int(c.s.opt.GroupBytes) && c.count > 0 {
+		return c.flushGroup()
+	}
+	return nil
+}
+
+// put adds a record, with its body if it has one here.
+func (c *compactor) put(v move, body []byte) error {
+	if err := c.room(len(v.key) + len(v.to.value) + len(body) + 64); err != nil {
+		return err
+	}
+	kind := noBody
+	ref := v.to.body
+	if body != nil {
+		kind = inlineBody
+		ref.Segment = 0
+		ref.Offset = uint32(len(c.buf))
+		ref.Length = uint32(len(body))
+		c.buf = append(c.buf, body...)
+		v.to.body = ref
+	} else if ref.Segment != 0 {
+		kind = keptBody
+	}
+	begin := len(c.meta)
+	c.meta = appendPut(c.meta, v.key, v.to.value, v.to.seq, v.to.space, v.to.weight, kind, ref)
+	v.to.rec = recordRef{length: uint32(len(c.meta) - begin)}
+	c.moves = append(c.moves, v)
+	c.count++
+	return nil
+}
+
+func (c *compactor) putDelete(key []byte, seq, guard uint64) error {
+	if err := c.room(len(key) + 32); err != nil {
+		return err
+	}
+	begin := len(c.meta)
+	c.meta = appendDelete(c.meta, key, seq, guard)
+	v := move{key: key, delete: true, guard: guard}
+	v.to.rec = recordRef{length: uint32(len(c.meta) - begin)}
+	c.moves = append(c.moves, v)
+	c.count++
+	return nil
+}
+
+// flushGroup writes the open group; it is synced by finish.
+func (c *compactor) flushGroup() error {
+	if c.count == 0 {
+		return nil
+	}
+	s := c.s
+	size := roundUp(int64(len(c.buf) + len(c.meta)))
+	if c.cold == nil || c.off+size+tableRoom(len(c.rows)+1) > c.cold.size {
+		if err := c.turn(); err != nil {
+			return err
+		}
+	}
+	h := groupHeader{
+		kind: commitGroup, ordinal: c.cold.ordinal, offset: uint32(c.off), prev: uint32(c.last),
+		bodyLen: uint32(len(c.buf) - groupHeaderSize), metaLen: uint32(len(c.meta)),
+		metaCRC: crc(c.meta), count: uint32(c.count),
+	}
+	c.buf = append(c.buf, c.meta...)
+	c.buf = append(c.buf, zeros[:size-int64(len(c.buf))]...)
+	h.encode(c.buf)
+	if _, err := c.cold.file.WriteAt(c.buf, c.off); err != nil {
+		return s.noSpace(fmt.Errorf("compact: %w", err))
+	}
+	for i := range c.moves[c.start:] {
+		v := &c.moves[c.start+i]
+		v.to.rec.segment, v.to.rec.group = c.cold.ordinal, uint32(c.off)
+		if v.to.body.Segment == 0 && v.to.body.Length > 0 {
+			v.to.body.Segment = c.cold.ordinal
+			v.to.body.Offset += uint32(c.off)
+		}
+	}
+	c.rows = append(c.rows, tableRow{uint32(c.off), uint32(c.off) + groupHeaderSize + h.bodyLen, h.metaLen})
+	c.last = c.off
+	c.off += size
+	c.start = len(c.moves)
+	c.buf, c.meta, c.count = c.buf[:groupHeaderSize], c.meta[:0], 0
+	s.stats.compacted.Add(size)
+	c.pay(size)
+	return nil
+}
+
+// pay keeps to the rate.
+func (c *compactor) pay(n int64) {
+	if c.s.opt.CompactRate < 0 || c.s.refusing.Load() {
+		return
+	}
+	cost := time.Duration(float64(n) / float64(c.s.opt.CompactRate) * float64(time.Second))
+	if now := time.Now(); c.paid.Before(now) {
+		c.paid = now
+	}
+	c.paid = c.paid.Add(cost)
+	select {
+	case <-time.After(time.Until(c.paid)):
+	case <-c.ctx.Done():
+	}
+}
+
+func (c *compactor) turn() error {
+	if err := c.sealCold(); err != nil {
+		return err
+	}
+	name, _, err := c.s.segs.takeFile(0)
+	if err != nil {
+		return c.s.noSpace(err)
+	}
+	c.cold, err = c.s.segs.begin(name, coldSegment, 0)
+	c.off, c.last, c.rows = blockSize, 0, nil
+	return err
+}
+
+func (c *compactor) sealCold() error {
+	if c.cold == nil {
+		return nil
+	}
+	if err := writeTable(c.cold, c.rows); err != nil {
+		c.s.fail(err)
+		return err
+	}
+	c.cold.seal()
+	c.cold = nil
+	return nil
+}
+
+// settle syncs what was written and points the index to it.
+func (c *compactor) settle() error {
+	if err := c.flushGroup(); err != nil {
+		return err
+	}
+	if len(c.moves) == 0 {
+		return nil
+	}
+	// Segments sealed on the way were synced with their tables.
+	if err := c.cold.file.Sync(); err != nil {
+		c.s.fail(fmt.Errorf("sync compaction: %w", err))
+		return err
+	}
+	err := c.s.submit(c.moves)
+	c.moves, c.start = nil, 0
+	return err
+}
+
+// Compact moves what is worth moving until nothing is; for tests and tools, and
+// the background duty's one round.
+func (s *Store) Compact(ctx context.Context) error {
+	s.compactM.Lock()
+	defer s.compactM.Unlock()
+	c := &compactor{s: s, ctx: ctx, buf: make([]byte, groupHeaderSize, 1<<20)}
+	for ctx.Err() == nil {
+		victims := s.victims()
+		if len(victims) == 0 {
+			break
+		}
+		n, err := c.round(victims)
+		if err != nil {
+			return errors.Join(err, c.sealCold())
+		}
+		if n == 0 {
+			break
+		}
+	}
+	return errors.Join(c.sealCold(), ctx.Err())
+}
+
+// maxVictims share one flush of the index.
+const maxVictims = 8
+
+// victims are the segments most worth emptying, worst first.
+func (s *Store) victims() []*segment {
+	s.applier.mu.Lock()
+	applied := s.applier.mu.mark.pos
+	s.applier.mu.Unlock()
+	threshold := s.opt.CompactGarbage
+	if s.refusing.Load() {
+		threshold = min(threshold, 0.1)
+	}
+	type scored struct {
+		g *segment
+		v float64
+	}
+	var list []scored
+	all := s.segs.all()
+	for _, g := range all {
+		if g.kind == logSegment && g.ordinal >= applied.segment {
+			continue
+		}
+		g.mu.Lock()
+		ok := g.mu.sealed && !g.mu.bad && g.mu.staged == 0
+		live := g.mu.live
+		if g.mu.tombs > 0 && olderThan(all, g, g.mu.guard) {
+			live += g.mu.tombs
+		}
+		g.mu.Unlock()
+		if garbage := 1 - float64(live)/float64(g.size); ok && garbage >= threshold {
+			list = append(list, scored{g, garbage})
+		}
+	}
+	slices.SortFunc(list, func(a, b scored) int {
+		switch {
+		case a.v > b.v:
+			return -1
+		case a.v < b.v:
+			return 1
+		}
+		return 0
+	})
+	var out []*segment
+	room := s.opt.SegmentSize
+	for _, x := range list {
+		// One round must not fill more segments than it empties.
+		if len(out) == maxVictims {
+			break
+		}
+		if x.v < 1 {
+			room -= int64((1 - x.v) * float64(x.g.size))
+		}
+		out = append(out, x.g)
+	}
+	// A lone victim that is nearly half live only moves about.
+	if len(out) == 1 && list[0].v < 0.75 && !s.refusing.Load() && list[0].g.kind != bulkSegment {
+		return nil
+	}
+	return out
+}
+
+// olderThan reports whether a log or cold segment other than g may hold records
+// that a delete with this guard hides.
+func olderThan(all []*segment, g *segment, guard uint64) bool {
+	for _, o := range all {
+		if o != g && o.kind != bulkSegment && o.ordinal <= guard {
+			return true
+		}
+	}
+	return false
+}
+
+// round empties and recycles victims; it returns how many.
+func (c *compactor) round(victims []*segment) (int, error) {
+	s := c.s
+	for _, g := range victims {
+		if err := c.ctx.Err(); err != nil {
+			return 0, err
+		}
+		if err := c.empty(g); err != nil {
+			return 0, err
+		}
+	}
+	if err := c.settle(); err != nil {
+		return 0, err
+	}
+	// Whoever read a body's place before the moves has appended by now what it
+	// passes on; when that is applied, it is counted where it points.
+	s.transactions.Lock()
+	s.transactions.Unlock() //nolint:staticcheck // a barrier
+	if err := s.Barrier(c.ctx); err != nil {
+		return 0, err
+	}
+	s.catchUp()
+	var empty []*segment
+	for _, g := range victims {
+		g.mu.Lock()
+		if g.mu.live == 0 && g.mu.staged == 0 {
+			empty = append(empty, g)
+		}
+		g.mu.Unlock()
+	}
+	if len(empty) == 0 {
+		return 0, nil
+	}
+	if err := s.flushPast(); err != nil {
+		return 0, err
+	}
+	for _, g := range empty {
+		if err := s.segs.retire(g); err != nil {
+			s.fail(err)
+			return 0, err
+		}
+		if err := s.db.Delete(segmentStatKey(g.ordinal), pebble.NoSync); err != nil {
+			return 0, err
+		}
+		s.stats.recycled.Add(1)
+	}
+	return len(empty), nil
+}
+
+func (c *compactor) empty(g *segment) error {
+	if g.kind == bulkSegment {
+		return c.emptyBulk(g)
+	}
+	return c.emptyLog(g)
+}
+
+// emptyLog moves the live records and bodies of a log or cold segment.
+func (c *compactor) emptyLog(g *segment) error {
+	g.mu.Lock()
+	dead := g.mu.live == 0 && g.mu.tombs == 0
+	g.mu.Unlock()
+	if dead {
+		return nil
+	}
+	rows, err := readTable(g)
+	if errors.Is(err, errInvalid) {
+		rows, err = scanRows(g)
+	}
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		h, raw, bad, err := readGroup(g, int64(row.offset), true)
+		if errors.Is(err, errInvalid) && row.metaLen&tentative != 0 {
+			continue
+		}
+		if errors.Is(err, errInvalid) || err == nil && bad > 0 {
+			_ = c.s.quarantine(g, int64(row.offset), "group") // counted and logged
+			return nil                                        // its other records stay readable where they are
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.moveGroup(g, h, raw); err != nil {
+			return err
+		}
+		c.pay(h.size() / 4) // reading is cheaper than writing
+	}
+	return nil
+}
+
+func (c *compactor) moveGroup(g *segment, h groupHeader, raw []byte) error {
+	s := c.s
+	all := s.segs.all()
+	d := h.records(raw)
+	var r record
+	for d.next(&r) {
+		if r.delete {
+			_, found, err := s.indexGet(r.key, nil)
+			if err != nil {
+				return err
+			}
+			if !found && olderThan(all, g, r.guard) {
+				if err := c.putDelete(bytes.Clone(r.key), r.seq, r.guard); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		here := recordRef{segment: g.ordinal, group: h.offset}
+		var ref backend.BodyRef
+		var body []byte
+		if r.body == inlineBody {
+			body = raw[groupHeaderSize+int(r.ref.Offset):][:r.ref.Length]
+			ref = r.ref
+			ref.Segment = g.ordinal
+			ref.Offset += h.offset + groupHeaderSize
+		}
+		moved, err := c.moveRecord(r.key, here, ref, body)
+		if err != nil {
+			return err
+		}
+		if body == nil || moved {
+			continue
+		}
+		if alias := s.opt.Alias(r.key, r.seq); alias != nil {
+			if _, err := c.moveRecord(alias, here, ref, body); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// moveRecord moves key's entry where it is in the group at here, or has its
+// body at ref. It reports whether the body went along.
+func (c *compactor) moveRecord(key []byte, here recordRef, ref backend.BodyRef, body []byte) (bool, error) {
+	x, found, err := c.s.indexGet(key, nil)
+	if err != nil || !found {
+		return false, err
+	}
+	hasBody := body != nil && x.body == ref
+	if !hasBody && (x.rec.segment != here.segment || x.rec.group != here.group) {
+		return false, nil
+	}
+	v := move{key: bytes.Clone(key), oldRec: x.rec, oldBody: x.body, to: x}
+	if !hasBody {
+		if x.body.Segment == here.segment && x.body.Segment != 0 {
+			return false, nil // moves with its body, when that is reached
+		}
+		body = nil
+	}
+	return hasBody, c.put(v, body)
+}
+
+// emptyBulk moves the live chunks of a bulk segment.
+func (c *compactor) emptyBulk(g *segment) error {
+	g.mu.Lock()
+	dead := g.mu.live == 0
+	used := g.mu.used
+	g.mu.Unlock()
+	if dead {
+		return nil
+	}
+	seen := map[backend.BlobID]bool{}
+	head := make([]byte, blockSize)
+	for off := int64(blockSize); off+blockSize <= used; {
+		if _, err := g.file.ReadAt(head, off); err != nil {
+			return fmt.Errorf("compact: %w", err)
+		}
+		h, err := decodeChunkHeader(head)
+		if err != nil || h.ordinal != g.ordinal {
+			off += blockSize
+			continue
+		}
+		off += blockSize + roundUp(int64(h.length))
+		if seen[h.id] {
+			continue
+		}
+		seen[h.id] = true
+		if err := c.moveBlob(g, h.id); err != nil {
+			if errors.Is(err, backend.ErrCorrupt) {
+				return nil // quarantined; what can be read stays where it is
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// moveBlob copies a blob's extents in g elsewhere.
+func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
+	s := c.s
+	key := blobKey(id)
+	x, found, err := s.indexGet(key, nil)
+	if err != nil || !found {
+		return err
+	}
+	b, err := decodeBlob(x.value)
+	if err != nil {
+		return err
+	}
+	w := &BlobWriter{s: s, ctx: c.ctx, id: id, left: b.size, lane: s.bulk.choose(), held: map[uint64]*segment{}, buf: chunkBuffers.Get().(*[]byte)}
+	defer w.Abort()
+	var out blob
+	var at int64
+	some := false
+	for _, e := range b.extents {
+		if e.segment != g.ordinal {
+			out.extents = append(out.extents, e)
+			at += e.length
+			out.size += e.length
+			continue
+		}
+		some = true
+		w.blob = blob{size: at}
+		buf := chunkBuffers.Get().(*[]byte)
+		p := piece{e, g, at}
+		for off := at; off < at+e.length; {
+			data, err := readChunk(s, p, id, off, at+e.length, *buf)
+			if err == nil {
+				_, err = w.Write(data)
+			}
+			if err != nil {
+				chunkBuffers.Put(buf)
+				return err
+			}
+			off += int64(len(data))
+			c.pay(int64(len(data)))
+		}
+		chunkBuffers.Put(buf)
+		if w.fill > 0 {
+			if err := w.flush(); err != nil {
+				return err
+			}
+		}
+		s.stats.compacted.Add(e.length)
+		out.extents = append(out.extents, w.blob.extents...)
+		at += e.length
+		out.size += e.length
+	}
+	if !some {
+		return nil
+	}
+	w.blob = out
+	for _, seg := range w.held {
+		if err := seg.syncer.sync(seg.file); err != nil {
+			s.fail(err)
+			return err
+		}
+	}
+	v := move{key: key, oldRec: x.rec, oldBody: x.body, to: x}
+	v.to.value = out.encode()
+	if err := c.put(v, nil); err != nil {
+		return err
+	}
+	// The lanes' segments are held until the index counts the extents.
+	return c.settle()
+}
+
+// startCompaction starts the duties that free space.
+func (s *Store) startCompaction() {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.duties.Add(2)
+	go func() {
+		defer s.duties.Done()
+		<-s.closing
+		cancel()
+	}()
+	go func() {
+		defer s.duties.Done()
+		every := s.opt.CompactEvery
+		if every < 0 {
+			every = time.Hour
+		}
+		t := time.NewTicker(every)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+			case <-s.closing:
+				return
+			}
+			if s.failed.Load() || s.opt.CompactEvery < 0 {
+				continue
+			}
+			if err := errors.Join(s.FreeDropped(ctx), s.Compact(ctx)); err != nil && ctx.Err() == nil {
+				s.logger.Error("compaction", "err", err)
+			}
+			s.compactDeletes(ctx)
+		}
+	}()
+	if s.opt.ScrubRate > 0 {
+		s.duties.Add(1)
+		go func() {
+			defer s.duties.Done()
+			s.scrubForever(ctx)
+		}()
+	}
+}
+
+// freeBatch bounds one step of freeing a dropped group.
+const freeBatch = 500
+
+// Drop marks every blob of a group as garbage, with the batch.
+func (b *Batch) Drop(seq, group uint64) {
+	b.Put(seq, &backend.Put{Key: dropKey(group)}, true)
+}
+
+// DropBlob frees one blob with the batch.
+func (b *Batch) DropBlob(seq uint64, id backend.BlobID, guard uint64) {
+	b.Delete(seq, blobKey(id), guard)
+}
+
+// FreeDropped frees the blobs of groups that were dropped, in small steps.
+func (s *Store) FreeDropped(ctx context.Context) error {
+	it, err := s.NewIter([]byte{dropPrefix}, []byte{dropPrefix + 1})
+	if err != nil {
+		return err
+	}
+	var groups []uint64
+	for it.Next() {
+		groups = append(groups, binary.BigEndian.Uint64(it.Entry().Key[1:]))
+	}
+	if err := errors.Join(it.Err(), it.Close()); err != nil {
+		return err
+	}
+	for _, group := range groups {
+		if err := s.freeGroup(ctx, group); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) freeGroup(ctx context.Context, group uint64) error {
+	lower := blobKey(backend.BlobID{Group: group})
+	upper := blobKey(backend.BlobID{Group: group + 1})
+	for ctx.Err() == nil {
+		it, err := s.NewIter(lower, upper)
+		if err != nil {
+			return err
+		}
+		b := &Batch{urgent: true}
+		for len(b.muts) < freeBatch && it.Next() {
+			b.Delete(s.NextSeq(), it.Entry().Key, s.Guard())
+		}
+		if err := errors.Join(it.Err(), it.Close()); err != nil {
+			return err
+		}
+		last := len(b.muts) < freeBatch
+		if last {
+			b.Delete(s.NextSeq(), dropKey(group), s.Guard())
+		}
+		t, err := s.Append(b)
+		if err == nil {
+			err = t.Wait(ctx)
+		}
+		if err != nil || last {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// deleteHints remember where many keys were deleted, so that the index is
+// compacted there: a listing would otherwise walk over every one.
+type deleteHints struct {
+	sync.Mutex
+	n        int
+	low, top []byte
+}
+
+const compactAfterDeletes = 50_000
+
+func (s *Store) noteDeletes(g *generation) {
+	d := &s.deletes
+	d.Lock()
+	defer d.Unlock()
+	for i := range uint32(g.nEntry) {
+		e := g.entry(i)
+		if e.flags&overlayDelete == 0 {
+			continue
+		}
+		d.n++
+		k := g.key(e)
+		if d.low == nil || bytes.Compare(k, d.low) < 0 {
+			d.low = bytes.Clone(k)
+		}
+		if bytes.Compare(k, d.top) > 0 {
+			d.top = bytes.Clone(k)
+		}
+	}
+}
+
+func (s *Store) compactDeletes(ctx context.Context) {
+	d := &s.deletes
+	d.Lock()
+	if d.n < compactAfterDeletes {
+		d.Unlock()
+		return
+	}
+	low, top := d.low, append(d.top, 0)
+	d.n, d.low, d.top = 0, nil, nil
+	d.Unlock()
+	if err := s.db.Compact(ctx, low, top, false); err != nil && ctx.Err() == nil {
+		s.logger.Error("compact index after deletes", "err", err)
+	}
+}

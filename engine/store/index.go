@@ -1,0 +1,561 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+
+	"github.com/cairnstore/cairn/engine/backend"
+)
+
+// The index is a view of the log: Pebble without a log of its own. Every batch
+// carries the position in our log that it brings the view to, and Pebble
+// recovers a prefix of its batches; what is missing is replayed. Keys below
+// FirstKey are the store's own.
+const (
+	metaPrefix = 0x00 // watermark, segments' and spaces' counters
+	blobPrefix = 0x02 // blob ID to extents
+	dropPrefix = 0x03 // blob groups to free
+	FirstKey   = 0x10 // the first byte that a caller's key may begin with
+)
+
+// MaxKey is the longest key, in bytes.
+const (
+	MaxKey = 1 << 14
+)
+
+var (
+	watermarkKey = []byte{metaPrefix, 'w'}
+	identityKey  = []byte{metaPrefix, 'i'}
+)
+
+func segmentStatKey(ordinal uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{metaPrefix, 's'}, ordinal)
+}
+
+func spaceKey(space uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{metaPrefix, 'c'}, space)
+}
+
+func blobKey(id backend.BlobID) []byte {
+	b := binary.BigEndian.AppendUint64([]byte{blobPrefix}, id.Group)
+	return binary.BigEndian.AppendUint64(b, id.Part)
+}
+
+func decodeBlobKey(k []byte) backend.BlobID {
+	return backend.BlobID{Group: binary.BigEndian.Uint64(k[1:]), Part: binary.BigEndian.Uint64(k[9:])}
+}
+
+func dropKey(group uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{dropPrefix}, group)
+}
+
+// watermark is the place in the log that the index has reached.
+type watermark struct {
+	pos     position
+	seq     uint64 // highest applied
+	ordinal uint64 // highest given out
+}
+
+func (w watermark) encode() []byte {
+	b := binary.AppendUvarint(nil, w.pos.segment)
+	b = binary.AppendUvarint(b, uint64(w.pos.offset))
+	b = binary.AppendUvarint(b, w.seq)
+	return binary.AppendUvarint(b, w.ordinal)
+}
+
+func decodeWatermark(b []byte) (w watermark, err error) {
+	d := decoder{b: b}
+	w.pos.segment = d.uvarint()
+	w.pos.offset = d.length()
+	w.seq = d.uvarint()
+	w.ordinal = d.uvarint()
+	if d.bad {
+		return w, fmt.Errorf("watermark: %w", errInvalid)
+	}
+	return w, nil
+}
+
+type segmentStat struct {
+	live, tombs int64
+	guard       uint64
+	used        int64 // bulk: end of the last adopted extent
+}
+
+func (st segmentStat) encode() []byte {
+	b := binary.AppendVarint(nil, st.live)
+	b = binary.AppendVarint(b, st.tombs)
+	b = binary.AppendUvarint(b, st.guard)
+	return binary.AppendVarint(b, st.used)
+}
+
+func decodeSegmentStat(b []byte) (st segmentStat, err error) {
+	d := decoder{b: b}
+	st.live = d.varint()
+	st.tombs = d.varint()
+	st.guard = d.uvarint()
+	st.used = d.varint()
+	if d.bad {
+		return st, fmt.Errorf("segment counters: %w", errInvalid)
+	}
+	return st, nil
+}
+
+type spaceCount struct{ entries, bytes int64 }
+
+// openIndex opens Pebble in the store's directory.
+func openIndex(o *Options, readOnly bool) (*pebble.DB, error) {
+	cache := pebble.NewCache(o.IndexCacheBytes)
+	defer cache.Unref()
+	po := &pebble.Options{
+		FS:                          o.IndexFS(),
+		DisableWAL:                  true,
+		ReadOnly:                    readOnly,
+		Cache:                       cache,
+		MemTableSize:                uint64(o.IndexMemBytes),
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       1000,
+		MaxOpenFiles:                4096,
+		FormatMajorVersion:          pebble.FormatNewest,
+		Logger:                      quietLogger{o.Logger},
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+	}
+	po.FlushSplitBytes = 2 << 20
+	for i := range po.Levels {
+		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		po.Levels[i].BlockSize = 16 << 10
+	}
+	db, err := pebble.Open(indexDir, po)
+	if err != nil {
+		return nil, fmt.Errorf("open index: %w", err)
+	}
+	return db, nil
+}
+
+// An applier is the one writer of the index: it takes generations in the order
+// of the log, and the moves of compaction in between.
+type applier struct {
+	s      *Store
+	signal chan struct{}
+	done   chan struct{}
+
+	mu struct {
+		sync.Mutex
+		moves   []*moveSet
+		mark    watermark // applied
+		flushed watermark // applied and on the drive
+		spaces  map[uint64]spaceCount
+		err     error
+	}
+	progress  sync.Cond // mark or flushed moved on
+	flushing  chan struct{}
+	flushMark watermark
+	flushTime time.Time
+	flushPos  int64 // stats.logged at the last flush
+}
+
+func newApplier(s *Store) *applier {
+	a := &applier{s: s, signal: make(chan struct{}, 1), done: make(chan struct{})}
+	a.mu.spaces = map[uint64]spaceCount{}
+	a.progress.L = &a.mu.Mutex
+	return a
+}
+
+func (a *applier) wake() {
+	select {
+	case a.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (a *applier) run() {
+	defer close(a.done)
+	idle := time.NewTicker(a.s.opt.ApplyEvery)
+	defer idle.Stop()
+	for {
+		select {
+		case <-a.signal:
+		case <-idle.C:
+			c := &a.s.log
+			c.mu.Lock()
+			c.rotateSoon()
+			c.mu.Unlock()
+		case <-a.s.closing:
+			a.finish()
+			return
+		}
+		if err := a.drain(); err != nil {
+			a.fail(err)
+		}
+		a.maybeFlush()
+	}
+}
+
+// finish applies what is durable and flushes; the committer has stopped.
+func (a *applier) finish() {
+	<-a.s.log.done
+	a.s.log.mu.Lock()
+	if a.s.log.mu.failed == nil {
+		a.s.log.rotateSoon()
+	}
+	a.s.log.mu.Unlock()
+	if err := a.drain(); err != nil {
+		a.fail(err)
+		return
+	}
+	if a.flushing != nil {
+		<-a.flushing
+	}
+}
+
+func (a *applier) fail(err error) {
+	a.mu.Lock()
+	if a.mu.err == nil {
+		a.mu.err = err
+		a.s.logger.Error("the index takes no more writes until a restart", "err", err)
+	}
+	a.mu.Unlock()
+	a.progress.Broadcast()
+	c := &a.s.log
+	c.mu.Lock()
+	c.fail(fmt.Errorf("index: %w", err))
+	c.room.Broadcast()
+	c.work.Signal()
+	c.mu.Unlock()
+}
+
+// drain applies every generation that is closed and durable, and every move.
+func (a *applier) drain() error {
+	for {
+		a.mu.Lock()
+		if a.mu.err != nil {
+			a.mu.Unlock()
+			return nil
+		}
+		moves := a.mu.moves
+		a.mu.moves = nil
+		a.mu.Unlock()
+		for _, m := range moves {
+			if err := a.applyMoves(m); err != nil {
+				return err
+			}
+		}
+		c := &a.s.log
+		c.mu.Lock()
+		gens := *a.s.overlay.gens.Load()
+		g := gens[0]
+		ready := len(gens) > 1 && int(g.durable.Load()) == g.nEntry
+		c.mu.Unlock()
+		if !ready {
+			return nil
+		}
+		if err := a.applyGeneration(g); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		a.s.overlay.dropList()
+		c.mu.Unlock()
+		a.s.overlay.forget(g)
+		c.room.Broadcast()
+		a.maybeFlush()
+	}
+}
+
+// change gathers what a batch does to the counters.
+type change struct {
+	segments map[uint64]*segmentStat
+	spaces   map[uint64]*spaceCount
+}
+
+func newChange() *change {
+	return &change{map[uint64]*segmentStat{}, map[uint64]*spaceCount{}}
+}
+
+func (ch *change) segment(ordinal uint64) *segmentStat {
+	st := ch.segments[ordinal]
+	if st == nil {
+		st = &segmentStat{}
+		ch.segments[ordinal] = st
+	}
+	return st
+}
+
+// count adds (sign 1) or takes away (-1) an entry.
+func (ch *change) count(key []byte, e *indexEntry, sign int64) error {
+	ch.segment(e.rec.segment).live += sign * int64(e.rec.length)
+	if e.body.Segment != 0 {
+		ch.segment(e.body.Segment).live += sign * int64(e.body.Length)
+	}
+	if key[0] == blobPrefix {
+		b, err := decodeBlob(e.value)
+		if err != nil {
+			return err
+		}
+		for _, x := range b.extents {
+			st := ch.segment(x.segment)
+			st.live += sign * x.span()
+			if sign > 0 {
+				st.used = max(st.used, int64(x.offset)+x.span())
+			}
+		}
+	}
+	if e.space != 0 {
+		sp := ch.spaces[e.space]
+		if sp == nil {
+			sp = &spaceCount{}
+			ch.spaces[e.space] = sp
+		}
+		sp.entries += sign
+		sp.bytes += sign * e.weight
+	}
+	return nil
+}
+
+// write brings the changes into memory's counters and into the batch.
+func (a *applier) write(ch *change, w *pebble.Batch) error {
+	for ordinal, d := range ch.segments {
+		g := a.s.segs.get(ordinal)
+		if g == nil {
+			continue // recycled: only entries of a replayed past still name it
+		}
+		g.mu.Lock()
+		g.mu.live += d.live
+		g.mu.tombs += d.tombs
+		g.mu.guard = max(g.mu.guard, d.guard)
+		st := segmentStat{live: g.mu.live, tombs: g.mu.tombs, guard: g.mu.guard, used: g.mu.used}
+		if g.kind == bulkSegment {
+			g.mu.used = max(g.mu.used, d.used)
+			st.used = max(d.used, g.mu.used)
+		}
+		g.mu.Unlock()
+		if err := w.Set(segmentStatKey(ordinal), st.encode(), nil); err != nil {
+			return err
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for space, d := range ch.spaces {
+		sp := a.mu.spaces[space]
+		sp.entries += d.entries
+		sp.bytes += d.bytes
+		var err error
+		if sp == (spaceCount{}) {
+			delete(a.mu.spaces, space)
+			err = w.Delete(spaceKey(space), nil)
+		} else {
+			a.mu.spaces[space] = sp
+			b := binary.AppendVarint(nil, sp.entries)
+			err = w.Set(spaceKey(space), binary.AppendVarint(b, sp.bytes), nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *applier) applyGeneration(g *generation) error {
+	start := time.Now()
+	w := a.s.db.NewBatchWithSize(int(g.bytes))
+	defer w.Close()
+	ch := newChange()
+	var buf []byte
+	for _, i := range g.sorted() {
+		e := g.entry(i)
+		key := g.key(e)
+		if e.flags&overlayFresh == 0 {
+			old, found, err := a.s.indexGet(key, nil)
+			if err != nil {
+				return err
+			}
+			if found && old.seq > e.seq {
+				continue // replayed, and the index had it
+			}
+			if found {
+				if err := ch.count(key, &old, -1); err != nil {
+					return err
+				}
+			}
+		}
+		if e.flags&overlayDelete != 0 {
+			st := ch.segment(g.placeOf(e.group).segment)
+			st.tombs += int64(e.recLen)
+			st.guard = max(st.guard, e.space)
+			if err := w.Delete(key, nil); err != nil {
+				return err
+			}
+			continue
+		}
+		x := g.index(e)
+		if err := ch.count(key, &x, 1); err != nil {
+			return err
+		}
+		buf = x.append(buf[:0])
+		if err := w.Set(key, buf, nil); err != nil {
+			return err
+		}
+	}
+	if err := a.write(ch, w); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	mark := a.mu.mark
+	a.mu.Unlock()
+	if mark.pos.before(g.end) {
+		mark.pos = g.end
+	}
+	mark.seq = max(mark.seq, g.last)
+	mark.ordinal = a.s.segs.lastOrdinal()
+	if err := w.Set(watermarkKey, mark.encode(), nil); err != nil {
+		return err
+	}
+	if err := w.Commit(pebble.NoSync); err != nil {
+		return fmt.Errorf("apply to index: %w", err)
+	}
+	a.releaseStaged(g)
+	a.s.noteDeletes(g)
+	a.mu.Lock()
+	a.mu.mark = mark
+	a.mu.Unlock()
+	a.progress.Broadcast()
+	a.s.stats.apply(time.Since(start), g.nEntry)
+	return nil
+}
+
+// releaseStaged lets go of blobs that the index now counts.
+func (a *applier) releaseStaged(g *generation) {
+	for i := range uint32(g.nEntry) {
+		e := g.entry(i)
+		if e.flags&overlayStaged == 0 {
+			continue
+		}
+		b, err := decodeBlob(g.value(e))
+		if err != nil {
+			continue // counted above, where it would have failed
+		}
+		a.s.bulk.release(b.extents)
+	}
+}
+
+// indexGet reads the index alone; the entry's value is in buf's array or fresh.
+func (s *Store) indexGet(key, buf []byte) (indexEntry, bool, error) {
+	v, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return indexEntry{}, false, nil
+	}
+	if err != nil {
+		return indexEntry{}, false, s.indexError(err)
+	}
+	buf = append(buf[:0], v...)
+	if err := closer.Close(); err != nil {
+		return indexEntry{}, false, s.indexError(err)
+	}
+	e, _, err := decodeIndexEntry(buf)
+	if err != nil {
+		return indexEntry{}, false, s.indexError(err)
+	}
+	return e, true, nil
+}
+
+// indexError marks the index for a rebuild at the next start, where the error
+// says that it is damaged: it holds nothing that the log has not.
+func (s *Store) indexError(err error) error {
+	if errors.Is(err, errInvalid) || pebble.IsCorruptionError(err) {
+		s.condemnIndex(err)
+		return fmt.Errorf("index is damaged: %w: %w", backend.ErrUnavailable, err)
+	}
+	return fmt.Errorf("read index: %w", err)
+}
+
+// maybeFlush keeps the replay after a crash short.
+func (a *applier) maybeFlush() {
+	if a.flushing != nil {
+		select {
+		case <-a.flushing:
+			a.flushed()
+		default:
+			return
+		}
+	}
+	logged := a.s.stats.logged.Load()
+	if logged-a.flushPos < a.s.opt.FlushBytes && time.Since(a.flushTime) < a.s.opt.FlushEvery && !a.s.flushAsked.Load() {
+		return
+	}
+	a.mu.Lock()
+	mark, same := a.mu.mark, a.mu.mark == a.mu.flushed
+	failed := a.mu.err != nil
+	a.mu.Unlock()
+	a.flushTime, a.flushPos = time.Now(), logged
+	if failed || same && !a.s.flushAsked.Load() {
+		return
+	}
+	a.s.flushAsked.Store(false)
+	done, err := a.s.db.AsyncFlush()
+	if err != nil {
+		a.fail(err)
+		return
+	}
+	a.flushMark = mark
+	woken := make(chan struct{})
+	a.flushing = woken
+	go func() {
+		<-done
+		close(woken)
+		a.wake()
+	}()
+}
+
+func (a *applier) flushed() {
+	a.flushing = nil
+	a.mu.Lock()
+	a.mu.flushed = a.flushMark
+	a.s.flushes++
+	a.mu.Unlock()
+	a.progress.Broadcast()
+}
+
+// await waits until ok, called with the applier's lock held, is true.
+func (a *applier) await(ok func() bool) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for !ok() {
+		if a.mu.err != nil {
+			return a.mu.err
+		}
+		select {
+		case <-a.s.closing:
+			return ErrClosed
+		default:
+		}
+		a.progress.Wait()
+	}
+	return nil
+}
+
+// flushPast waits until a flush that began after the call is on the drive:
+// every change to the index made before it is durable.
+func (s *Store) flushPast() error {
+	a := s.applier
+	a.mu.Lock()
+	want := s.flushes + 2 // one may be under way that began earlier
+	a.mu.Unlock()
+	for {
+		s.flushAsked.Store(true)
+		a.wake()
+		a.mu.Lock()
+		n := s.flushes
+		a.mu.Unlock()
+		if n >= want {
+			return nil
+		}
+		if err := a.await(func() bool { return s.flushes > n }); err != nil {
+			return err
+		}
+	}
+}

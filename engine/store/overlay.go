@@ -1,0 +1,282 @@
+package store
+
+import (
+	"bytes"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cairnstore/cairn/engine/backend"
+)
+
+// The overlay holds what the log has and the index has not yet. It is a list
+// of generations, oldest first: the newest takes the records of open groups,
+// the others wait for the applier. A hash table over all of them finds a key's
+// newest record; each record names the one before it. Entries hold offsets and
+// no pointers, so that ten million of them cost the garbage collector nothing.
+
+const (
+	entryChunk  = 1024
+	entryChunks = 128 // a generation holds at most 131,072 records,
+	dataChunk   = 256 << 10
+	dataChunks  = 128 // 32 MiB of their bytes,
+	groupChunk  = 64
+	groupChunks = 128 // and 8,192 groups
+	hashShards  = 64
+)
+
+type overlayEntry struct {
+	hash   uint64
+	older  uint64 // reference of the record before with this hash; 0: none
+	seq    uint64
+	space  uint64
+	weight int64
+	body   backend.BodyRef // inline: Segment is 0 and Offset counts from the group's bodies
+	group  uint32
+	recLen uint32
+	chunk  uint16
+	keyLen uint16
+	flags  uint8
+	keyOff uint32
+	valOff uint32
+	valLen uint32
+}
+
+const (
+	overlayDelete = 1 << 0
+	overlayInline = 1 << 1 // body placed with its group
+	overlayFresh  = 1 << 2 // neither overlay nor index had the key
+	overlayKept   = 1 << 3
+	overlayStaged = 1 << 4 // the value lists extents of a staged blob
+)
+
+// groupPlace is where a group was written; zero until it was.
+type groupPlace struct {
+	segment uint64
+	offset  uint32
+	length  uint32
+}
+
+// A generation is a run of whole groups. Only the appender adds, under the
+// store's lock; anyone may read below durable.
+type generation struct {
+	number  uint64 // from 1
+	entries [entryChunks]*[entryChunk]overlayEntry
+	data    [dataChunks][]byte
+	groups  [groupChunks]*[groupChunk]groupPlace
+	nEntry  int
+	nData   int
+	nGroup  int
+	bytes   int64
+	durable atomic.Uint32 // entries whose groups are synced
+	end     position      // in the log, after the last synced group
+	last    uint64        // highest sequence of a synced group
+
+	sort struct {
+		sync.Mutex
+		n     uint32 // entries sorted
+		order []uint32
+	}
+}
+
+func (g *generation) entry(i uint32) *overlayEntry {
+	return &g.entries[i/entryChunk][i%entryChunk]
+}
+
+func (g *generation) key(e *overlayEntry) []byte {
+	return g.data[e.chunk][e.keyOff : e.keyOff+uint32(e.keyLen)]
+}
+
+func (g *generation) value(e *overlayEntry) []byte {
+	return g.data[e.chunk][e.valOff : e.valOff+e.valLen]
+}
+
+func (g *generation) placeOf(group uint32) *groupPlace {
+	return &g.groups[group/groupChunk][group%groupChunk]
+}
+
+// index is the entry as the index will have it; only below durable.
+func (g *generation) index(e *overlayEntry) indexEntry {
+	p := g.placeOf(e.group)
+	x := indexEntry{
+		seq: e.seq, space: e.space, weight: e.weight,
+		rec:   recordRef{segment: p.segment, group: p.offset, length: e.recLen},
+		body:  e.body,
+		value: g.value(e),
+	}
+	if e.flags&overlayInline != 0 {
+		x.body.Segment = p.segment
+		x.body.Offset += p.offset + groupHeaderSize
+	}
+	return x
+}
+
+// full reports whether n records of b bytes might not fit.
+func (g *generation) full(n, b int) bool {
+	return g.nEntry+n > entryChunk*entryChunks || g.nGroup+1 > groupChunk*groupChunks ||
+		g.nData+b/dataChunk+2 > dataChunks
+}
+
+// addGroup opens a group's place.
+func (g *generation) addGroup() uint32 {
+	n := g.nGroup
+	if n%groupChunk == 0 {
+		g.groups[n/groupChunk] = new([groupChunk]groupPlace)
+	}
+	g.nGroup++
+	return uint32(n)
+}
+
+// addData copies b into the generation, in one piece, and says where.
+func (g *generation) addData(b []byte) (chunk int, off int, at []byte) {
+	if g.nData == 0 || len(g.data[g.nData-1])+len(b) > cap(g.data[g.nData-1]) {
+		n := dataChunk
+		if g.nData == 0 {
+			n = 16 << 10 // a quiet store's generations are small
+		}
+		g.data[g.nData] = make([]byte, 0, max(n, len(b)))
+		g.nData++
+	}
+	chunk = g.nData - 1
+	off = len(g.data[chunk])
+	full := g.data[chunk][:off+len(b)]
+	copy(full[off:], b)
+	return chunk, off, full[off:]
+}
+
+// sorted returns the durable entries by key, the newest of each key alone.
+// The slice is not to be changed.
+func (g *generation) sorted() []uint32 {
+	n := g.durable.Load()
+	g.sort.Lock()
+	defer g.sort.Unlock()
+	if g.sort.n == n {
+		return g.sort.order
+	}
+	order := make([]uint32, n)
+	for i := range order {
+		order[i] = uint32(i)
+	}
+	slices.SortFunc(order, func(a, b uint32) int {
+		if c := bytes.Compare(g.key(g.entry(a)), g.key(g.entry(b))); c != 0 {
+			return c
+		}
+		return int(b) - int(a) // newest first
+	})
+	order = slices.CompactFunc(order, func(a, b uint32) bool {
+		return bytes.Equal(g.key(g.entry(a)), g.key(g.entry(b)))
+	})
+	g.sort.n, g.sort.order = n, order
+	return order
+}
+
+// overlay is the list and the table over it.
+type overlay struct {
+	seed   maphash.Seed
+	shards [hashShards]struct {
+		sync.RWMutex
+		newest map[uint64]uint64 // hash to reference
+		_      [24]byte
+	}
+	gens  atomic.Pointer[[]*generation] // oldest first; the last is open
+	bytes atomic.Int64
+	count atomic.Int64
+}
+
+func newOverlay() *overlay {
+	o := &overlay{seed: maphash.MakeSeed()}
+	for i := range o.shards {
+		o.shards[i].newest = map[uint64]uint64{}
+	}
+	o.gens.Store(&[]*generation{{number: 1}})
+	return o
+}
+
+func reference(g *generation, i uint32) uint64 { return g.number<<32 | uint64(i) }
+
+// locate finds a reference's generation among gens; nil if it was applied.
+func locate(gens []*generation, ref uint64) (*generation, uint32) {
+	n := ref >> 32
+	if ref == 0 || n < gens[0].number || n-gens[0].number >= uint64(len(gens)) {
+		return nil, 0
+	}
+	return gens[n-gens[0].number], uint32(ref)
+}
+
+func (o *overlay) open() *generation {
+	gens := *o.gens.Load()
+	return gens[len(gens)-1]
+}
+
+// rotate closes the open generation; the caller holds the store's lock.
+func (o *overlay) rotate() {
+	gens := *o.gens.Load()
+	next := &generation{number: gens[len(gens)-1].number + 1}
+	grown := append(slices.Clone(gens), next)
+	o.gens.Store(&grown)
+}
+
+// drop removes the oldest generation, whose entries the index now has; the
+// caller holds the store's lock for the list.
+func (o *overlay) dropList() *generation {
+	gens := *o.gens.Load()
+	rest := slices.Clone(gens[1:])
+	o.gens.Store(&rest)
+	return gens[0]
+}
+
+func (o *overlay) forget(g *generation) {
+	for i := range uint32(g.nEntry) {
+		e := g.entry(i)
+		sh := &o.shards[e.hash%hashShards]
+		sh.Lock()
+		if sh.newest[e.hash] == reference(g, i) {
+			delete(sh.newest, e.hash)
+		}
+		sh.Unlock()
+	}
+	o.bytes.Add(-g.bytes)
+	o.count.Add(-int64(g.nEntry))
+}
+
+// add publishes an entry to writers; readers see it when it is durable.
+func (o *overlay) add(g *generation, e overlayEntry) {
+	i := uint32(g.nEntry)
+	if i%entryChunk == 0 {
+		g.entries[i/entryChunk] = new([entryChunk]overlayEntry)
+	}
+	sh := &o.shards[e.hash%hashShards]
+	sh.Lock()
+	e.older = sh.newest[e.hash]
+	*g.entry(i) = e
+	sh.newest[e.hash] = reference(g, i)
+	sh.Unlock()
+	g.nEntry++
+}
+
+// find returns the newest record of a key, of the durable ones alone unless
+// pending.
+func (o *overlay) find(key []byte, pending bool) (*generation, *overlayEntry, uint32) {
+	h := maphash.Bytes(o.seed, key)
+	sh := &o.shards[h%hashShards]
+	sh.RLock()
+	ref := sh.newest[h]
+	sh.RUnlock()
+	if ref == 0 {
+		return nil, nil, 0
+	}
+	gens := *o.gens.Load()
+	for ref != 0 {
+		g, i := locate(gens, ref)
+		if g == nil {
+			return nil, nil, 0 // applied meanwhile: the index has it
+		}
+		e := g.entry(i)
+		if (pending || i < g.durable.Load()) && bytes.Equal(g.key(e), key) {
+			return g, e, i
+		}
+		ref = e.older
+	}
+	return nil, nil, 0
+}

@@ -1,0 +1,651 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairnstore/cairn/engine/backend"
+)
+
+// Recovery says what Open found and how long it took.
+type Recovery struct {
+	Clean      bool // nothing to replay
+	Rebuilt    bool // the index was made again from the log
+	Groups     int  // replayed
+	Records    int
+	Bytes      int64 // of log read
+	LostGroups int   // damaged before the tail, accepted by Options.AcceptLoss
+	BadBodies  int   // records whose body failed its checksum
+	Duration   time.Duration
+}
+
+// seqJump separates the sequences of two runs: what a run gave out and never
+// committed (a blob group, say) is not given out again.
+const seqJump = 1 << 20
+
+// Open opens a store, recovering it where it was not closed. What it replays
+// is durable before Open returns.
+func Open(o Options) (_ *Store, err error) {
+	o, err = o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	lock, err := o.FS.Lock(lockFile)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s := &Store{opt: o, logger: o.Logger, lock: lock, closing: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			if s.db != nil {
+				err = errors.Join(err, s.db.Close())
+			}
+			if s.segs != nil {
+				err = errors.Join(err, s.segs.close())
+			}
+			err = errors.Join(err, lock.Close())
+		}
+	}()
+	if err := s.identify(); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s.segs = newSegments(o.FS, s.id, s.opt.SegmentSize, s.opt.BulkSegmentSize)
+	if err := s.segs.load(); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s.overlay = newOverlay()
+	s.log.init(s)
+	s.applier = newApplier(s)
+	s.bulk = newBulk(s)
+	if err := s.openOrMakeIndex(); err != nil {
+		return nil, err
+	}
+	tail, err := s.replay()
+	if err != nil {
+		return nil, fmt.Errorf("recover log: %w", err)
+	}
+	s.seq.Add(seqJump)
+	if err := s.startLog(tail); err != nil {
+		return nil, err
+	}
+	s.Recovery.Clean = s.Recovery.Groups == 0 && !s.Recovery.Rebuilt
+	s.Recovery.Duration = time.Since(start)
+	s.logger.Info("store is open", "id", s.ID(), "clean", s.Recovery.Clean, "rebuilt", s.Recovery.Rebuilt,
+		"groups", s.Recovery.Groups, "records", s.Recovery.Records, "bytes", s.Recovery.Bytes, "took", s.Recovery.Duration)
+	s.startDuties()
+	return s, nil
+}
+
+// openOrMakeIndex opens the index if it is sound and of this store, and makes
+// it again from the log if not.
+func (s *Store) openOrMakeIndex() error {
+	o := &s.opt
+	_, err := o.FS.Stat(condemned)
+	bad := err == nil
+	if !bad {
+		s.db, err = openIndex(o, false)
+		switch {
+		case err == nil:
+			bad, err = s.loadIndex()
+			if err != nil && !pebble.IsCorruptionError(err) && !errors.Is(err, errInvalid) {
+				return err
+			}
+			bad = bad || err != nil
+		case isFull(err) || errors.Is(err, fs.ErrPermission):
+			return err
+		default:
+			s.logger.Error("the index does not open; making it again from the log", "err", err)
+			bad = true
+		}
+	}
+	if !bad {
+		return nil
+	}
+	if s.db != nil {
+		_ = s.db.Close() // it is removed next
+		s.db = nil
+	}
+	if err := removeAll(o.FS, indexDir); err != nil {
+		return fmt.Errorf("remove index: %w", err)
+	}
+	if s.db, err = openIndex(o, false); err != nil {
+		return err
+	}
+	if err := s.rebuild(); err != nil {
+		return fmt.Errorf("rebuild index: %w", err)
+	}
+	if err := o.FS.Remove(condemned); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return o.FS.SyncDir(".")
+}
+
+// loadIndex reads the counters. rebuild says that the index is not this log's.
+func (s *Store) loadIndex() (rebuild bool, err error) {
+	id, closer, err := s.db.Get(identityKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	same := string(id) == string(s.id[:])
+	if err := closer.Close(); err != nil {
+		return false, err
+	}
+	if !same {
+		return true, nil
+	}
+	v, closer, err := s.db.Get(watermarkKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	mark, err := decodeWatermark(v)
+	if err = errors.Join(err, closer.Close()); err != nil {
+		return false, err
+	}
+	a := s.applier
+	a.mu.mark, a.mu.flushed = mark, mark
+	s.seq.Store(mark.seq)
+	s.segs.mu.ordinal = max(s.segs.mu.ordinal, mark.ordinal)
+	return false, s.loadCounters()
+}
+
+func (s *Store) loadCounters() error {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{metaPrefix}, UpperBound: []byte{metaPrefix + 1}})
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for it.First(); it.Valid(); it.Next() {
+		k := it.Key()
+		if len(k) != 10 {
+			continue
+		}
+		n := binary.BigEndian.Uint64(k[2:])
+		switch k[1] {
+		case 's':
+			st, err := decodeSegmentStat(it.Value())
+			if err != nil {
+				return err
+			}
+			if g := s.segs.get(n); g != nil {
+				g.mu.live, g.mu.tombs, g.mu.guard = st.live, st.tombs, st.guard
+				if g.kind == bulkSegment {
+					g.mu.used = max(st.used, blockSize)
+				}
+			}
+		case 'c':
+			d := decoder{b: it.Value()}
+			c := spaceCount{d.varint(), d.varint()}
+			if d.bad {
+				return errInvalid
+			}
+			s.applier.mu.spaces[n] = c
+		}
+	}
+	return it.Error()
+}
+
+// logTail is what replay leaves to be made durable: the last group read, which
+// may have reached the page cache alone.
+type logTail struct {
+	seg  *segment
+	rows []tableRow // of seg, the last one tentative
+	head groupHeader
+	raw  []byte
+}
+
+// replay brings the log past the watermark into the overlay.
+func (s *Store) replay() (*logTail, error) {
+	var logs []*segment
+	for _, g := range s.segs.all() {
+		g.mu.Lock()
+		if g.kind != bulkSegment {
+			g.mu.used = g.size
+		}
+		g.mu.Unlock()
+		if g.kind == logSegment {
+			logs = append(logs, g)
+		}
+	}
+	from := s.applier.mu.mark.pos
+	var tail *logTail
+	for i, g := range logs {
+		if g.ordinal < from.segment {
+			continue
+		}
+		start := int64(blockSize)
+		if g.ordinal == from.segment {
+			start = max(start, int64(from.offset))
+		}
+		t, err := s.replaySegment(g, start, logs[i+1:])
+		if err != nil {
+			return nil, err
+		}
+		if t != nil {
+			tail = t
+		}
+	}
+	return tail, nil
+}
+
+// replaySegment replays one segment from start. The tail is set where the
+// segment was the open one.
+func (s *Store) replaySegment(g *segment, start int64, later []*segment) (*logTail, error) {
+	rows, err := readTable(g)
+	if err == nil {
+		return nil, s.replayTable(g, rows, start)
+	}
+	if !errors.Is(err, errInvalid) {
+		return nil, err
+	}
+	t := &logTail{seg: g}
+	for off := int64(blockSize); ; {
+		h, raw, bad, err := readGroup(g, off, off >= start)
+		if err != nil && !errors.Is(err, errInvalid) {
+			return nil, err
+		}
+		if err != nil || bad > 0 {
+			next, found, serr := laterGroup(g, off)
+			if serr != nil {
+				return nil, serr
+			}
+			if !found && len(later) > 0 && err != nil {
+				found, serr = hasGroups(later)
+				if serr != nil {
+					return nil, serr
+				}
+				next = 0
+			}
+			if !found {
+				break // the torn tail
+			}
+			if err != nil {
+				if err := s.damaged(g, off); err != nil {
+					return nil, err
+				}
+				if next == 0 {
+					break
+				}
+				off = next
+				continue
+			}
+			s.Recovery.BadBodies += bad
+		}
+		t.rows = append(t.rows, tableRow{uint32(off), uint32(off) + groupHeaderSize + h.bodyLen, h.metaLen})
+		if off >= start {
+			if t.raw != nil {
+				s.replayGroup(g, t.head, t.raw)
+			}
+			t.head, t.raw = h, raw
+		}
+		off += h.size()
+	}
+	return t, nil
+}
+
+func hasGroups(segs []*segment) (bool, error) {
+	for _, g := range segs {
+		_, _, _, err := readGroup(g, blockSize, false)
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, errInvalid) {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+func (s *Store) replayTable(g *segment, rows []tableRow, start int64) error {
+	for _, r := range rows {
+		if int64(r.offset) < start {
+			continue
+		}
+		h, raw, bad, err := readGroup(g, int64(r.offset), true)
+		if r.metaLen&tentative != 0 && (err != nil || bad > 0) {
+			continue
+		}
+		if errors.Is(err, errInvalid) {
+			if err := s.damaged(g, int64(r.offset)); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		s.Recovery.BadBodies += bad
+		s.replayGroup(g, h, raw)
+	}
+	return nil
+}
+
+// damaged is the answer to a bad group that was once synced.
+func (s *Store) damaged(g *segment, off int64) error {
+	s.Recovery.LostGroups++
+	s.stats.corruptions.Add(1)
+	if s.opt.AcceptLoss {
+		s.logger.Error("a damaged group is left out", "segment", g.ordinal, "file", g.name, "offset", off)
+		return nil
+	}
+	return fmt.Errorf("group at %d of %s is damaged, and acknowledged writes with it; "+
+		"restore the file, or open with accept-loss to go on without them: %w", off, g.name, backend.ErrCorrupt)
+}
+
+// replayGroup adds a durable group to the overlay.
+func (s *Store) replayGroup(g *segment, h groupHeader, raw []byte) {
+	o := s.overlay
+	gen := o.open()
+	if gen.nEntry > 0 && gen.full(int(h.count)+entryChunk*entryChunks/8, int(h.metaLen)) {
+		o.rotate()
+		gen = o.open()
+	}
+	meta := raw[groupHeaderSize+int(h.bodyLen):]
+	chunk, base, at := gen.addData(meta)
+	index := gen.addGroup()
+	*gen.placeOf(index) = groupPlace{g.ordinal, h.offset, uint32(h.size())}
+	d := decoder{b: at}
+	var r record
+	bytes := int64(len(at))
+	for {
+		begin := d.off
+		if !d.next(&r) {
+			break
+		}
+		e := overlayEntry{
+			hash: maphash.Bytes(o.seed, r.key), seq: r.seq, space: r.space, weight: r.weight, body: r.ref,
+			group: index, recLen: uint32(d.off - begin), chunk: uint16(chunk), keyLen: uint16(len(r.key)),
+			keyOff: uint32(base + begin + 2 + uvarintLen(uint64(len(r.key)))),
+			valLen: uint32(len(r.value)), valOff: uint32(base + d.off - len(r.value)),
+		}
+		switch {
+		case r.delete:
+			e.flags, e.space = overlayDelete, r.guard
+		case r.body == inlineBody:
+			e.flags = overlayInline
+		case r.body == keptBody:
+			e.flags = overlayKept
+		}
+		o.add(gen, e)
+		bytes += overlayEntrySize
+		gen.last = max(gen.last, r.seq)
+		s.Recovery.Records++
+	}
+	gen.bytes += bytes
+	o.bytes.Add(bytes)
+	o.count.Add(int64(h.count))
+	gen.durable.Add(h.count)
+	gen.end = position{g.ordinal, h.offset + uint32(h.size())}
+	if gen.last > s.seq.Load() {
+		s.seq.Store(gen.last)
+	}
+	s.Recovery.Groups++
+	s.Recovery.Bytes += h.size()
+}
+
+// startLog begins a fresh log segment, and makes the tail's last group durable
+// in it: after a crash nobody can tell whether that one was ever synced.
+func (s *Store) startLog(t *logTail) error {
+	var prev uint64
+	for _, g := range s.segs.all() {
+		if g.kind == logSegment {
+			prev = g.ordinal
+		}
+	}
+	if t != nil {
+		if t.raw != nil {
+			t.rows[len(t.rows)-1].metaLen |= tentative
+		}
+		if err := writeTable(t.seg, t.rows); err != nil {
+			return err
+		}
+	}
+	name, _, err := s.segs.takeFile(0)
+	if err != nil {
+		return fmt.Errorf("start log: %w", err)
+	}
+	c := &s.log
+	seg, err := s.segs.begin(name, logSegment, prev)
+	if err != nil {
+		return fmt.Errorf("start log: %w", err)
+	}
+	c.mu.cur, c.mu.off = seg, blockSize
+	c.mu.active = c.newGroup()
+	// A replayed generation is closed: its groups lie elsewhere.
+	if s.overlay.open().nEntry > 0 {
+		s.overlay.rotate()
+	}
+	go c.run()
+	s.duties.Add(1)
+	go func() { defer s.duties.Done(); c.prepare() }()
+	go s.applier.run()
+	if t == nil || t.raw == nil {
+		return nil
+	}
+	b := &Batch{urgent: true}
+	d := t.head.records(t.raw)
+	var r record
+	for d.next(&r) {
+		if r.seq > s.seq.Load() {
+			s.seq.Store(r.seq + seqJump)
+		}
+		if r.delete {
+			b.Delete(r.seq, r.key, r.guard)
+			continue
+		}
+		p := backend.Put{Key: r.key, Value: r.value, Space: r.space, Weight: r.weight}
+		switch r.body {
+		case inlineBody:
+			p.Body = t.raw[groupHeaderSize+int(r.ref.Offset):][:r.ref.Length]
+		case keptBody:
+			p.Keep = r.ref
+		}
+		b.Put(r.seq, &p, false)
+		s.Recovery.Records++
+	}
+	s.Recovery.Groups++
+	s.Recovery.Bytes += t.head.size()
+	ticket, err := s.Append(b)
+	if err == nil {
+		err = ticket.Wait(context.Background())
+	}
+	if err != nil {
+		return fmt.Errorf("make the tail durable: %w", err)
+	}
+	return nil
+}
+
+// startDuties begins what goes on in the background.
+func (s *Store) startDuties() {
+	s.checkSpace()
+	s.bulk.resume()
+	s.duties.Add(1)
+	go s.watchSpace()
+	s.startCompaction()
+}
+
+// rebuild makes the index from every sealed segment's records; what the open
+// segment holds is replayed after it.
+func (s *Store) rebuild() error {
+	s.Recovery.Rebuilt = true
+	s.logger.Info("making the index again from the log")
+	var last uint64
+	tombs := map[uint64]*segmentStat{}
+	for _, g := range s.segs.all() {
+		if g.kind == bulkSegment {
+			continue
+		}
+		rows, err := readTable(g)
+		if errors.Is(err, errInvalid) {
+			if g.kind == coldSegment {
+				rows, err = scanRows(g)
+			} else {
+				continue // the open segment, or one whose damage replay will report
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if g.kind == logSegment {
+			last = g.ordinal
+		}
+		st := &segmentStat{}
+		tombs[g.ordinal] = st
+		if err := s.rebuildSegment(g, rows, st); err != nil {
+			return err
+		}
+	}
+	if err := s.settleRebuild(tombs); err != nil {
+		return err
+	}
+	mark := watermark{seq: s.seq.Load(), ordinal: s.segs.lastOrdinal()}
+	mark.pos = position{last + 1, 0}
+	w := s.db.NewBatch()
+	err := errors.Join(w.Set(watermarkKey, mark.encode(), nil), w.Set(identityKey, s.id[:], nil), w.Commit(pebble.NoSync))
+	if err != nil {
+		return err
+	}
+	s.applier.mu.mark, s.applier.mu.flushed = mark, mark
+	return s.db.Flush()
+}
+
+// scanRows walks a segment without a table from its start to its first invalid group.
+func scanRows(g *segment) ([]tableRow, error) {
+	var rows []tableRow
+	for off := int64(blockSize); ; {
+		h, _, _, err := readGroup(g, off, false)
+		if errors.Is(err, errInvalid) {
+			return rows, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, tableRow{uint32(off), uint32(off) + groupHeaderSize + h.bodyLen, h.metaLen})
+		off += h.size()
+	}
+}
+
+func (s *Store) rebuildSegment(g *segment, rows []tableRow, st *segmentStat) error {
+	w := s.db.NewIndexedBatch()
+	defer func() { _ = w.Close() }()
+	var buf []byte
+	for _, row := range rows {
+		h, raw, bad, err := readGroup(g, int64(row.offset), false)
+		if errors.Is(err, errInvalid) {
+			if row.metaLen&tentative != 0 {
+				continue
+			}
+			if err := s.damaged(g, int64(row.offset)); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		s.Recovery.BadBodies += bad
+		s.Recovery.Groups++
+		s.Recovery.Bytes += int64(h.metaLen)
+		d := h.records(raw)
+		var r record
+		for begin := 0; d.next(&r); begin = d.off {
+			s.Recovery.Records++
+			s.seq.Store(max(s.seq.Load(), r.seq))
+			x := indexEntry{
+				seq: r.seq, space: r.space, weight: r.weight, body: r.ref, value: r.value,
+				rec: recordRef{g.ordinal, h.offset, uint32(d.off - begin)},
+			}
+			if r.body == inlineBody {
+				x.body.Segment = g.ordinal
+				x.body.Offset += h.offset + groupHeaderSize
+			}
+			if r.delete {
+				st.tombs += int64(d.off - begin)
+				st.guard = max(st.guard, r.guard)
+			}
+			v, closer, err := w.Get(r.key)
+			if err == nil {
+				old, _, derr := decodeIndexEntry(v)
+				if err := errors.Join(derr, closer.Close()); err != nil {
+					return err
+				}
+				if old.seq > r.seq || old.seq == r.seq && old.rec.segment > g.ordinal {
+					continue
+				}
+			} else if !errors.Is(err, pebble.ErrNotFound) {
+				return err
+			}
+			buf = x.append(buf[:0])
+			if r.delete {
+				buf[0] |= entryTombstone
+			}
+			if err := w.Set(r.key, buf, nil); err != nil {
+				return err
+			}
+		}
+		if w.Len() > 8<<20 {
+			if err := w.Commit(pebble.NoSync); err != nil {
+				return err
+			}
+			w = s.db.NewIndexedBatch()
+		}
+	}
+	return w.Commit(pebble.NoSync)
+}
+
+// settleRebuild drops the deletes that the rebuild carried, and counts what stays.
+func (s *Store) settleRebuild(tombs map[uint64]*segmentStat) error {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{metaPrefix + 1}})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = it.Close() }()
+	w := s.db.NewBatch()
+	defer func() { _ = w.Close() }()
+	ch := newChange()
+	for it.First(); it.Valid(); it.Next() {
+		x, flags, err := decodeIndexEntry(it.Value())
+		if err != nil {
+			return err
+		}
+		if flags&entryTombstone == 0 {
+			if err := ch.count(it.Key(), &x, 1); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := w.Delete(it.Key(), nil); err != nil {
+			return err
+		}
+		if w.Len() > 8<<20 {
+			if err := w.Commit(pebble.NoSync); err != nil {
+				return err
+			}
+			w = s.db.NewBatch()
+		}
+	}
+	if err := it.Error(); err != nil {
+		return err
+	}
+	for ordinal, st := range tombs {
+		t := ch.segment(ordinal)
+		t.tombs, t.guard = st.tombs, st.guard
+	}
+	if err := s.applier.write(ch, w); err != nil {
+		return err
+	}
+	return w.Commit(pebble.NoSync)
+}

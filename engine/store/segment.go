@@ -1,0 +1,304 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
+)
+
+// A segment is one life of a preallocated file. Its blocks are written once,
+// in order, and read until compaction has emptied it; then the file gets a new
+// ordinal and a new life.
+type segment struct {
+	ordinal uint64
+	kind    segmentKind
+	prev    uint64
+	size    int64
+	name    string
+	file    disk.File
+
+	syncer syncer // bulk: uploads share its syncs
+
+	// pins counts readers; a retired segment's file is reused at zero.
+	pins    atomic.Int32
+	retired atomic.Bool
+
+	mu struct {
+		sync.Mutex
+		used   int64  // end of what was written
+		live   int64  // bytes that the applied index points to
+		tombs  int64  // bytes of deletes that must outlive older records
+		guard  uint64 // highest guard of those deletes
+		sealed bool
+		staged int  // bulk: blobs written here and not yet in the index
+		bad    bool // holds a block that failed its checksum
+	}
+}
+
+func (g *segment) addLive(n int64) {
+	g.mu.Lock()
+	g.mu.live += n
+	g.mu.Unlock()
+}
+
+func (g *segment) seal() {
+	g.mu.Lock()
+	g.mu.sealed = true
+	g.mu.Unlock()
+}
+
+// segments is the table of all lives under way, and the files between lives.
+// Lock order: segments.mu before segment.mu.
+type segments struct {
+	fs      disk.FS
+	storeID [16]byte
+	size    [2]int64 // of log and of bulk files
+	spare   int      // free log files kept; more are removed
+
+	mu struct {
+		sync.RWMutex
+		live    map[uint64]*segment
+		free    [2][]string // file names, log and bulk
+		ordinal uint64      // last one given
+		file    uint64      // last file number given
+	}
+}
+
+var segmentDirs = [2]string{"log", "bulk"}
+
+func class(k segmentKind) int {
+	if k == bulkSegment {
+		return 1
+	}
+	return 0
+}
+
+func newSegments(fsys disk.FS, id [16]byte, logSize, bulkSize int64) *segments {
+	t := &segments{fs: fsys, storeID: id, size: [2]int64{logSize, bulkSize}, spare: 4}
+	t.mu.live = map[uint64]*segment{}
+	return t
+}
+
+// errNoSegment: the ordinal named has ended its life.
+var errNoSegment = errors.New("segment was recycled")
+
+// pin holds a segment against reuse until unpin.
+func (t *segments) pin(ordinal uint64) (*segment, error) {
+	t.mu.RLock()
+	g := t.mu.live[ordinal]
+	if g != nil {
+		g.pins.Add(1)
+	}
+	t.mu.RUnlock()
+	if g == nil {
+		return nil, errNoSegment
+	}
+	return g, nil
+}
+
+func (t *segments) unpin(g *segment) {
+	if g.pins.Add(-1) == 0 && g.retired.Load() {
+		t.reuse(g)
+	}
+}
+
+func (t *segments) get(ordinal uint64) *segment {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.mu.live[ordinal]
+}
+
+// all returns the lives under way, oldest first.
+func (t *segments) all() []*segment {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	out := make([]*segment, 0, len(t.mu.live))
+	for _, g := range t.mu.live {
+		out = append(out, g)
+	}
+	slices.SortFunc(out, func(a, b *segment) int {
+		if a.ordinal < b.ordinal {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+func (t *segments) freeFiles(c int) int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.mu.free[c])
+}
+
+// takeFile returns a file of a class between lives, making one where there is
+// none. A new file's name is durable when it returns.
+func (t *segments) takeFile(c int) (name string, recycled bool, err error) {
+	t.mu.Lock()
+	if n := len(t.mu.free[c]); n > 0 {
+		name = t.mu.free[c][n-1]
+		t.mu.free[c] = t.mu.free[c][:n-1]
+		t.mu.Unlock()
+		return name, true, nil
+	}
+	t.mu.file++
+	name = path.Join(segmentDirs[c], fmt.Sprintf("%010d.seg", t.mu.file))
+	t.mu.Unlock()
+	f, err := t.fs.Create(name)
+	if err != nil {
+		return "", false, fmt.Errorf("make segment: %w", err)
+	}
+	err = f.Preallocate(0, t.size[c])
+	if err == nil {
+		err = t.fs.SyncDir(segmentDirs[c])
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		_ = t.fs.Remove(name)
+		return "", false, fmt.Errorf("make segment: %w", err)
+	}
+	return name, false, nil
+}
+
+// begin starts a life in a file: a fresh ordinal, its header written. The
+// header is durable with the first sync of the file.
+func (t *segments) begin(name string, kind segmentKind, prev uint64) (*segment, error) {
+	t.mu.Lock()
+	t.mu.ordinal++
+	ordinal := t.mu.ordinal
+	t.mu.Unlock()
+	f, err := t.fs.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("begin segment: %w", err)
+	}
+	size, err := f.Size()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("begin segment: %w", err), f.Close())
+	}
+	h := segmentHeader{kind: kind, storeID: t.storeID, ordinal: ordinal, prev: prev, size: size}
+	if _, err := f.WriteAt(h.encode(), 0); err != nil {
+		return nil, errors.Join(fmt.Errorf("begin segment: %w", err), f.Close())
+	}
+	g := &segment{ordinal: ordinal, kind: kind, prev: prev, size: size, name: name, file: f}
+	g.mu.used = blockSize
+	t.mu.Lock()
+	t.mu.live[ordinal] = g
+	t.mu.Unlock()
+	return g, nil
+}
+
+// retire ends a life, durably: a rebuild will not look into the file. Nothing
+// may point into it any more.
+func (t *segments) retire(g *segment) error {
+	h := segmentHeader{kind: freeSegment, storeID: t.storeID, ordinal: g.ordinal, size: g.size}
+	if _, err := g.file.WriteAt(h.encode(), 0); err != nil {
+		return fmt.Errorf("retire segment %d: %w", g.ordinal, err)
+	}
+	if err := g.file.Sync(); err != nil {
+		return fmt.Errorf("retire segment %d: %w", g.ordinal, err)
+	}
+	g.pins.Add(1)
+	t.mu.Lock()
+	delete(t.mu.live, g.ordinal)
+	t.mu.Unlock()
+	g.retired.Store(true)
+	t.unpin(g)
+	return nil
+}
+
+func (t *segments) reuse(g *segment) {
+	_ = g.file.Close() // nothing in it matters now
+	c := class(g.kind)
+	t.mu.Lock()
+	keep := len(t.mu.free[c]) < t.spare && g.size == t.size[c]
+	if keep {
+		t.mu.free[c] = append(t.mu.free[c], g.name)
+	}
+	t.mu.Unlock()
+	if !keep {
+		_ = t.fs.Remove(g.name) // its header says free, should it stay
+	}
+}
+
+// load opens every file of the store and sorts it by its header.
+func (t *segments) load() error {
+	for c, dir := range segmentDirs {
+		names, err := t.fs.List(dir)
+		if err != nil {
+			return err
+		}
+		for _, base := range names {
+			if err := t.loadFile(c, path.Join(dir, base)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *segments) loadFile(c int, name string) error {
+	var number uint64
+	if _, err := fmt.Sscanf(path.Base(name), "%d.seg", &number); err != nil {
+		return nil // not ours
+	}
+	t.mu.file = max(t.mu.file, number)
+	f, err := t.fs.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("load segment: %w", err)
+	}
+	size, err := f.Size()
+	if err != nil {
+		return errors.Join(fmt.Errorf("load segment %s: %w", name, err), f.Close())
+	}
+	b := make([]byte, blockSize)
+	if size >= blockSize {
+		if _, err := f.ReadAt(b, 0); err != nil {
+			return errors.Join(fmt.Errorf("load segment %s: %w", name, err), f.Close())
+		}
+	}
+	h, err := decodeSegmentHeader(b)
+	switch {
+	case errors.Is(err, ErrVersion):
+		return errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
+	case err == nil && h.storeID != t.storeID:
+		return errors.Join(fmt.Errorf("%s belongs to another store: %w", name, backend.ErrCorrupt), f.Close())
+	case err != nil || h.kind == freeSegment:
+		// Never begun, or its last life is over. A file that was not fully
+		// preallocated when power failed is of no use.
+		t.mu.ordinal = max(t.mu.ordinal, h.ordinal)
+		if cerr := f.Close(); cerr != nil {
+			return cerr
+		}
+		if size == t.size[c] && len(t.mu.free[c]) < t.spare {
+			t.mu.free[c] = append(t.mu.free[c], name)
+			return nil
+		}
+		return t.fs.Remove(name)
+	}
+	g := &segment{ordinal: h.ordinal, kind: h.kind, prev: h.prev, size: size, name: name, file: f}
+	g.mu.used = blockSize
+	g.mu.sealed = true
+	t.mu.live[h.ordinal] = g
+	t.mu.ordinal = max(t.mu.ordinal, h.ordinal)
+	return nil
+}
+
+func (t *segments) close() error {
+	var err error
+	for _, g := range t.all() {
+		err = errors.Join(err, g.file.Close())
+	}
+	return err
+}

@@ -1,0 +1,423 @@
+// Package store is one node's durable store: an append-only log that holds
+// everything, and an ordered index that is a view of it and can be made again.
+//
+// A small write is one record group: bodies and records together, made durable
+// by one sync that it shares with every write that waited. Between the log and
+// the index lies the overlay, in memory: what is durable and not yet indexed.
+// Readers see the overlay and the index as one. Large bodies go to bulk
+// segments, synced before the record that names them is appended.
+//
+//	Append -> group -> write, sync -> overlay (readable) -> acknowledge
+//	                                     |
+//	                                  applier -> index
+//
+// Locks, in order: committer.mu, applier.mu, bulk.pick, lane.mu, segments.mu,
+// segment.mu, overlay shards.
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
+)
+
+var (
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("store is closed")
+	// ErrTooLarge: a batch is larger than a group may be.
+	ErrTooLarge = errors.New("batch is too large")
+)
+
+// MaxInline is the largest body that travels in the log with its record.
+const MaxInline = 256 << 10
+
+// Options configure a Store. Zero fields take the default named.
+type Options struct {
+	FS      disk.FS
+	IndexFS func() vfs.FS // Pebble's view of FS
+	Logger  *slog.Logger  // slog.Default
+
+	SegmentSize     int64         // bytes of a log segment; 64 MiB
+	BulkSegmentSize int64         // 256 MiB
+	GroupBytes      int64         // of one sync; 4 MiB
+	OverlayBytes    int64         // of records not yet indexed; 512 MiB
+	IndexCacheBytes int64         // 128 MiB
+	IndexMemBytes   int64         // one memtable of the index; 32 MiB
+	FlushBytes      int64         // of log that a restart may have to replay; 1 GiB
+	FlushEvery      time.Duration // 60 s
+	ApplyEvery      time.Duration // how long a quiet store's records wait for the index; 100 ms
+	Reserve         int64         // bytes kept for deletes, compaction and the index; 2 % of the drive, 128 MiB to 4 GiB
+	Prefill         bool          // write new log segments once before use
+
+	CompactGarbage float64       // share of a segment that must be garbage; 0.5
+	CompactRate    int64         // bytes a second that compaction may rewrite; 64 MiB
+	CompactEvery   time.Duration // 5 s; negative: only by Compact
+	ScrubRate      int64         // bytes a second; 8 MiB; negative: none
+
+	// Alias returns the other key under which the body of a record of key may
+	// be kept, nil where there is none. Compaction asks it.
+	Alias func(key []byte, seq uint64) []byte
+	// AcceptLoss opens a log that is damaged before its tail, without what was lost.
+	AcceptLoss bool
+
+	retry time.Duration
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.FS == nil || o.IndexFS == nil {
+		return o, errors.New("store: Options.FS and IndexFS must be set")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	def := func(p *int64, v int64) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	def(&o.SegmentSize, 64<<20)
+	def(&o.BulkSegmentSize, 256<<20)
+	def(&o.GroupBytes, 4<<20)
+	def(&o.OverlayBytes, 512<<20)
+	def(&o.IndexCacheBytes, 128<<20)
+	def(&o.IndexMemBytes, 32<<20)
+	def(&o.FlushBytes, 1<<30)
+	def(&o.CompactRate, 64<<20)
+	def(&o.ScrubRate, 8<<20)
+	if o.FlushEvery == 0 {
+		o.FlushEvery = time.Minute
+	}
+	if o.ApplyEvery == 0 {
+		o.ApplyEvery = 100 * time.Millisecond
+	}
+	if o.CompactEvery == 0 {
+		o.CompactEvery = 5 * time.Second
+	}
+	if o.CompactGarbage == 0 {
+		o.CompactGarbage = 0.5
+	}
+	if o.Reserve == 0 {
+		u, err := o.FS.Usage()
+		if err != nil {
+			return o, fmt.Errorf("store: space of the drive: %w", err)
+		}
+		o.Reserve = min(max(u.Total/50, 128<<20), 4<<30)
+	}
+	if o.retry == 0 {
+		o.retry = 250 * time.Millisecond
+	}
+	if o.Alias == nil {
+		o.Alias = func([]byte, uint64) []byte { return nil }
+	}
+	if o.SegmentSize%blockSize != 0 || o.SegmentSize < 16*blockSize || o.SegmentSize > 1<<31 {
+		return o, fmt.Errorf("store: segment size %d is not a multiple of 4 KiB from 64 KiB to 2 GiB", o.SegmentSize)
+	}
+	if o.BulkSegmentSize%blockSize != 0 || o.BulkSegmentSize < 2*chunkSpan {
+		return o, fmt.Errorf("store: bulk segment size %d is not a multiple of 4 KiB over 2 MiB", o.BulkSegmentSize)
+	}
+	o.GroupBytes = min(o.GroupBytes, o.SegmentSize/4)
+	return o, nil
+}
+
+const (
+	indexDir     = "index"
+	identityFile = "store"
+	lockFile     = "lock"
+	condemned    = "index.rebuild" // its presence says that the index is damaged
+)
+
+// Store is open on one directory of one drive. Safe for concurrent use.
+type Store struct {
+	opt     Options
+	logger  *slog.Logger
+	lock    io.Closer
+	id      [16]byte
+	segs    *segments
+	db      *pebble.DB
+	overlay *overlay
+	log     committer
+	applier *applier
+	bulk    *bulk
+	stats   stats
+
+	seq        atomic.Uint64
+	flushes    uint64 // under applier.mu
+	flushAsked atomic.Bool
+	refusing   atomic.Bool // space is down to the reserve
+	failed     atomic.Bool
+	condemnOne sync.Once
+
+	// transactions is held shared by everyone who may have read a body's place
+	// in order to pass it on. Compaction takes it alone to be sure that no such
+	// place is still in somebody's hands.
+	transactions sync.RWMutex
+
+	closing  chan struct{}
+	closed   sync.Once
+	duties   sync.WaitGroup
+	compactM sync.Mutex
+	deletes  deleteHints
+	Recovery Recovery
+}
+
+// NextSeq gives out a commit sequence.
+func (s *Store) NextSeq() uint64 { return s.seq.Add(1) }
+
+// Guard is what a delete record made now must carry.
+func (s *Store) Guard() uint64 { return s.segs.lastOrdinal() }
+
+func (t *segments) lastOrdinal() uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.mu.ordinal
+}
+
+// Begin holds compaction off bodies that the caller may keep; call the
+// returned function after Append.
+func (s *Store) Begin() { s.transactions.RLock() }
+
+// End is the other half of Begin.
+func (s *Store) End() { s.transactions.RUnlock() }
+
+// fail ends the writing from outside the committer.
+func (s *Store) fail(err error) {
+	c := &s.log
+	c.mu.Lock()
+	c.fail(err)
+	c.room.Broadcast()
+	c.work.Signal()
+	c.mu.Unlock()
+}
+
+// Failed reports whether the store has stopped taking writes for good.
+func (s *Store) Failed() bool { return s.failed.Load() }
+
+func isFull(err error) bool { return errors.Is(err, disk.ErrFull) }
+
+// condemnIndex leaves a note that the next Open rebuilds the index.
+func (s *Store) condemnIndex(cause error) {
+	s.condemnOne.Do(func() {
+		s.logger.Error("the index is damaged; it will be rebuilt from the log at the next start", "err", cause)
+		f, err := s.opt.FS.Create(condemned)
+		if err == nil {
+			err = errors.Join(f.Sync(), f.Close(), s.opt.FS.SyncDir("."))
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			s.logger.Error("could not leave the note for the rebuild", "err", err)
+		}
+		s.fail(fmt.Errorf("index is damaged: %w", cause))
+	})
+}
+
+// catchUp waits until the index has what was durable at the call.
+func (s *Store) catchUp() {
+	c := &s.log
+	c.mu.Lock()
+	g := s.overlay.open()
+	want := g.end
+	if g.durable.Load() > 0 {
+		c.rotateSoon()
+	} else {
+		gens := *s.overlay.gens.Load()
+		if len(gens) < 2 {
+			c.mu.Unlock()
+			return
+		}
+		want = gens[len(gens)-2].end
+	}
+	c.mu.Unlock()
+	s.applier.wake()
+	_ = s.applier.await(func() bool { return !s.applier.mu.mark.pos.before(want) })
+}
+
+// identify reads the store's identity, or makes it in an empty directory.
+func (s *Store) identify() error {
+	o := s.opt
+	f, err := o.FS.Open(identityFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.establish()
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b := make([]byte, blockSize)
+	n, err := f.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read identity: %w", err)
+	}
+	h, err := decodeSegmentHeader(b[:n])
+	if errors.Is(err, ErrVersion) {
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("file %q is damaged: %w", identityFile, backend.ErrCorrupt)
+	}
+	s.id = h.storeID
+	if h.size != o.SegmentSize || int64(h.prev) != o.BulkSegmentSize {
+		// The sizes were settled when the store was made.
+		s.opt.SegmentSize, s.opt.BulkSegmentSize = h.size, int64(h.prev)
+		s.opt.GroupBytes = min(s.opt.GroupBytes, s.opt.SegmentSize/4)
+	}
+	return nil
+}
+
+func (s *Store) establish() error {
+	o := s.opt
+	for _, d := range segmentDirs {
+		names, err := o.FS.List(d)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if len(names) > 0 {
+			return fmt.Errorf("directory %q has files, but the store's identity %q is missing: %w", d, identityFile, backend.ErrCorrupt)
+		}
+		if err := o.FS.MkdirAll(d); err != nil {
+			return err
+		}
+	}
+	if _, err := rand.Read(s.id[:]); err != nil {
+		return err
+	}
+	h := segmentHeader{storeID: s.id, size: o.SegmentSize, prev: uint64(o.BulkSegmentSize)}
+	const fresh = identityFile + ".new"
+	if err := o.FS.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := o.FS.Create(fresh)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(h.encode(), 0)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = o.FS.SyncDir(".")
+	}
+	if err == nil {
+		err = o.FS.Rename(fresh, identityFile)
+	}
+	if err == nil {
+		err = o.FS.SyncDir(".")
+	}
+	return err
+}
+
+// ID is the store's identity, in hexadecimal.
+func (s *Store) ID() string { return hex.EncodeToString(s.id[:]) }
+
+// Close finishes what is queued, brings the index up to date and lets go of
+// the directory. Calls after it fail with ErrClosed.
+func (s *Store) Close() error {
+	var err error
+	s.closed.Do(func() { err = s.close() })
+	return err
+}
+
+func (s *Store) close() error {
+	c := &s.log
+	_ = s.Barrier(context.Background()) // its error is every writer's already
+	c.mu.Lock()
+	c.mu.closing = true
+	c.work.Broadcast()
+	c.need.Broadcast()
+	c.room.Broadcast()
+	c.mu.Unlock()
+	<-c.done
+	close(s.closing)
+	s.applier.progress.Broadcast()
+	<-s.applier.done
+	s.applier.progress.Broadcast()
+	s.duties.Wait()
+	var err error
+	if !s.failed.Load() {
+		err = s.db.Flush()
+	}
+	err = errors.Join(err, s.db.Close(), s.segs.close())
+	return errors.Join(err, s.lock.Close())
+}
+
+// watchSpace keeps the reserve: puts are refused before it is touched.
+func (s *Store) watchSpace() {
+	defer s.duties.Done()
+	t := time.NewTicker(s.opt.retry)
+	defer t.Stop()
+	for {
+		s.checkSpace()
+		select {
+		case <-t.C:
+		case <-s.closing:
+			return
+		}
+	}
+}
+
+func (s *Store) checkSpace() {
+	u, err := s.opt.FS.Usage()
+	if err != nil {
+		s.logger.Error("space of the drive", "err", err)
+		return
+	}
+	free := u.Free + int64(s.segs.freeFiles(0))*s.opt.SegmentSize + int64(s.segs.freeFiles(1))*s.opt.BulkSegmentSize
+	low := free < s.opt.Reserve
+	if s.refusing.Swap(low) != low {
+		if low {
+			s.logger.Warn("drive is full: new data is refused until space is freed", "free", free, "reserve", s.opt.Reserve)
+		} else {
+			s.logger.Info("space is back: new data is taken again", "free", free)
+		}
+	}
+	s.stats.diskFree.Store(u.Free)
+	s.stats.diskTotal.Store(u.Total)
+}
+
+type quietLogger struct{ l *slog.Logger }
+
+func (q quietLogger) Infof(string, ...any) {}
+func (q quietLogger) Errorf(f string, a ...any) {
+	q.l.Error("index: " + fmt.Sprintf(f, a...))
+}
+func (q quietLogger) Fatalf(f string, a ...any) {
+	panic("index: " + fmt.Sprintf(f, a...))
+}
+
+func removeAll(fsys disk.FS, dir string) error {
+	names, err := fsys.List(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		p := path.Join(dir, n)
+		info, err := fsys.Stat(p)
+		if err != nil {
+			return err
+		}
+		if info.Dir {
+			if err := removeAll(fsys, p); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := fsys.Remove(p); err != nil {
+			return err
+		}
+	}
+	return fsys.Remove(dir)
+}
