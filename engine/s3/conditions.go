@@ -1,0 +1,121 @@
+package s3
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/cairnstore/cairn/engine/object"
+)
+
+// etags reads a list of entity tags (RFC 9110, section 13.1). Quotes may be
+// missing, as S3 tolerates. A weak tag keeps its mark where the comparison is
+// strong, so that it equals nothing.
+func etags(list string, strong bool) []string {
+	if list == "" {
+		return nil
+	}
+	var tags []string
+	for list != "" {
+		var tag string
+		list = strings.TrimLeft(list, " \t,")
+		if list == "" {
+			break
+		}
+		weak := strings.HasPrefix(list, "W/")
+		body := strings.TrimPrefix(list, "W/")
+		if strings.HasPrefix(body, `"`) {
+			end := strings.IndexByte(body[1:], '"')
+			if end < 0 {
+				tag, list = body[1:], ""
+			} else {
+				tag, list = body[1:1+end], body[end+2:]
+			}
+		} else {
+			tag, list, _ = strings.Cut(body, ",")
+			tag = strings.TrimSpace(tag)
+		}
+		if weak && strong {
+			tag = "W/" + tag
+		}
+		tags = append(tags, tag)
+	}
+	return tags
+}
+
+// readConditions are those of a GET or HEAD.
+func (c *call) readConditions() object.Conditions {
+	h := &c.in
+	return object.Conditions{
+		IfMatch: etags(h.ifMatch, true), IfNoneMatch: etags(h.ifNoneMatch, false),
+		IfModifiedSince: parseTime(h.ifModifiedSince), IfUnmodifiedSince: parseTime(h.ifUnmodifiedSince),
+	}
+}
+
+// writeConditions are those of a write: S3 knows If-None-Match: * and If-Match
+// alone, and a write whose other conditions were ignored would be worse than none.
+func (c *call) writeConditions() (object.Conditions, error) {
+	h := &c.in
+	if h.ifMatch == "" && h.ifNoneMatch == "" && h.ifModifiedSince == "" && h.ifUnmodifiedSince == "" {
+		return object.Conditions{}, nil
+	}
+	unbuilt := ""
+	switch {
+	case h.ifModifiedSince != "":
+		unbuilt = "If-Modified-Since"
+	case h.ifUnmodifiedSince != "":
+		unbuilt = "If-Unmodified-Since"
+	case h.ifNoneMatch != "" && strings.TrimSpace(h.ifNoneMatch) != "*":
+		unbuilt = "If-None-Match"
+	case h.ifNoneMatch != "" && h.ifMatch != "":
+		unbuilt = "If-None-Match"
+	}
+	if unbuilt != "" {
+		return object.Conditions{}, refuse(codeNotImplemented, "A header you provided implies functionality that is not implemented.", field{"Header", unbuilt})
+	}
+	return object.Conditions{IfMatch: etags(h.ifMatch, true), IfNoneMatch: etags(h.ifNoneMatch, true)}, nil
+}
+
+// sourceConditions are those on the source of a copy.
+func (c *call) sourceConditions() object.Conditions {
+	h := &c.in
+	return object.Conditions{
+		IfMatch: etags(h.copyIfMatch, true), IfNoneMatch: etags(h.copyIfNoneMatch, false),
+		IfModifiedSince: parseTime(h.copyIfModified), IfUnmodifiedSince: parseTime(h.copyIfUnmodified),
+	}
+}
+
+// sourceFailed turns the refusal of a copy's source, which object words as for
+// a read, into S3's: a copy has no 304.
+func sourceFailed(err error) error {
+	if object.KindOf(err) == object.NotModified {
+		return &refusal{code: codePreconditionFailed, fields: []field{{"Condition", "x-amz-copy-source-If-None-Match"}}}
+	}
+	return err
+}
+
+// checkIfRange holds a range back unless If-Range names the current version
+// (RFC 9110, section 13.1.5). It adds the condition to in, and says whether it
+// did: if that condition then fails, the whole object is the answer.
+func (c *call) checkIfRange(in *object.GetInput) bool {
+	v := c.in.ifRange
+	if v == "" || !in.Range.Set {
+		return false
+	}
+	if strings.HasPrefix(v, `"`) {
+		if in.Conditions.IfMatch != nil {
+			return false // an If-Match is as strict
+		}
+		in.Conditions.IfMatch = etags(v, true)
+		return true
+	}
+	t, err := http.ParseTime(v)
+	if err != nil || strings.HasPrefix(v, "W/") {
+		in.Range = object.Range{} // a validator that cannot be compared does not match
+		return false
+	}
+	if !in.Conditions.IfUnmodifiedSince.IsZero() {
+		return false
+	}
+	in.Conditions.IfUnmodifiedSince = t
+	return true
+}

@@ -1,0 +1,162 @@
+package s3
+
+import (
+	"github.com/cairnstore/cairn/engine/object"
+)
+
+// A page is what the three listings of keys share.
+type page struct {
+	in      object.ListInput
+	encoded bool // encoding-type=url
+}
+
+func (c *call) page() (page, error) {
+	p := page{in: object.ListInput{Bucket: c.bucket, Prefix: c.q.get("prefix"), Delimiter: c.q.get("delimiter")}}
+	var err error
+	if p.encoded, err = c.urlEncoded(); err != nil {
+		return p, err
+	}
+	p.in.MaxKeys, err = c.q.page("max-keys", maxPageKeys)
+	return p, err
+}
+
+func (c *call) urlEncoded() (bool, error) {
+	switch v := c.q.get("encoding-type"); v {
+	case "":
+		return false, nil
+	case "url":
+		return true, nil
+	default:
+		return false, argument("encoding-type", v, "Invalid Encoding Method specified in Request")
+	}
+}
+
+// list asks for one page. Of no keys at all there is nothing to ask but
+// whether the bucket is there.
+func (c *call) list(in *object.ListInput) (object.ListOutput, error) {
+	if in.MaxKeys == 0 {
+		_, err := c.h.api.Bucket(c.ctx(), c.bucket)
+		return object.ListOutput{}, err
+	}
+	return c.h.api.List(c.ctx(), in)
+}
+
+// listObjects is version 1: it continues after a marker, which is a key.
+func listObjects(c *call) error {
+	p, err := c.page()
+	if err != nil {
+		return err
+	}
+	p.in.After = c.q.get("marker")
+	out, err := c.list(&p.in)
+	if err != nil {
+		return err
+	}
+	return c.respond(func(x *xmlWriter) {
+		x.root("ListBucketResult")
+		x.text("Name", c.bucket)
+		x.name("Prefix", p.in.Prefix, p.encoded)
+		x.name("Marker", p.in.After, p.encoded)
+		if out.Truncated && p.in.Delimiter != "" {
+			x.name("NextMarker", out.Next, p.encoded)
+		}
+		x.pageEnd(c, &p, &out, true)
+		x.close("ListBucketResult")
+	})
+}
+
+// listObjectsV2 continues after a token that is opaque to the client.
+func listObjectsV2(c *call) error {
+	p, err := c.page()
+	if err != nil {
+		return err
+	}
+	startAfter := c.q.get("start-after")
+	p.in.After = startAfter
+	token, continued := c.q.lookup("continuation-token")
+	if continued {
+		if token == "" {
+			return argument("continuation-token", token, "The continuation token provided is incorrect")
+		}
+		if p.in.After, err = decodeToken(token); err != nil {
+			return err
+		}
+	}
+	out, err := c.list(&p.in)
+	if err != nil {
+		return err
+	}
+	return c.respond(func(x *xmlWriter) {
+		x.root("ListBucketResult")
+		x.text("Name", c.bucket)
+		x.name("Prefix", p.in.Prefix, p.encoded)
+		if continued {
+			x.text("ContinuationToken", token)
+		}
+		if startAfter != "" {
+			x.name("StartAfter", startAfter, p.encoded)
+		}
+		if out.Truncated {
+			x.text("NextContinuationToken", encodeToken(out.Next))
+		}
+		x.int("KeyCount", int64(len(out.Objects)+len(out.Prefixes)))
+		x.pageEnd(c, &p, &out, c.q.get("fetch-owner") == "true")
+		x.close("ListBucketResult")
+	})
+}
+
+// pageEnd writes what both versions of a page have in common.
+func (x *xmlWriter) pageEnd(c *call, p *page, out *object.ListOutput, owner bool) {
+	x.int("MaxKeys", int64(p.in.MaxKeys))
+	if p.in.Delimiter != "" {
+		x.name("Delimiter", p.in.Delimiter, p.encoded)
+	}
+	x.bool("IsTruncated", out.Truncated)
+	if p.encoded {
+		x.text("EncodingType", "url")
+	}
+	// What is the same for every key of the page is written once.
+	tail := ""
+	if owner {
+		o := xmlWriter{}
+		o.owner("Owner", &c.h.owner)
+		tail = string(o.b)
+	}
+	for i := range out.Objects {
+		o := &out.Objects[i]
+		x.open("Contents")
+		x.name("Key", o.Key, p.encoded)
+		x.time("LastModified", o.Modified)
+		x.etag("ETag", o.ETag)
+		x.algorithm(o.Checksum)
+		x.int("Size", o.Size)
+		x.raw(tail)
+		x.storageClass(o.Headers.StorageClass)
+		x.close("Contents")
+	}
+	x.prefixes(out.Prefixes, p.encoded)
+}
+
+func (x *xmlWriter) prefixes(prefixes []string, encoded bool) {
+	for _, prefix := range prefixes {
+		x.open("CommonPrefixes")
+		x.name("Prefix", prefix, encoded)
+		x.close("CommonPrefixes")
+	}
+}
+
+// algorithm writes which checksum an object has, without its value.
+func (x *xmlWriter) algorithm(s object.Checksum) {
+	if s.Algorithm == object.NoChecksum {
+		return
+	}
+	x.text("ChecksumAlgorithm", s.Algorithm.String())
+	x.text("ChecksumType", typeName(s.Type))
+}
+
+func (x *xmlWriter) storageClass(class string) {
+	if class == "" {
+		class = standardClass
+	}
+	x.text("StorageClass", class)
+}

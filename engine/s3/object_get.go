@@ -1,0 +1,160 @@
+package s3
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/cairnstore/cairn/engine/object"
+)
+
+func getObject(c *call) error {
+	out, err := c.open(c.h.api.Get)
+	if err != nil {
+		return err
+	}
+	defer out.Body.Close()
+	if err := c.tell(out); err != nil {
+		return err
+	}
+	body := &answerBody{call: c, status: statusOf(out)}
+	n, err := copyBody(body, out.Body)
+	c.record.Out = n
+	switch {
+	case err != nil && c.wrote && body.failed:
+		return &refusal{code: codeClientGone, err: err}
+	case err != nil:
+		return fmt.Errorf("get: body: %w", err)
+	case n != out.Length:
+		return fmt.Errorf("get: body has %d bytes, %d were promised", n, out.Length)
+	case !c.wrote:
+		c.writeHeader(body.status)
+	}
+	return nil
+}
+
+func headObject(c *call) error {
+	out, err := c.open(c.h.api.Head)
+	if err != nil {
+		return err
+	}
+	if err := c.tell(out); err != nil {
+		return err
+	}
+	c.writeHeader(statusOf(out))
+	return nil
+}
+
+func statusOf(out *object.GetOutput) int {
+	if out.Partial {
+		return http.StatusPartialContent
+	}
+	return http.StatusOK
+}
+
+// open reads what the request asks for, by api's Get or Head.
+func (c *call) open(get func(ctx context.Context, in *object.GetInput) (*object.GetOutput, error)) (*object.GetOutput, error) {
+	in := &c.get
+	in.Bucket, in.Key = c.bucket, c.key
+	var err error
+	if in.VersionID, err = c.version(); err != nil {
+		return nil, err
+	}
+	in.Conditions = c.readConditions()
+	if c.in.byteRange != "" {
+		in.Range, _ = parseRange(c.in.byteRange)
+	}
+	if v, ok := c.q.lookup("partNumber"); ok {
+		if in.Range.Set {
+			return nil, refuse(codeInvalidRequest, "Cannot specify both Range header and partNumber query parameter")
+		}
+		if in.PartNumber, err = partNumber(v); err != nil {
+			return nil, err
+		}
+	}
+	added := c.checkIfRange(in)
+	out, err := get(c.ctx(), in)
+	if added && object.KindOf(err) == object.PreconditionFailed {
+		in.Range, in.Conditions = object.Range{}, c.readConditions()
+		out, err = get(c.ctx(), in)
+	}
+	return out, err
+}
+
+// version reads versionId, which may be absent but not empty.
+func (c *call) version() (string, error) {
+	v, ok := c.q.lookup("versionId")
+	if ok && v == "" {
+		return "", argument("versionId", v, "Version id cannot be the empty string")
+	}
+	return v, nil
+}
+
+func partNumber(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > maxParts {
+		return 0, argument("partNumber", s, "Part number must be an integer between 1 and 10000, inclusive")
+	}
+	return n, nil
+}
+
+// tell sets the headers of an object's answer.
+func (c *call) tell(out *object.GetOutput) error {
+	c.describe(&out.Info)
+	c.set("Content-Length", strconv.FormatInt(out.Length, 10))
+	if out.Partial {
+		b := make([]byte, 0, 48)
+		b = append(b, "bytes "...)
+		b = strconv.AppendInt(b, out.Offset, 10)
+		b = append(b, '-')
+		b = strconv.AppendInt(b, out.Offset+out.Length-1, 10)
+		b = append(b, '/')
+		b = strconv.AppendInt(b, out.Size, 10)
+		// A part of no bytes has no range to name.
+		if out.Length > 0 {
+			c.set("Content-Range", string(b))
+		}
+	}
+	if out.PartsCount > 0 {
+		c.set("X-Amz-Mp-Parts-Count", strconv.Itoa(out.PartsCount))
+	}
+	// S3 returns the checksum of the whole object alone: of a range it would
+	// make clients verify the wrong bytes.
+	if c.in.checksumMode == "ENABLED" && (!out.Partial || out.Length == out.Size) {
+		c.tellChecksum(out.Checksum)
+	}
+	return c.override()
+}
+
+// An answerBody sends the status line with the first bytes, so that a body
+// whose first read fails still gets an error's.
+type answerBody struct {
+	*call
+	status int
+	failed bool // the client's side failed, not the body
+}
+
+func (a *answerBody) Write(b []byte) (int, error) {
+	if !a.wrote {
+		a.writeHeader(a.status)
+	}
+	n, err := a.w.Write(b)
+	if err != nil {
+		a.failed = true
+	}
+	return n, err
+}
+
+var copyBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
+func copyBody(w io.Writer, body io.Reader) (int64, error) {
+	if wt, ok := body.(io.WriterTo); ok {
+		return wt.WriteTo(w)
+	}
+	buf := copyBuffers.Get().(*[64 << 10]byte)
+	defer copyBuffers.Put(buf)
+	return io.CopyBuffer(w, body, buf[:])
+}
