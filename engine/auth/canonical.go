@@ -117,5 +117,5 @@ func (w *work) unsigned(r *http.Request, signedHeaders string) string {
 // mustSign: x-amz-cf-id is what a CDN adds on the way.
 func mustSign(name string) bool {
 	const prefix, exempt = "x-amz-", "x-amz-cf-id"
-	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) && !strings.EqualFold(name, exempt)
+	return len(name) >= len(prefix) && name[0]|0x20 == 'x' && strings.EqualFold(name[:len(prefix)], prefix) && !strings.EqualFold(name, exempt)
 }

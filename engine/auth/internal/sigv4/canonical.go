@@ -3,6 +3,7 @@ package sigv4
 import (
 	"bytes"
 	"slices"
+	"strings"
 )
 
 const upperHex = "0123456789ABCDEF"
@@ -93,6 +94,9 @@ func unhex(c byte) int {
 // AppendValue appends a header's value in canonical form: no space at its ends,
 // one space for a run of them inside.
 func AppendValue(dst []byte, value string) []byte {
+	if n := len(value); n == 0 || value[0] > ' ' && value[n-1] > ' ' && !strings.Contains(value, "  ") {
+		return append(dst, value...)
+	}
 	start := len(dst)
 	for i := range len(value) {
 		c := value[i]
