@@ -34,6 +34,7 @@ import (
 
 	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/disk"
+	"github.com/cairnstore/cairn/engine/disk/pebblevfs"
 )
 
 var (
@@ -49,7 +50,7 @@ const MaxInline = 256 << 10
 // Options configure a Store. Zero fields take the default named.
 type Options struct {
 	FS      disk.FS
-	IndexFS func() vfs.FS // Pebble's view of FS
+	IndexFS func() vfs.FS // Pebble's view of FS; nil: pebblevfs over FS
 	Logger  *slog.Logger  // slog.Default
 
 	SegmentSize     int64         // bytes of a log segment; 64 MiB
@@ -79,8 +80,11 @@ type Options struct {
 }
 
 func (o Options) withDefaults() (Options, error) {
-	if o.FS == nil || o.IndexFS == nil {
-		return o, errors.New("store: Options.FS and IndexFS must be set")
+	if o.FS == nil {
+		return o, errors.New("store: Options.FS must be set")
+	}
+	if o.IndexFS == nil {
+		o.IndexFS = func() vfs.FS { return pebblevfs.New(o.FS, "") }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -70,7 +70,7 @@ func (s *Settings) Flags(fs *pflag.FlagSet) {
 	fs.DurationVar(&s.IdleTimeout, "idle-timeout", 2*time.Minute, "for a connection between requests")
 	fs.DurationVar(&s.ProgressTimeout, "progress-timeout", time.Minute, "for a body that stands still, in either direction")
 	fs.IntVar(&s.MaxConnections, "max-connections", 16384, "connections open at once; others wait to be accepted")
-	fs.IntVar(&s.MaxRequests, "max-requests", 0, "S3 requests served at once; others get 503 SlowDown (0: by memory and cores)")
+	fs.IntVar(&s.MaxRequests, "max-requests", 1024, "S3 requests served at once; others get 503 SlowDown")
 	fs.StringVar(&s.MemoryLimit, "memory-limit", "", "soft `limit` for memory: 2GiB, 60% (of what this process may use), or off (default: GOMEMLIMIT, else 75%)")
 	fs.DurationVar(&s.UploadExpiry, "upload-expiry", 7*24*time.Hour, "after which an idle multipart upload is aborted")
 
@@ -92,6 +92,12 @@ func (s *Settings) lookup(name string) *pflag.Flag {
 		return f
 	}
 	return s.secrets.Lookup(name)
+}
+
+// Given reports whether somebody has set a setting, rather than left its default.
+func (s *Settings) Given(name string) bool {
+	f := s.lookup(name)
+	return f != nil && f.Changed
 }
 
 // Load completes what the command line has set from the environment and the
@@ -182,8 +188,8 @@ func (s *Settings) validate() error {
 		return errors.New("metrics-token: must have at least 16 characters")
 	case s.MaxConnections < 1:
 		return errors.New("max-connections: must be at least 1")
-	case s.MaxRequests < 0:
-		return errors.New("max-requests: must not be negative")
+	case s.MaxRequests < 1:
+		return errors.New("max-requests: must be at least 1")
 	case slices.Contains(s.Domains, ""):
 		return errors.New("domain: must not be empty")
 	}

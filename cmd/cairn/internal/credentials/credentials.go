@@ -85,16 +85,13 @@ func parse(name string, text []byte) (Pair, error) {
 	return f.Pair, nil
 }
 
-// LoadOrMake returns the pair kept in dir, which is made if it is not there,
-// and whether the pair is new. Of several processes that make one at the same
+// LoadOrMake returns the pair kept in dir, which must exist, and makes one if
+// there is none; made says so. Of several processes that make one at the same
 // time, all get the same.
 func LoadOrMake(dir string) (p Pair, made bool, err error) {
 	p, err = Load(dir)
 	if !errors.Is(err, ErrNone) {
 		return p, false, err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return p, false, fmt.Errorf("credentials: %w", err)
 	}
 	p = random()
 	if err := write(dir, p); err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 func TestMadeOnceAndReused(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "new", "data")
+	dir := t.TempDir()
 	first, made, err := LoadOrMake(dir)
 	require.NoError(t, err)
 	require.True(t, made)

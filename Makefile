@@ -1,0 +1,59 @@
+# The commands of this repository. `make` alone lists them.
+#
+# Nothing here changes the environment of the go command: what passes here
+# passes with plain `go build` and `go test`.
+
+SHELL := /bin/bash -euo pipefail
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-race lint fuzz cover bench soak setup clean
+
+DATA    ?= ./data
+ADDRESS ?= :9000
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# Packages whose tests also run under the race detector in `make test`:
+# those where goroutines share memory.
+RACE ?= ./cmd/cairn/internal/... ./engine/...
+
+# How long each fuzz target runs in `make fuzz`.
+FUZZTIME ?= 30s
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make run DATA=./data ADDRESS=:9000    where the server keeps its data and listens"
+
+run: build ## build the server and run it on ./data, port 9000
+	bin/cairn server --data $(DATA) --address $(ADDRESS)
+
+build: ## build bin/cairn
+	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/cairn ./cmd/cairn
+
+test: lint test-race ## all checks and tests, as a pipeline runs them
+	go test -timeout 10m ./...
+
+test-race: ## the tests of the concurrent packages under the race detector
+	go test -race -short -timeout 10m $(RACE)
+
+lint: ## format, vet, staticcheck, known vulnerabilities, the import law
+	ci/check
+	go test -count=1 ./ci/lint
+
+fuzz: ## every fuzz target for FUZZTIME each (default 30s)
+	ci/fuzz $(FUZZTIME)
+
+cover: ## coverage by package, and cover.out for `go tool cover`
+	go test -short -timeout 10m -coverpkg=./engine/...,./cmd/cairn/... -coverprofile=cover.out ./...
+	go tool cover -func=cover.out | tail -1
+
+bench: ## the benchmarks of the packages
+	go test -run '^$$' -bench . -benchmem -timeout 60m ./engine/...
+
+soak: ## the long forms of the crash and model tests; hours
+	CAIRN_SOAK=1 go test -count=1 -timeout 12h -v ./engine/... ./cmd/cairn/...
+
+setup: ## install what the tests need from outside (Debian, Ubuntu)
+	ci/setup
+
+clean: ## remove what was built; never data
+	rm -rf bin cover.out
