@@ -227,10 +227,10 @@ type GetOutput struct {
 	Info
 	// Offset and Length say which bytes Body holds.
 	Offset, Length int64
-	Partial        bool // 206: a range or a part was asked for
-	PartsCount     int  // with PartNumber of a multipart object
-	// PartChecksum is set with PartNumber where the part has one of its own.
-	Body io.ReadCloser // also an io.WriterTo; nil from Head
+	Partial        bool          // 206: a range or a part was asked for
+	PartsCount     int           // with PartNumber of a multipart object
+	PartChecksum   Checksum      // with PartNumber, where the part has one of its own
+	Body           io.ReadCloser // also an io.WriterTo; nil from Head
 }
 
 // DeleteInput names a version to remove for ever, or the latest to hide.

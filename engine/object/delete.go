@@ -1,0 +1,78 @@
+package object
+
+import (
+	"context"
+
+	"github.com/cairnstore/cairn/engine/backend"
+)
+
+// Delete implements API.
+func (s *Service) Delete(ctx context.Context, in *DeleteInput) (DeleteOutput, error) {
+	b, err := s.bucket(in.Bucket)
+	if err != nil {
+		return DeleteOutput{}, err
+	}
+	if err := checkKey(in.Key); err != nil {
+		return DeleteOutput{}, err
+	}
+	k := &slot{bucket: b, key: in.Key, curKey: appendCurrentKey(nil, b.id, in.Key)}
+	if gone, err := s.nothingToDelete(k, in); gone || err != nil {
+		return DeleteOutput{VersionID: in.VersionID}, failed("deleting an object", err)
+	}
+	var out DeleteOutput
+	now := s.now()
+	locks := backend.Locks{Shared: b.lock, Exclusive: [][]byte{k.curKey}}
+	err = s.backend.Update(ctx, locks, func(tx backend.Tx) (err error) {
+		if err := k.open(tx); err != nil {
+			return err
+		}
+		if err := in.Conditions.forWrite(&k.cur, k.has); err != nil {
+			return err
+		}
+		if in.VersionID != "" {
+			out, err = k.deleteVersion(in.VersionID)
+		} else {
+			out, err = k.deleteLatest(now)
+		}
+		return err
+	})
+	if err != nil {
+		return DeleteOutput{}, failed("deleting an object", err)
+	}
+	return out, nil
+}
+
+// nothingToDelete spares a bucket never versioned the transaction for a key
+// that is not there. Another caller's write that is still under way comes after.
+func (s *Service) nothingToDelete(k *slot, in *DeleteInput) (bool, error) {
+	if k.bucket.latest.Load().versioning != Unversioned || in.VersionID != "" || in.Conditions.forWrites() {
+		return false, nil
+	}
+	_, ok, err := s.backend.Get(k.curKey, nil)
+	return !ok, err
+}
+
+// deleteLatest removes the object where nothing keeps its versions, and else hides it.
+func (k *slot) deleteLatest(now int64) (DeleteOutput, error) {
+	switch k.state.versioning {
+	case Unversioned:
+		if k.has {
+			k.free(&k.cur)
+			k.tx.Delete(k.curKey)
+		}
+		return DeleteOutput{}, nil
+	case Suspended:
+		return DeleteOutput{VersionID: nullID, DeleteMarker: true}, k.mark(now)
+	}
+	return DeleteOutput{VersionID: formatVersionID(k.tx.Seq()), DeleteMarker: true}, k.mark(now)
+}
+
+func (k *slot) deleteVersion(id string) (DeleteOutput, error) {
+	out := DeleteOutput{VersionID: id}
+	v, ok, err := k.find(id)
+	if err != nil || !ok {
+		return out, err
+	}
+	out.DeleteMarker = v.meta.is(flagMarker)
+	return out, k.remove(&v)
+}
