@@ -92,6 +92,7 @@ func TestBodyThatStandsStillIsCutOff(t *testing.T) {
 	c := dial(t, s)
 	_, _ = fmt.Fprint(c, "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf")
 	require.ErrorIs(t, <-got, os.ErrDeadlineExceeded)
+	require.Eventually(t, func() bool { return s.Connections() == 0 }, 5*time.Second, 10*time.Millisecond, "nothing waits for the rest")
 }
 
 func TestUnreadBodyThatStandsStillDoesNotHoldTheConnection(t *testing.T) {

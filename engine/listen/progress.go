@@ -96,9 +96,10 @@ func (p progress) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), stall: p.stall}
 	r.Body = b
 	p.next.ServeHTTP(w, r)
-	if !b.ended {
+	if !b.ended && !b.failed {
 		// net/http now reads on, to keep the connection if little is left. The
-		// deadline of the next request's head replaces this one.
+		// deadline of the next request's head replaces this one. After a read
+		// that failed, its deadline stays: nothing more is worth waiting for.
 		_ = b.control.SetReadDeadline(time.Now().Add(p.stall))
 	}
 }
@@ -112,7 +113,8 @@ type body struct {
 	control *http.ResponseController
 	stall   time.Duration
 	armed   time.Time
-	ended   bool // its end, or an error, was read
+	ended   bool // its end was read
+	failed  bool // a read failed
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -123,9 +125,12 @@ func (b *body) Read(p []byte) (int, error) {
 		_ = b.control.SetReadDeadline(now.Add(b.stall))
 	}
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && !b.ended {
+	switch {
+	case err == io.EOF && !b.ended:
 		b.ended = true
 		_ = b.control.SetReadDeadline(time.Time{})
+	case err != nil && err != io.EOF:
+		b.failed = true
 	}
 	return n, err
 }

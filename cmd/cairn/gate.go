@@ -1,0 +1,45 @@
+package main
+
+import (
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// A gate stands before the engine's handler: the port is open before the
+// engine has recovered, so that an orchestrator sees a live process that is not
+// ready, and clients are told to come back rather than that nobody is there.
+// At the end it knows when the last request is out, whose connection may have been cut off.
+type gate struct {
+	next   atomic.Pointer[http.Handler]
+	inside atomic.Int64
+}
+
+func (g *gate) open(h http.Handler) { g.next.Store(&h) }
+
+func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.inside.Add(1)
+	defer g.inside.Add(-1)
+	if h := g.next.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
+	}
+	if r.URL.Path == "/health/live" || r.URL.Path == "/minio/health/live" {
+		return
+	}
+	w.Header().Set("Retry-After", "1")
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = w.Write([]byte(`<?xml version="1.0" encoding="UTF-8"?>` + "\n" +
+		`<Error><Code>ServiceUnavailable</Code><Message>The server is starting. Please try again.</Message></Error>`))
+}
+
+// emptied waits until no request is inside, for at most limit, and reports whether that is so.
+func (g *gate) emptied(limit time.Duration) bool {
+	for end := time.Now().Add(limit); g.inside.Load() > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}

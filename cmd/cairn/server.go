@@ -1,0 +1,271 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairnstore/cairn/cmd/cairn/internal/config"
+	"github.com/cairnstore/cairn/cmd/cairn/internal/credentials"
+	"github.com/cairnstore/cairn/cmd/cairn/internal/memory"
+	"github.com/cairnstore/cairn/engine"
+	"github.com/cairnstore/cairn/engine/disk"
+	"github.com/cairnstore/cairn/engine/listen"
+	"github.com/cairnstore/cairn/engine/telemetry"
+)
+
+func newServer(environ []string) *cobra.Command {
+	settings := new(config.Settings)
+	cmd := &cobra.Command{
+		Use:   "server --data DIR",
+		Short: "Serve a data directory over the S3 API",
+		Long: `Serve a data directory over the S3 API, until SIGTERM or SIGINT; then finish
+what has begun. A second signal exits at once, and loses nothing acknowledged.
+
+Every flag is also a variable (--log-level: CAIRN_LOG_LEVEL) and a line of the
+YAML file that --config names (log-level: debug). Flags weigh more than
+variables, variables more than the file.
+
+Root credentials come from CAIRN_ROOT_USER and CAIRN_ROOT_PASSWORD, from
+MINIO_ROOT_USER and MINIO_ROOT_PASSWORD, or from root-user and root-password in
+the file; a variable's name with _FILE added names a file that holds the value.
+With none of these they are made once and kept in the data directory.
+
+CAIRN_METRICS_TOKEN (or metrics-token) is the bearer token for /metrics on the
+S3 port. The admin address serves it without one.`,
+		Example: `  cairn server --data ./data
+  cairn server --data /var/lib/cairn --address :443 --tls-cert cert.pem --tls-key key.pem
+  CAIRN_ROOT_USER=admin CAIRN_ROOT_PASSWORD_FILE=/run/secrets/root cairn server --config /etc/cairn.yaml`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			unknown, err := settings.Load(environ)
+			if err != nil {
+				return usageError{err}
+			}
+			return serve(cmd.Context(), settings, unknown, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	settings.Flags(cmd.Flags())
+	return cmd
+}
+
+// A server is the process: sockets, an engine behind them, and how both end.
+type server struct {
+	settings *config.Settings
+	log      *slog.Logger
+
+	gate   gate
+	public *listen.Server
+	admin  *listen.Server // nil: off
+	failed chan error     // a socket stopped serving by itself
+}
+
+// serve runs until a signal or a failure.
+func serve(ctx context.Context, settings *config.Settings, unknown []string, stdout, stderr io.Writer) error {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	level, err := telemetry.ParseLevel(settings.LogLevel)
+	if err != nil {
+		return usageError{err}
+	}
+	s := &server{settings: settings, log: telemetry.NewLogger(stdout, level), failed: make(chan error, 2)}
+	slog.SetDefault(s.log)
+	for _, name := range unknown {
+		s.log.Warn("no setting has this variable's name", "variable", name)
+	}
+	if err := s.limitMemory(); err != nil {
+		return usageError{err}
+	}
+	keys, made, err := s.credentials()
+	if err != nil {
+		return err
+	}
+
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	signal.Ignore(syscall.SIGHUP) // certificates are read again without being told
+
+	if err := s.listen(ctx); err != nil {
+		return err
+	}
+	defer s.close()
+	e, err := s.open(ctx, keys)
+	if err != nil {
+		return err
+	}
+	s.gate.open(e.Handler())
+	s.log.Info("serving", "address", s.public.Addr().String(), "data", settings.Data[0], "version", build().Version)
+	greet(stderr, os.Args[0], s.url(), settings, keys, made)
+
+	var reason error
+	select {
+	case sig := <-signals:
+		s.log.Info("stopping", "signal", sig.String())
+	case reason = <-s.failed:
+		s.log.Error("stopping", "error", reason)
+	case <-ctx.Done():
+		s.log.Info("stopping")
+	}
+	go exitAtOnce(signals, s.log)
+	return errors.Join(reason, s.stop(e))
+}
+
+// exitAtOnce ends the process at a second signal. The store is made to be
+// killed: only the requests under way are lost, none of them acknowledged.
+func exitAtOnce(signals <-chan os.Signal, log *slog.Logger) {
+	sig := <-signals
+	log.Warn("exiting at once", "signal", sig.String())
+	os.Exit(exitFailure)
+}
+
+func (s *server) limitMemory() error {
+	limit, err := memory.Limit(s.settings.MemoryLimit, os.Getenv("GOMEMLIMIT"))
+	if err != nil {
+		return err
+	}
+	if limit > 0 {
+		debug.SetMemoryLimit(limit)
+	}
+	if now := debug.SetMemoryLimit(-1); now != math.MaxInt64 {
+		s.log.Info("memory limit", "bytes", now)
+	}
+	return nil
+}
+
+// credentials are those given, else those kept in the data directory, made if need be.
+func (s *server) credentials() (p credentials.Pair, made bool, err error) {
+	if dir := s.settings.Data[0]; s.settings.RootUser == "" {
+		// The directory is made by the hands that sync the way to it, or a
+		// power cut could lose it with all that it holds.
+		if _, err := disk.OpenReal(dir); err != nil {
+			return p, false, err
+		}
+		return credentials.LoadOrMake(dir)
+	}
+	p = credentials.Pair{AccessKey: s.settings.RootUser, SecretKey: s.settings.RootPassword}
+	if err := p.Validate(); err != nil {
+		return p, false, usageError{err}
+	}
+	return p, false, nil
+}
+
+// listen opens the S3 port, behind the gate.
+func (s *server) listen(ctx context.Context) (err error) {
+	s.public, err = listen.Listen(ctx, listen.Options{
+		Address: s.settings.Address, Handler: &s.gate, Log: s.log,
+		CertFile: s.settings.TLSCert, KeyFile: s.settings.TLSKey,
+		HeaderTimeout: s.settings.HeaderTimeout, IdleTimeout: s.settings.IdleTimeout, ProgressTimeout: s.settings.ProgressTimeout,
+		MaxConnections: s.settings.MaxConnections,
+	})
+	if err != nil {
+		return err
+	}
+	s.run(s.public)
+	return nil
+}
+
+func (s *server) run(l *listen.Server) {
+	go func() {
+		if err := l.Serve(); err != nil {
+			s.failed <- err
+		}
+	}()
+}
+
+// open opens the engine, and the operators' port on it.
+func (s *server) open(ctx context.Context, keys credentials.Pair) (*engine.Engine, error) {
+	e, err := engine.Open(ctx, engine.Options{
+		Dir: s.settings.Data[0], AccessKey: keys.AccessKey, SecretKey: keys.SecretKey,
+		Region: s.settings.Region, Domains: s.settings.Domains,
+		MaxRequests: s.settings.MaxRequests, UploadExpiry: s.settings.UploadExpiry,
+		MetricsToken: s.settings.MetricsToken, MetricsPublic: s.settings.MetricsPublic,
+		Log: s.log, AccessLog: s.settings.AccessLog, SlowRequest: s.settings.SlowRequest,
+		Build: build(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.listenAdmin(ctx, e.AdminHandler()); err != nil {
+		return nil, errors.Join(err, e.Close(ctx))
+	}
+	return e, nil
+}
+
+// listenAdmin opens the operators' port. Where nobody chose it and it is
+// taken, as by a second server on this machine, the server runs without.
+func (s *server) listenAdmin(ctx context.Context, h http.Handler) error {
+	if s.settings.AdminAddress == config.AdminOff {
+		return nil
+	}
+	l, err := listen.Listen(ctx, listen.Options{Address: s.settings.AdminAddress, Handler: h, Log: s.log, MaxConnections: 256})
+	if err != nil && !s.settings.Given("admin-address") {
+		s.log.Warn("the default admin address is not open: choose another, or off, by --admin-address", "error", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("admin address: %w", err)
+	}
+	s.admin = l
+	s.run(l)
+	s.log.Info("serving health and metrics", "address", l.Addr().String())
+	return nil
+}
+
+// stop is a server's orderly end: say so, stop accepting, finish, close the store.
+func (s *server) stop(e *engine.Engine) error {
+	began := time.Now()
+	e.Drain()
+	time.Sleep(s.settings.ShutdownDelay)
+
+	ctx, cancel := context.WithTimeout(context.Background(), s.settings.ShutdownTimeout)
+	defer cancel()
+	if err := s.public.Shutdown(ctx); err != nil {
+		s.log.Warn("the time to finish is over", "error", err)
+		// Their connections are gone; what they do in the store is short.
+		if !s.gate.emptied(5 * time.Second) {
+			s.log.Error("requests are stuck; the store is closed under them")
+		}
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), s.settings.ShutdownTimeout)
+	defer cancel()
+	err := e.Close(ctx)
+	if err == nil {
+		s.log.Info("stopped", "seconds", time.Since(began).Seconds())
+	}
+	return err
+}
+
+// close ends the sockets, however far the server came.
+func (s *server) close() {
+	_ = s.public.Close()
+	if s.admin != nil {
+		_ = s.admin.Close()
+	}
+}
+
+// url is where this machine reaches the server.
+func (s *server) url() string {
+	scheme := "http"
+	if s.settings.TLSCert != "" {
+		scheme = "https"
+	}
+	host, port, _ := net.SplitHostPort(s.public.Addr().String())
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}

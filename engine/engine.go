@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/cairnstore/cairn/engine/admin"
+	"github.com/cairnstore/cairn/engine/auth"
+	"github.com/cairnstore/cairn/engine/disk"
+	"github.com/cairnstore/cairn/engine/local"
+	"github.com/cairnstore/cairn/engine/object"
+	"github.com/cairnstore/cairn/engine/s3"
+	"github.com/cairnstore/cairn/engine/store"
+	"github.com/cairnstore/cairn/engine/telemetry"
+)
+
+// An Engine is one open data directory. Safe for concurrent use.
+type Engine struct {
+	store   *store.Store
+	service *object.Service
+	objects object.API
+	handler http.Handler
+	admin   *admin.Handler
+
+	draining atomic.Bool
+}
+
+// Open opens the directory, and recovers what a crash left: when it returns,
+// every write that was ever acknowledged can be read.
+func Open(ctx context.Context, o Options) (*Engine, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	fs, err := disk.OpenReal(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", o.Dir, err)
+	}
+	st, err := store.Open(store.Options{FS: fs, Logger: o.Log, Alias: object.Alias})
+	if errors.Is(err, disk.ErrLocked) {
+		return nil, fmt.Errorf("open %s: another process has this data directory open; stop it first, or choose another directory: %w", o.Dir, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", o.Dir, err)
+	}
+	e := &Engine{store: st}
+	if err := e.wire(o); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), e.Close(ctx))
+	}
+	return e, nil
+}
+
+// wire builds the layers on the store, bottom up.
+func (e *Engine) wire(o Options) (err error) {
+	metrics := telemetry.NewMetrics(o.Build)
+	metrics.Source(func(t *telemetry.Scrape) { expose(t, e.store.Stats()) })
+	if e.service, err = object.New(local.New(e.store), object.Options{UploadExpiry: o.UploadExpiry, Logger: o.Log}); err != nil {
+		return err
+	}
+	e.objects = reserving{e.service}
+
+	verifier, err := auth.New(auth.Options{Region: o.Region, Secret: func(key string) (string, bool) {
+		return o.SecretKey, key == o.AccessKey && key != ""
+	}})
+	if err != nil {
+		return err
+	}
+	wire, err := s3.New(s3.Options{
+		API: e.objects, Auth: verifier, Region: o.Region, Domains: o.Domains,
+		Logger: o.Log, MaxConcurrent: o.MaxRequests,
+		Observer: &observer{metrics.Requests, telemetry.AccessLog{Log: o.Log, All: o.AccessLog, Slow: o.SlowRequest}},
+	})
+	if err != nil {
+		return err
+	}
+	e.admin = admin.New(admin.Options{
+		Ready: e.Ready, Metrics: metrics.Handler(o.Log),
+		Token: o.MetricsToken, Public: o.MetricsPublic, Domains: o.Domains,
+	})
+	e.handler = e.admin.Beside(wire)
+	return nil
+}
+
+// Handler serves the S3 API, and health and metrics beside it.
+func (e *Engine) Handler() http.Handler { return e.handler }
+
+// AdminHandler serves health and metrics alone, to anyone who reaches it.
+func (e *Engine) AdminHandler() http.Handler { return e.admin }
+
+// Objects is everything an object store does, in process.
+func (e *Engine) Objects() object.API { return e.objects }
+
+// CreateBucket makes a bucket.
+func (e *Engine) CreateBucket(ctx context.Context, bucket string) error {
+	return e.objects.CreateBucket(ctx, bucket, "", "")
+}
+
+// Put stores size bytes of body, or all of it with a size of -1. When it
+// returns nil, the object survives the loss of power.
+func (e *Engine) Put(ctx context.Context, bucket, key string, body io.Reader, size int64) (object.PutOutput, error) {
+	return e.objects.Put(ctx, &object.PutInput{Bucket: bucket, Key: key, Body: body, Size: size})
+}
+
+// Get opens the latest version. Close its Body.
+func (e *Engine) Get(ctx context.Context, bucket, key string) (*object.GetOutput, error) {
+	return e.objects.Get(ctx, &object.GetInput{Bucket: bucket, Key: key})
+}
+
+// Delete removes a key, or hides it where the bucket keeps versions. A key
+// that is not there is no error.
+func (e *Engine) Delete(ctx context.Context, bucket, key string) error {
+	_, err := e.objects.Delete(ctx, &object.DeleteInput{Bucket: bucket, Key: key})
+	return err
+}
+
+// List returns up to max keys that begin with prefix and come after `after`, in
+// the order of their bytes. Next of the page is the `after` of the one that follows.
+func (e *Engine) List(ctx context.Context, bucket, prefix, after string, max int) (object.ListOutput, error) {
+	return e.objects.List(ctx, &object.ListInput{Bucket: bucket, Prefix: prefix, After: after, MaxKeys: max})
+}
+
+// errDraining is why an engine that is about to stop is not ready.
+var errDraining = errors.New("stopping")
+
+// Ready returns nil while requests can be served, and else why not.
+func (e *Engine) Ready() error {
+	if e.draining.Load() {
+		return errDraining
+	}
+	if e.store.Failed() {
+		return errors.New("the drive failed: writes are refused until a restart")
+	}
+	return nil
+}
+
+// Drain makes Ready, and with it the health endpoints, say that the engine is
+// stopping, so that a load balancer sends no more. Requests are still served.
+func (e *Engine) Drain() { e.draining.Store(true) }
+
+// Close ends the background duties and closes the store. No request may be
+// under way. When ctx ends first, closing goes on behind its back and its
+// error is returned; nothing acknowledged is at stake either way.
+func (e *Engine) Close(ctx context.Context) error {
+	e.Drain()
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		if e.service != nil {
+			err = e.service.Close()
+		}
+		done <- errors.Join(err, e.store.Close())
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("close: %w", err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("close: %w", ctx.Err())
+	}
+}

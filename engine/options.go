@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/cairnstore/cairn/engine/telemetry"
+)
+
+// Options configure an Engine. Only Dir must be set; the keys only for Handler.
+type Options struct {
+	// Dir holds the data; it is made if it is not there. One process at a time may have it open.
+	Dir string
+
+	// AccessKey and SecretKey are the root credentials, who may do everything.
+	// Without them nobody may do anything over HTTP; in process they are not asked for.
+	AccessKey, SecretKey string
+
+	Region string // that clients sign for; "us-east-1" when empty
+	// Domains are the base domains of virtual-host style requests: with
+	// "s3.example.com", the host "photos.s3.example.com" names the bucket photos.
+	Domains []string
+
+	MaxRequests  int           // S3 requests served at once, over it 503 SlowDown; 0: 1024
+	UploadExpiry time.Duration // after which an idle multipart upload is aborted; 0: 7 days
+
+	// MetricsToken is the bearer token for /metrics on Handler, MetricsPublic
+	// opens it to all; with neither, only AdminHandler has it.
+	MetricsToken  string
+	MetricsPublic bool
+
+	Log         *slog.Logger  // nil: slog.Default()
+	AccessLog   bool          // log every request
+	SlowRequest time.Duration // log requests that take as long; 0: none
+
+	Build telemetry.Build // what cairn_build_info says
+}
+
+func (o Options) withDefaults() Options {
+	o.Region = cmp.Or(o.Region, "us-east-1")
+	o.MaxRequests = cmp.Or(o.MaxRequests, 1024)
+	o.UploadExpiry = cmp.Or(o.UploadExpiry, 7*24*time.Hour)
+	o.Log = cmp.Or(o.Log, slog.Default())
+	return o
+}
+
+func (o Options) validate() error {
+	switch {
+	case o.Dir == "":
+		return errors.New("engine: Options.Dir is missing")
+	case (o.AccessKey == "") != (o.SecretKey == ""):
+		return errors.New("engine: Options.AccessKey and SecretKey belong together")
+	case o.MaxRequests < 0:
+		return errors.New("engine: Options.MaxRequests is negative")
+	case o.UploadExpiry < 0:
+		return errors.New("engine: Options.UploadExpiry is negative")
+	case o.SlowRequest < 0:
+		return errors.New("engine: Options.SlowRequest is negative")
+	}
+	return nil
+}
