@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
-	"os"
 	"strconv"
 
 	"github.com/cairnstore/cairn/engine/auth"
@@ -169,12 +169,13 @@ func refusalOf(err error) *refusal {
 	if errors.As(err, &o) {
 		return objectRefusal(o)
 	}
+	var slow net.Error // a deadline of the connection's or of the context's
 	switch {
 	case errors.Is(err, context.Canceled):
 		return &refusal{code: codeClientGone, err: err}
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return &refusal{code: codeIncompleteBody, err: err}
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &slow) && slow.Timeout():
 		return &refusal{code: codeRequestTimeout, err: err}
 	}
 	return &refusal{code: codeInternal, err: err}
@@ -251,6 +252,12 @@ func (c *call) failHeaders(w *refusal, err error) {
 	}
 	if w.status == http.StatusServiceUnavailable {
 		c.out["Retry-After"] = retryAfter
+	}
+	if len(c.r.Header["Expect"]) > 0 {
+		// The client waits for this answer before it sends its body. Left to
+		// itself net/http reads some of the body first, unless it knows the
+		// body as its own, which whoever wraps it hides.
+		c.out["Connection"] = valueClose
 	}
 	var o *object.Error
 	if !errors.As(err, &o) {
