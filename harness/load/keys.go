@@ -37,3 +37,6 @@ func plainName(what, s string) error {
 	}
 	return nil
 }
+
+// Name is the name of object id.
+func (k Keys) Name(id uint64) string { return string(k.append(nil, id)) }

@@ -32,7 +32,7 @@ func (r *run) report(last progress) progress {
 	phase := ""
 	if now.at.Before(r.begin) {
 		phase = "  warm-up"
-	} else if now.at.After(r.end) {
+	} else if r.schedule != nil && now.at.After(r.end) {
 		phase = "  draining"
 	}
 	fmt.Fprintf(r.Progress, "%4.0fs %9.0f op/s %8.1f MB/s  mean %10v  errors %d%s\n",

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/cairnstore/cairn/harness/load"
@@ -81,11 +82,22 @@ type Metric struct {
 
 // New begins a record of an experiment whose data lies in dir.
 func New(kind, dir string, seed uint64) *Record {
-	return &Record{Schema: Schema, Kind: kind, Started: time.Now().UTC().Truncate(time.Millisecond), Lab: revision(), Machine: DescribeMachine(dir), Seed: seed, Settings: map[string]any{}}
+	r := &Record{Schema: Schema, Kind: kind, Started: time.Now().UTC().Truncate(time.Millisecond), Lab: revision(), Machine: DescribeMachine(dir), Seed: seed, Settings: map[string]any{}}
+	if r.Lab.Commit == "unknown" {
+		r.Warn("the lab was built without its commit")
+	}
+	return r
 }
+
+// version is set by the linker (-X …/harness/record.version=$(git describe
+// --always --dirty)) for builds in which the go command notes no revision.
+var version string
 
 func revision() Revision {
 	r := Revision{Commit: "unknown"}
+	if commit, dirty := strings.CutSuffix(version, "-dirty"); commit != "" {
+		r.Commit, r.Dirty = commit, dirty
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return r

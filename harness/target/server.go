@@ -5,7 +5,9 @@ import (
 	"debug/buildinfo"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // A Server is a kind of S3 server that can be put on a directory.
@@ -19,6 +21,9 @@ type Server struct {
 	Command func(dir, address string, c Credentials) (args, env []string)
 	// Ready is the path that answers 200 once it serves; empty: a connection is enough.
 	Ready string
+	// VersionArgs make the binary print its version; none: what the go command
+	// noted in it is enough.
+	VersionArgs []string
 }
 
 // Credentials are the administrator's key and secret.
@@ -27,7 +32,7 @@ type Credentials struct{ Access, Secret string }
 // Cairn describes this repository's server.
 func Cairn(binary string) Server {
 	return Server{
-		Name: "cairn", Binary: binary, Durability: "fdatasync before ack (group commit)", Ready: "/health/ready",
+		Name: "cairn", Binary: binary, Durability: "fdatasync before ack (group commit)", Ready: "/health/ready", VersionArgs: []string{"version"},
 		Command: func(dir, address string, c Credentials) (args, env []string) {
 			return []string{"server", "--data", dir, "--address", address},
 				[]string{"MINIO_ROOT_USER=" + c.Access, "MINIO_ROOT_PASSWORD=" + c.Secret}
@@ -59,8 +64,14 @@ func Versitygw(binary string) Server {
 	}
 }
 
-// Version is the version and the revision that the binary says it was built from.
+// Version is what the binary says it was built from.
 func (s Server) Version() string {
+	if len(s.VersionArgs) > 0 {
+		out, err := exec.Command(s.Binary, s.VersionArgs...).Output()
+		if line, _, _ := strings.Cut(string(out), "\n"); err == nil && line != "" {
+			return line
+		}
+	}
 	info, err := buildinfo.ReadFile(s.Binary)
 	if err != nil {
 		return "unknown"

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairnstore/cairn/harness/bench"
+	"github.com/cairnstore/cairn/harness/target"
+)
+
+func newLatency() *cobra.Command {
+	var (
+		out          output
+		cairn, minio string
+		rateMB       int64
+		sizeMiB      int64
+		o            bench.LatencyOptions
+	)
+	cmd := &cobra.Command{
+		Use:   "latency",
+		Short: "Measure the latency of small PUTs at a share of the capacity, during large uploads",
+		Long: `Measure the capacity for small PUTs in a closed loop, then their latency in an
+open loop at a share of that capacity, both while large objects are uploaded in
+the background. Each latency counts from when the request was due.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Server = target.Cairn(cairn)
+			if minio != "" {
+				o.Server = target.MinIO(minio)
+			}
+			o.UploadRate, o.UploadSize = rateMB*1e6, sizeMiB<<20
+			o.Lines = out.lines(cmd)
+			rec, err := bench.Latency(cmd.Context(), o)
+			return out.write(cmd, rec, err, nil)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cairn, "cairn", "bin/cairn", "Cairn's binary")
+	f.StringVar(&minio, "minio", "", "MinIO's binary, to measure it instead")
+	f.StringVar(&o.Dir, "dir", ".", "directory on the drive to measure; data is made and removed in a new folder of it")
+	f.IntVar(&o.Connections, "connections", 64, "connections of the closed loop; the open loop has four times as many")
+	f.IntVar(&o.Size, "size", 4096, "bytes of a small PUT")
+	f.Float64Var(&o.Share, "share", .7, "share of the capacity that the open loop offers")
+	f.DurationVar(&o.Warmup, "warmup", 2*time.Second, "load before each measured time")
+	f.DurationVar(&o.Capacity, "capacity", 10*time.Second, "measured time of the closed loop")
+	f.DurationVar(&o.Duration, "duration", 30*time.Second, "measured time of the open loop")
+	f.Int64Var(&sizeMiB, "upload-size", 1024, "MiB of each large object")
+	f.Int64Var(&rateMB, "upload-rate", 100, "MB/s of all large uploads together; 0: none")
+	f.IntVar(&o.UploadStreams, "upload-streams", 2, "large uploads under way at once")
+	f.Uint64Var(&o.Seed, "seed", 1, "seed of bodies, keys and arrivals")
+	out.flags(cmd)
+	return cmd
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairnstore/cairn/harness/bench"
+	"github.com/cairnstore/cairn/harness/record"
+)
+
+// output says where an experiment's result goes.
+type output struct {
+	results string
+	json    bool
+	quiet   bool
+}
+
+func (o *output) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.results, "results", "results/runs", "directory that the raw record is written to; empty: none is")
+	f.BoolVar(&o.json, "json", false, "print metrics and warnings as JSON instead of tables")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "no progress on standard error")
+}
+
+func (o *output) lines(cmd *cobra.Command) io.Writer {
+	if o.quiet {
+		return nil
+	}
+	return cmd.ErrOrStderr()
+}
+
+// write keeps the record and prints it; table prints what an experiment has
+// beside its metrics. A record that comes with an error is kept too.
+func (o *output) write(cmd *cobra.Command, rec *record.Record, experiment error, table func(io.Writer) error) error {
+	if rec == nil || len(rec.Runs) == 0 {
+		return experiment
+	}
+	if experiment != nil {
+		rec.Warn("ended early: %v", experiment)
+	}
+	out := cmd.OutOrStdout()
+	var err error
+	if o.json {
+		e := json.NewEncoder(out)
+		e.SetIndent("", " ")
+		err = e.Encode(struct {
+			Kind     string          `json:"kind"`
+			Lab      record.Revision `json:"lab"`
+			Machine  record.Machine  `json:"machine"`
+			Seed     uint64          `json:"seed"`
+			Targets  []record.Target `json:"targets"`
+			Metrics  []record.Metric `json:"metrics"`
+			Warnings []string        `json:"warnings"`
+		}{rec.Kind, rec.Lab, rec.Machine, rec.Seed, rec.Targets, rec.Metrics, rec.Warnings})
+	} else {
+		bench.WriteHead(out, rec)
+		if table != nil {
+			if err = table(out); err == nil {
+				_, err = fmt.Fprintln(out)
+			}
+		}
+		bench.WriteMetrics(out, rec.Metrics)
+		bench.WriteWarnings(out, rec.Warnings)
+	}
+	if o.results != "" {
+		name, e := rec.Write(o.results)
+		if e == nil {
+			fmt.Fprintln(cmd.ErrOrStderr(), "record:", name)
+		}
+		err = errors.Join(err, e)
+	}
+	return errors.Join(experiment, err)
+}
+
+// self is this binary, which runs the sink as a process of its own.
+func self() (string, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find own binary: %w", err)
+	}
+	return path, nil
+}

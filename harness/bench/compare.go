@@ -1,0 +1,163 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairnstore/cairn/harness/record"
+	"github.com/cairnstore/cairn/harness/target"
+)
+
+// CompareOptions is a comparison: the same cases on several servers.
+type CompareOptions struct {
+	// Servers are compared with the first.
+	Servers []target.Server
+	Cases   []Case
+	// Dir is where every server gets a data directory of its own. All that is
+	// made in it is removed at the end.
+	Dir    string
+	Rounds int
+	// Warmup comes before each measured Duration.
+	Warmup, Duration time.Duration
+	Seed             uint64
+	// Sink describes the empty server for the generator's ceiling; nil: the
+	// ceiling is not measured, and the comparison says so.
+	Sink  func(Case) target.Server
+	Lines io.Writer // progress; nil: none
+}
+
+// ceilingTime is long enough for a ceiling: an empty server has no moods.
+const ceilingTime = 3 * time.Second
+
+// Compare runs every case on every server, one at a time, in rounds that go
+// through the servers in turn forwards and backwards (A B C, C B A, …), so that
+// a machine that drifts does so for all alike. Each server keeps its directory,
+// and is started anew for each measurement. What was measured before an error
+// is in the record that comes with it.
+func Compare(ctx context.Context, o CompareOptions) (rec *record.Record, err error) {
+	if len(o.Servers) == 0 || len(o.Cases) == 0 || o.Rounds < 1 || o.Duration <= 0 {
+		return nil, errors.New("compare: needs a server, a case, a round and a duration")
+	}
+	dir, err := os.MkdirTemp(o.Dir, "bench-")
+	if err != nil {
+		return nil, fmt.Errorf("compare: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+
+	rec = record.New("compare", dir, o.Seed)
+	rec.Settings["cases"] = caseSettings(o.Cases)
+	rec.Settings["rounds"], rec.Settings["duration"], rec.Settings["warmup"] = o.Rounds, o.Duration.String(), o.Warmup.String()
+	for _, s := range o.Servers {
+		rec.Targets = append(rec.Targets, record.Target{Name: s.Name, Version: s.Version(), Durability: s.Durability})
+	}
+	defer func() { o.conclude(rec) }()
+	if o.Sink != nil {
+		if err := Ceiling(ctx, rec, CeilingOptions{
+			Sink: o.Sink, Cases: o.Cases, Dir: filepath.Join(dir, "sink"), Warmup: time.Second, Duration: min(ceilingTime, o.Duration), Seed: o.Seed, Lines: o.Lines,
+		}); err != nil {
+			return rec, err
+		}
+	}
+	for _, c := range o.Cases {
+		for round := 1; round <= o.Rounds; round++ {
+			for _, s := range order(o.Servers, round) {
+				announce(o.Lines, "%s on %s, round %d of %d", c.Name, s.Name, round, o.Rounds)
+				run, err := segment{
+					server: s, dir: filepath.Join(dir, s.Name), c: c, round: round, seed: o.Seed,
+					warmup: o.Warmup, duration: o.Duration, preload: round == 1 || c.Consumes, lines: o.Lines,
+				}.measure(ctx)
+				if err != nil {
+					return rec, fmt.Errorf("compare: %w", err)
+				}
+				rec.Runs = append(rec.Runs, run)
+			}
+		}
+	}
+	return rec, nil
+}
+
+// order is A B C in odd rounds and C B A in even ones.
+func order(servers []target.Server, round int) []target.Server {
+	in := slices.Clone(servers)
+	if round%2 == 0 {
+		slices.Reverse(in)
+	}
+	return in
+}
+
+func caseSettings(cases []Case) []map[string]any {
+	var all []map[string]any
+	for _, c := range cases {
+		all = append(all, map[string]any{"name": c.Name, "about": c.About, "size": c.Size, "connections": c.Connections, "stored": c.Stored})
+	}
+	return all
+}
+
+// conclude adds the metrics and the warnings.
+func (o CompareOptions) conclude(rec *record.Record) {
+	table := o.Table(rec)
+	for _, row := range table.Rows {
+		rec.Metrics = append(rec.Metrics, row.metrics()...)
+	}
+	for _, r := range table.Ratios {
+		both := durabilityOf(rec, r.Of) + " against " + durabilityOf(rec, r.To)
+		rec.Metrics = append(rec.Metrics,
+			record.Metric{Name: strings.Join([]string{r.Case, r.Of + "_over_" + r.To, "rate"}, "."), Value: r.Median, Unit: "×", Durability: both, Min: r.Min, Max: r.Max},
+			record.Metric{Name: strings.Join([]string{r.Case, r.To + "_over_" + r.Of, "server_cpu"}, "."), Value: r.CPU, Unit: "×", Durability: both, Min: r.CPU, Max: r.CPU})
+	}
+	for _, row := range table.Ceilings {
+		rec.Metrics = append(rec.Metrics, row.metrics()...)
+	}
+	noisy(rec)
+	for _, c := range o.Cases {
+		best := 0.0
+		for _, row := range table.Rows {
+			if row.Case.Name == c.Name {
+				best = max(best, row.Rate.Median)
+			}
+		}
+		i := slices.IndexFunc(table.Ceilings, func(r Row) bool { return r.Case.Name == c.Name })
+		switch {
+		case best == 0:
+		case i < 0:
+			rec.Warn("%s: the generator's ceiling was not measured", c.Name)
+		case table.Ceilings[i].Rate.Median < 2*best:
+			rec.Warn("%s: the generator's ceiling of %.0f %s is only %.1f times the highest figure: server CPU per request decides", c.Name, table.Ceilings[i].Rate.Median, c.Unit(), table.Ceilings[i].Rate.Median/best)
+		}
+	}
+}
+
+func durabilityOf(rec *record.Record, name string) string {
+	for _, t := range rec.Targets {
+		if t.Name == name {
+			return t.Durability
+		}
+	}
+	return "unknown"
+}
+
+// Table sums the record of this comparison up.
+func (o CompareOptions) Table(rec *record.Record) Table {
+	var t Table
+	for _, s := range o.Servers {
+		for _, c := range o.Cases {
+			if row := summarize(c, s.Name, rec.Runs); len(row.rates) > 0 {
+				t.Rows = append(t.Rows, row)
+			}
+		}
+	}
+	for _, c := range o.Cases {
+		if row := summarize(c, "sink", rec.Runs); len(row.rates) > 0 {
+			t.Ceilings = append(t.Ceilings, row)
+		}
+	}
+	t.Ratios = ratios(t.Rows)
+	return t
+}

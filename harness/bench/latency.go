@@ -1,0 +1,187 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cairnstore/cairn/harness/load"
+	"github.com/cairnstore/cairn/harness/measure"
+	"github.com/cairnstore/cairn/harness/record"
+	"github.com/cairnstore/cairn/harness/target"
+)
+
+// LatencyOptions asks what small PUTs wait while large uploads go on.
+type LatencyOptions struct {
+	Server target.Server
+	Dir    string // as in CompareOptions
+	// Connections of the small PUTs; the open loop has four times as many, so
+	// that a stall queues at the server's door and not in the generator.
+	Connections int
+	Size        int // of a small PUT
+	// Capacity and Duration are how long the closed and the open loop are measured.
+	Warmup, Capacity, Duration time.Duration
+	// Share of the capacity that the open loop offers.
+	Share float64
+	// Background uploads of UploadSize bytes at UploadRate bytes per second in
+	// all, by UploadStreams streams. A rate of 0 means no background.
+	UploadSize, UploadRate int64
+	UploadStreams          int
+	Seed                   uint64
+	Lines                  io.Writer
+}
+
+// backgroundLead is how long the uploads run before anything is measured.
+const backgroundLead = 3 * time.Second
+
+// Latency measures the capacity for small PUTs in a closed loop, then their
+// latency in an open loop at a share of it, both under the same background.
+func Latency(ctx context.Context, o LatencyOptions) (rec *record.Record, err error) {
+	if o.Share <= 0 || o.Share >= 1 || o.Connections < 1 || o.Capacity <= 0 || o.Duration <= 0 || o.Size < 0 {
+		return nil, errors.New("latency: needs connections, durations and a share between 0 and 1")
+	}
+	dir, err := os.MkdirTemp(o.Dir, "bench-")
+	if err != nil {
+		return nil, fmt.Errorf("latency: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	rec = record.New("latency", dir, o.Seed)
+	rec.Targets = []record.Target{{Name: o.Server.Name, Version: o.Server.Version(), Durability: o.Server.Durability}}
+	rec.Settings["connections"], rec.Settings["open_loop_connections"] = o.Connections, 4*o.Connections
+	rec.Settings["size"], rec.Settings["share"] = o.Size, o.Share
+	rec.Settings["upload_size"], rec.Settings["upload_rate"], rec.Settings["upload_streams"] = o.UploadSize, o.UploadRate, o.UploadStreams
+
+	process, err := o.Server.Start(ctx, filepath.Join(dir, o.Server.Name), credentials)
+	if err != nil {
+		return rec, fmt.Errorf("latency: %w", err)
+	}
+	defer func() { err = errors.Join(err, process.Stop()) }()
+	l := latencyRun{LatencyOptions: o, rec: rec, process: process, ws: &load.Workspace{
+		Bucket: "bench-latency", Bodies: load.NewBodies(o.Seed, o.Size), Fresh: load.Keys{Prefix: "p-", Scatter: true},
+	}}
+	if err := load.CreateBucket(ctx, client(process), l.ws.Bucket); err != nil {
+		return rec, fmt.Errorf("latency: %w", err)
+	}
+	stop := l.background(ctx)
+	defer stop()
+	if err := l.measure(ctx); err != nil {
+		return rec, fmt.Errorf("latency: %w", err)
+	}
+	noisy(rec)
+	return rec, nil
+}
+
+type latencyRun struct {
+	LatencyOptions
+	rec     *record.Record
+	process *target.Process
+	ws      *load.Workspace
+	uploads *load.Uploads
+}
+
+// background starts the uploads; the function that it returns ends them.
+func (l *latencyRun) background(ctx context.Context) (stop func()) {
+	if l.UploadRate == 0 {
+		return func() {}
+	}
+	l.uploads = &load.Uploads{
+		Target: client(l.process), Bucket: l.ws.Bucket, Prefix: "large-",
+		Size: l.UploadSize, Rate: l.UploadRate, Streams: l.UploadStreams, Seed: l.Seed,
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := l.uploads.Run(ctx); err != nil {
+			l.rec.Warn("background: %v", err)
+		}
+	}()
+	select {
+	case <-ctx.Done():
+	case <-time.After(backgroundLead):
+	}
+	return func() { cancel(); <-done }
+}
+
+func (l *latencyRun) measure(ctx context.Context) error {
+	announce(l.Lines, "capacity: closed loop, %d connections", l.Connections)
+	closed, err := l.loop(ctx, "capacity", load.Options{Connections: l.Connections, Duration: l.Capacity})
+	if err != nil {
+		return err
+	}
+	capacity := closed.Rate()
+	if capacity == 0 {
+		return fmt.Errorf("nothing was stored in the closed loop: %v", closed.Failures)
+	}
+	announce(l.Lines, "latency: open loop at %.0f %% of %.0f op/s", 100*l.Share, capacity)
+	open, err := l.loop(ctx, "latency", load.Options{Connections: 4 * l.Connections, Duration: l.Duration, Rate: l.Share * capacity})
+	if err != nil {
+		return err
+	}
+	l.conclude(capacity, open)
+	return nil
+}
+
+// loop runs one load under the background, and checks that there was one.
+func (l *latencyRun) loop(ctx context.Context, name string, o load.Options) (*load.Result, error) {
+	m := newMeter(l.process)
+	var sent [2]int64
+	o.Target, o.Workspace, o.Mix = client(l.process), l.ws, only(load.Put)
+	o.Warmup, o.Seed, o.Progress = l.Warmup, l.Seed, l.Lines
+	o.Begin = func() { sent[0] = l.sent(); m.begin() }
+	o.End = func() { sent[1] = l.sent(); m.end() }
+	res, err := load.Run(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	run, err := m.run(name, l.Server, 1, res)
+	if err != nil {
+		return nil, err
+	}
+	l.rec.Runs = append(l.rec.Runs, run)
+	rate := float64(sent[1]-sent[0]) / res.Elapsed.Seconds()
+	l.add(name+".background", rate/1e6, "MB/s")
+	if rate < .9*float64(l.UploadRate) {
+		l.rec.Warn("%s: the background reached %.0f of %.0f MB/s", name, rate/1e6, float64(l.UploadRate)/1e6)
+	}
+	return res, nil
+}
+
+func (l *latencyRun) sent() int64 {
+	if l.uploads == nil {
+		return 0
+	}
+	return l.uploads.Sent()
+}
+
+func (l *latencyRun) add(name string, v float64, unit string) {
+	l.rec.Metrics = append(l.rec.Metrics, record.Metric{Name: "latency." + l.Server.Name + "." + name, Value: v, Unit: unit, Durability: l.Server.Durability, Min: v, Max: v})
+}
+
+func (l *latencyRun) conclude(capacity float64, open *load.Result) {
+	total := open.Total()
+	l.add("capacity", capacity, "op/s")
+	l.add("offered", open.Offered, "op/s")
+	l.add("achieved", open.Rate(), "op/s")
+	l.add("dropped", float64(open.Dropped), "arrivals")
+	l.add("errors", float64(total.Errors), "requests")
+	for _, q := range []struct {
+		name string
+		of   float64
+	}{{"p50", .5}, {"p90", .9}, {"p99", .99}, {"p999", .999}} {
+		l.add(q.name, measure.Micros(total.Latency.Quantile(q.of)), "µs")
+	}
+	l.add("max", measure.Micros(total.Latency.Max()), "µs")
+	l.add("queued_p99", measure.Micros(open.Queued.Quantile(.99)), "µs")
+	if l.uploads == nil {
+		return
+	}
+	l.add("background_objects", float64(l.uploads.Objects()), "objects")
+	if n, first := l.uploads.Failed(); n > 0 {
+		l.rec.Warn("background: %d uploads failed, the first with: %v", n, first)
+	}
+}

@@ -1,0 +1,138 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/cairnstore/cairn/harness/load"
+	"github.com/cairnstore/cairn/harness/measure"
+	"github.com/cairnstore/cairn/harness/record"
+	"github.com/cairnstore/cairn/harness/target"
+)
+
+// LoadOptions is one load on a server that somebody else runs.
+type LoadOptions struct {
+	Target           load.Target
+	Bucket           string
+	Durability       string
+	PID              int // of the server, if it runs here; 0: unknown
+	Mix              []load.Share
+	Size             int
+	Connections      int
+	Stored           uint64
+	SkipPreload      bool
+	Rate             float64
+	Arrivals         load.Arrivals
+	Warmup, Duration time.Duration
+	Requests         int64
+	Unverified       float64
+	Seed             uint64
+	Lines            io.Writer
+}
+
+// Load puts one load on a server.
+func Load(ctx context.Context, o LoadOptions) (*record.Record, error) {
+	rec := record.New("load", ".", o.Seed)
+	rec.Targets = []record.Target{{Name: "server", Version: "unknown", Durability: o.Durability}}
+	rec.Settings["size"], rec.Settings["connections"], rec.Settings["stored"], rec.Settings["rate"] = o.Size, o.Connections, o.Stored, o.Rate
+	rec.Settings["mix"] = o.Mix
+	ws := &load.Workspace{
+		Bucket: o.Bucket, Bodies: load.NewBodies(o.Seed, o.Size), Stored: load.Keys{Prefix: "o-", Count: o.Stored},
+		Fresh: load.Keys{Prefix: fmt.Sprintf("p%x-", time.Now().UnixNano()), Scatter: true},
+	}
+	if err := load.CreateBucket(ctx, o.Target, o.Bucket); err != nil {
+		return nil, err
+	}
+	if !o.SkipPreload && usesStored(o.Mix) {
+		if err := load.Preload(ctx, o.Target, ws, preloaders, o.Lines); err != nil {
+			return nil, err
+		}
+	}
+	var server, mine [2]target.Sample
+	var problem error
+	sample := func(i int) {
+		var err error
+		if mine[i], err = target.SampleProcess(os.Getpid()); err != nil {
+			problem = err
+		}
+		if o.PID != 0 {
+			if server[i], err = target.SampleProcess(o.PID); err != nil {
+				problem = err
+			}
+		}
+	}
+	res, err := load.Run(ctx, load.Options{
+		Target: o.Target, Workspace: ws, Connections: o.Connections, Mix: o.Mix, Rate: o.Rate, Arrivals: o.Arrivals,
+		Warmup: o.Warmup, Duration: o.Duration, Requests: o.Requests, Unverified: o.Unverified, Seed: o.Seed, Progress: o.Lines,
+		Begin: func() { sample(0) }, End: func() { sample(1) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	if problem != nil {
+		rec.Warn("what the processes used is not known: %v", problem)
+	}
+	run := record.Run{Case: "load", Target: "server", Durability: o.Durability, Round: 1, Result: res, Generator: mine[1].Since(mine[0])}
+	if o.PID != 0 && problem == nil {
+		used := server[1].Since(server[0])
+		run.Server = &used
+	}
+	rec.Runs = []record.Run{run}
+	rec.Metrics = loadMetrics(run)
+	noisy(rec)
+	return rec, nil
+}
+
+func usesStored(mix []load.Share) bool {
+	puts, deletes := false, false
+	for _, s := range mix {
+		switch s.Op {
+		case load.Get, load.Head, load.List:
+			return true
+		case load.Put:
+			puts = true
+		case load.Delete:
+			deletes = true
+		}
+	}
+	return deletes && !puts
+}
+
+func loadMetrics(run record.Run) (all []record.Metric) {
+	add := func(name string, v float64, unit string) {
+		all = append(all, record.Metric{Name: "load." + name, Value: v, Unit: unit, Durability: run.Durability, Min: v, Max: v})
+	}
+	seconds := run.Result.Elapsed.Seconds()
+	for _, op := range []load.Op{load.Put, load.Get, load.Head, load.List, load.Delete} {
+		r, ok := run.Result.Ops[op.String()]
+		if !ok {
+			continue
+		}
+		name := strings.ToLower(op.String())
+		add(name+".rate", float64(r.Count)/seconds, "op/s")
+		if op == load.List {
+			add(name+".keys", float64(r.Items)/seconds, "keys/s")
+		}
+		add(name+".p50", measure.Micros(r.Latency.Quantile(.5)), "µs")
+		add(name+".p99", measure.Micros(r.Latency.Quantile(.99)), "µs")
+		add(name+".p999", measure.Micros(r.Latency.Quantile(.999)), "µs")
+		add(name+".max", measure.Micros(r.Latency.Max()), "µs")
+		add(name+".errors", float64(r.Errors), "requests")
+	}
+	if run.Result.Offered > 0 {
+		add("offered", run.Result.Offered, "op/s")
+		add("achieved", run.Result.Rate(), "op/s")
+		add("dropped", float64(run.Result.Dropped), "arrivals")
+	}
+	if n := run.Result.Total().Count; n > 0 {
+		add("generator_cpu", measure.Micros(run.Generator.CPU())/float64(n), "µs/request")
+		if run.Server != nil {
+			add("server_cpu", measure.Micros(run.Server.CPU())/float64(n), "µs/request")
+		}
+	}
+	return all
+}
