@@ -2,18 +2,54 @@ package auth
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/cairnstore/cairn/engine/auth/internal/sigv4"
 )
 
-// appendRequest appends the canonical form of r as a authorizes it. missing is
+// A pathForm is one way to write a path into a canonical request. S3's own rule
+// is the first. Clients in use also sign what they sent, where that leaves a
+// plus sign or the like unescaped, or a slash that they escaped in a key. Each
+// form decodes to the one path that the request will act on, so accepting a
+// signature over any of them lets nobody change what was signed.
+type pathForm uint8
+
+const (
+	escapedOnce pathForm = iota
+	asSent
+	slashesPlain
+	pathForms
+)
+
+func appendPath(dst []byte, u *url.URL, form pathForm) []byte {
+	switch form {
+	case asSent:
+		return append(dst, u.EscapedPath()...)
+	case slashesPlain:
+		return sigv4.AppendPath(dst, u.Path, "")
+	}
+	return sigv4.AppendPath(dst, u.Path, u.RawPath)
+}
+
+// differs reports whether a form gives another path than the ones before it.
+func (form pathForm) differs(u *url.URL) bool {
+	this := string(appendPath(nil, u, form))
+	for before := range form {
+		if string(appendPath(nil, u, before)) == this {
+			return false
+		}
+	}
+	return true
+}
+
+// appendRequest writes the canonical form of r, as a authorizes it. missing is
 // the first signed header that the request does not have.
-func (w *work) appendRequest(r *http.Request, a *authorization, payloadHash string) (missing string) {
+func (w *work) appendRequest(r *http.Request, a *authorization, payloadHash string, form pathForm) (missing string) {
 	b := append(w.canonical[:0], r.Method...)
 	b = append(b, '\n')
-	b = sigv4.AppendPath(b, r.URL.Path, r.URL.RawPath)
+	b = appendPath(b, r.URL, form)
 	b = append(b, '\n')
 	b = w.query.Append(b, querySignature)
 	b = append(b, '\n')

@@ -91,8 +91,8 @@ func (b *chunkedBody) readTrailers() error {
 
 func parseTrailer(line []byte) (name, value string, flaw *Error) {
 	before, after, ok := bytes.Cut(line, []byte(":"))
-	name = strings.ToLower(string(bytes.TrimSpace(before)))
-	value = string(bytes.TrimSpace(after))
+	name = strings.ToLower(string(bytes.Trim(before, " \t")))
+	value = string(bytes.Trim(after, " \t"))
 	if !ok || name == "" || strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' }) {
 		return "", "", refuse(MalformedTrailer, "a trailer must be NAME:VALUE")
 	}

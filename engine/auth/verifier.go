@@ -183,12 +183,38 @@ func (v *Verifier) verify(w *work, r *http.Request, a *authorization, date strin
 		return nil, &Error{Kind: InvalidAccessKey, AccessKey: a.accessKey, Message: "the access key does not exist"}
 	}
 	key := v.keys.get(a.credential, secret)
-	missing := w.appendRequest(r, a, payload.hash)
-	w.text = sigv4.AppendStringToSign(w.text[:0], date, a.scope, w.hasher.SHA256(w.canonical))
-	if !matches(w.hasher.Sign(key.Key, w.text), a.signature) || missing != "" {
-		return nil, w.mismatch(a, missing)
+	if err := w.checkSignature(r, a, key.Key, date, payload.hash); err != nil {
+		return nil, err
 	}
 	return newRequest(r, key, payload, date, a)
+}
+
+func (w *work) checkSignature(r *http.Request, a *authorization, key *sigv4.Key, date, payloadHash string) error {
+	missing := w.appendRequest(r, a, payloadHash, escapedOnce)
+	right := w.signs(a, key, date)
+	if right && missing == "" {
+		return nil
+	}
+	mismatch := w.mismatch(a, missing)
+	if missing != "" {
+		return mismatch
+	}
+	for form := escapedOnce + 1; form < pathForms; form++ {
+		if !form.differs(r.URL) {
+			continue
+		}
+		w.appendRequest(r, a, payloadHash, form)
+		if w.signs(a, key, date) {
+			return nil
+		}
+	}
+	return mismatch
+}
+
+// signs reports whether a's signature is that of the canonical request at hand.
+func (w *work) signs(a *authorization, key *sigv4.Key, date string) bool {
+	w.text = sigv4.AppendStringToSign(w.text[:0], date, a.scope, w.hasher.SHA256(w.canonical))
+	return matches(w.hasher.Sign(key, w.text), a.signature)
 }
 
 // matches compares signatures in constant time.

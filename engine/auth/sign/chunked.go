@@ -137,8 +137,8 @@ func (f *framer) build() error {
 	}
 	f.data = f.data[:size]
 	if _, err := io.ReadFull(f.src, f.data); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = io.ErrUnexpectedEOF
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF // a body shorter than Size is no clean end
 		}
 		return fmt.Errorf("sign: reading the body: %w", err)
 	}
