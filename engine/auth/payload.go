@@ -136,7 +136,7 @@ func newRequest(r *http.Request, key *signingKey, p payload, date string, a *aut
 			return nil, err
 		}
 		req.Body = body
-		if p.trailer {
+		if len(body.declared) > 0 {
 			req.Trailer = body.verifiedTrailer
 		}
 	}
