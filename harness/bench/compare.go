@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,6 +45,11 @@ const ceilingTime = 3 * time.Second
 func Compare(ctx context.Context, o CompareOptions) (rec *record.Record, err error) {
 	if len(o.Servers) == 0 || len(o.Cases) == 0 || o.Rounds < 1 || o.Duration <= 0 {
 		return nil, errors.New("compare: needs a server, a case, a round and a duration")
+	}
+	for _, s := range o.Servers {
+		if _, err := exec.LookPath(s.Binary); err != nil {
+			return nil, fmt.Errorf("compare: %s: %w", s.Name, err) // before minutes are spent
+		}
 	}
 	dir, err := os.MkdirTemp(o.Dir, "bench-")
 	if err != nil {
