@@ -101,7 +101,7 @@ func order(servers []target.Server, round int) []target.Server {
 func caseSettings(cases []Case) []map[string]any {
 	var all []map[string]any
 	for _, c := range cases {
-		all = append(all, map[string]any{"name": c.Name, "about": c.About, "size": c.Size, "connections": c.Connections, "stored": c.Stored})
+		all = append(all, map[string]any{"name": c.Name, "about": c.About, "size": c.Size, "connections": c.Connections, "stored": c.Stored, "unverified": c.Unverified})
 	}
 	return all
 }

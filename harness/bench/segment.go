@@ -27,7 +27,7 @@ func client(p *target.Process) load.Target {
 // measured. Its methods begin and end are the load's Begin and End.
 type meter struct {
 	server           *target.Process
-	from, to, mine   [2]target.Sample
+	from, mine       [2]target.Sample
 	busy, stolen     [2]time.Duration
 	err              error
 	generatorProcess int
@@ -116,7 +116,7 @@ func (s segment) measure(ctx context.Context) (run record.Run, err error) {
 	}
 	res, err := load.Run(ctx, load.Options{
 		Target: client(process), Workspace: ws, Connections: s.c.Connections, Mix: s.c.Mix,
-		Warmup: warmup, Duration: s.duration, Seed: s.seed + uint64(s.round), Progress: s.lines,
+		Warmup: warmup, Duration: s.duration, Unverified: s.c.Unverified, Seed: s.seed + uint64(s.round), Progress: s.lines,
 		Begin: m.begin, End: m.end,
 	})
 	if err != nil {

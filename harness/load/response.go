@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 )
 
 // Bounds on what a server may make the reader keep or count.
@@ -32,12 +33,13 @@ type sink interface{ take(p []byte) error }
 type reader struct {
 	src  io.Reader
 	buf  []byte
-	r, w int // buf[r:w] is read and not yet consumed
+	r, w int      // buf[r:w] is read and not yet consumed
+	skip *skipper // of src; nil: bytes are dropped by reading them
 }
 
 func newReader(src io.Reader) *reader { return &reader{src: src, buf: make([]byte, readBuffer)} }
 
-func (rd *reader) reset(src io.Reader) { rd.src, rd.r, rd.w = src, 0, 0 }
+func (rd *reader) reset(src net.Conn) { rd.src, rd.r, rd.w, rd.skip = src, 0, 0, newSkipper(src) }
 
 // fill reads more behind what is buffered. io.EOF is io.ErrUnexpectedEOF once
 // anything of the answer was read; the caller says whether it was.
@@ -135,7 +137,16 @@ func sinkError(err error) error {
 
 // exactly passes n bytes on. refused is the sink's error so far.
 func (rd *reader) exactly(n int64, to sink, refused error) (int64, error) {
+	_, dropped := to.(nothing)
 	for left := n; left > 0; {
+		if rd.r == rd.w && dropped && rd.skip != nil && left > int64(len(rd.buf)) {
+			skipped, err := rd.skip.skip(left)
+			if err != nil {
+				return n - left, unexpected(err)
+			}
+			left -= skipped
+			continue
+		}
 		if rd.r == rd.w {
 			if err := rd.fill(); err != nil {
 				return n - left, unexpected(err)

@@ -111,6 +111,22 @@ func TestWrongBytesAreErrors(t *testing.T) {
 	}
 }
 
+func TestSkippedBodiesAreCountedToTheByteAndLeaveTheNextAnswerWhole(t *testing.T) {
+	ws := workspace(3<<20+17, 4)
+	server, target := prepared(t, ws)
+	o := Options{Target: target, Workspace: ws, Connections: 2, Duration: 5 * time.Second, Requests: 60, Unverified: .5, Mix: []Share{{Get, 1}}}
+	res, err := Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Empty(t, res.Failures)
+	require.EqualValues(t, 60*(3<<20+17), res.Total().Bytes)
+
+	o.Requests, o.Unverified = 4, 1
+	server.mangle = func(_ string, b []byte) []byte { return b[:len(b)-1] }
+	res, err = Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, map[string]int64{"GET: body has 3145744 bytes of 3145745": 4}, res.Failures)
+}
+
 func TestUnverifiedGetsStillHaveTheirLengthChecked(t *testing.T) {
 	ws := workspace(100, 10)
 	server, target := prepared(t, ws)
