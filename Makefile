@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-race lint fuzz cover bench soak setup clean
+.PHONY: help run build build-lab test test-race lint fuzz cover bench bench-packages bench-compare bench-latency soak setup clean
 
 DATA    ?= ./data
 ADDRESS ?= :9000
@@ -19,7 +19,7 @@ RACE ?= ./cmd/cairn/internal/... ./engine/...
 FUZZTIME ?= 30s
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run DATA=./data ADDRESS=:9000    where the server keeps its data and listens"
 
@@ -46,8 +46,19 @@ cover: ## coverage by package, and cover.out for `go tool cover`
 	go test -short -timeout 10m -coverpkg=./engine/...,./cmd/cairn/... -coverprofile=cover.out ./...
 	go tool cover -func=cover.out | tail -1
 
-bench: ## the benchmarks of the packages
+build-lab: ## build bin/lab, which measures servers from outside
+	go build -trimpath -ldflags '-X github.com/cairnstore/cairn/harness/record.version=$(VERSION)' -o bin/lab ./cmd/lab
+
+bench: bench-packages bench-compare bench-latency ## all measurements of speed; records go to results/runs
+
+bench-packages: ## the benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem -timeout 60m ./engine/...
+
+bench-compare: build build-lab ## the speed table; MINIO= and VERSITYGW= name rivals' binaries, BENCH= more flags
+	bin/lab bench compare --cairn bin/cairn $(if $(MINIO),--minio $(MINIO)) $(if $(VERSITYGW),--versitygw $(VERSITYGW)) $(BENCH)
+
+bench-latency: build build-lab ## P99 of small PUTs at 70 % of the capacity, during large uploads
+	bin/lab bench latency --cairn bin/cairn $(BENCH)
 
 soak: ## the long forms of the crash and model tests; hours
 	CAIRN_SOAK=1 go test -count=1 -timeout 12h -v ./engine/... ./cmd/cairn/...

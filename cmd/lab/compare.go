@@ -61,7 +61,7 @@ MinIO, versitygw that takes part is what the others are compared with.`,
 	f.StringVar(&minio, "minio", "", "MinIO's binary")
 	f.StringVar(&versitygw, "versitygw", "", "versitygw's binary")
 	f.StringSliceVar(&names, "only", nil, "cases to run (default: the five of the speed table): put4k, get4k, put1m, get1m, list, head4k, delete, mixed")
-	f.StringVar(&o.Dir, "dir", ".", "directory on the drive to measure; data is made and removed in a new folder of it")
+	f.StringVar(&o.Dir, "dir", "results/tmp", "directory on the drive to measure; data is made and removed in a new folder of it")
 	f.IntVar(&o.Rounds, "rounds", 3, "rounds")
 	f.DurationVar(&o.Duration, "duration", 10*time.Second, "measured time of each run")
 	f.DurationVar(&o.Warmup, "warmup", time.Second, "load before the measured time")

@@ -38,7 +38,7 @@ the background. Each latency counts from when the request was due.`,
 	f := cmd.Flags()
 	f.StringVar(&cairn, "cairn", "bin/cairn", "Cairn's binary")
 	f.StringVar(&minio, "minio", "", "MinIO's binary, to measure it instead")
-	f.StringVar(&o.Dir, "dir", ".", "directory on the drive to measure; data is made and removed in a new folder of it")
+	f.StringVar(&o.Dir, "dir", "results/tmp", "directory on the drive to measure; data is made and removed in a new folder of it")
 	f.IntVar(&o.Connections, "connections", 64, "connections of the closed loop; the open loop has four times as many")
 	f.IntVar(&o.Size, "size", 4096, "bytes of a small PUT")
 	f.Float64Var(&o.Share, "share", .7, "share of the capacity that the open loop offers")

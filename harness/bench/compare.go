@@ -51,7 +51,7 @@ func Compare(ctx context.Context, o CompareOptions) (rec *record.Record, err err
 			return nil, fmt.Errorf("compare: %s: %w", s.Name, err) // before minutes are spent
 		}
 	}
-	dir, err := os.MkdirTemp(o.Dir, "bench-")
+	dir, err := freshDir(o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("compare: %w", err)
 	}

@@ -44,7 +44,7 @@ func Latency(ctx context.Context, o LatencyOptions) (rec *record.Record, err err
 	if o.Share <= 0 || o.Share >= 1 || o.Connections < 1 || o.Capacity <= 0 || o.Duration <= 0 || o.Size < 0 {
 		return nil, errors.New("latency: needs connections, durations and a share between 0 and 1")
 	}
-	dir, err := os.MkdirTemp(o.Dir, "bench-")
+	dir, err := freshDir(o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("latency: %w", err)
 	}

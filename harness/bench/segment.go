@@ -19,6 +19,14 @@ const preloaders = 32
 // the time of one experiment.
 var credentials = target.Credentials{Access: "benchadmin", Secret: "benchsecret"}
 
+// freshDir makes a new folder for one experiment's data.
+func freshDir(parent string) (string, error) {
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(parent, "bench-")
+}
+
 func client(p *target.Process) load.Target {
 	return load.Target{Address: p.Address(), Access: credentials.Access, Secret: credentials.Secret}
 }

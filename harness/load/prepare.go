@@ -10,6 +10,10 @@ import (
 	"time"
 )
 
+// startingUp bounds the patience with a server that answers 503: MinIO does for
+// a while after it has called itself ready.
+const startingUp = 30 * time.Second
+
 // CreateBucket makes the workspace's bucket; one that is there already is fine.
 func CreateBucket(ctx context.Context, target Target, bucket string) error {
 	if err := plainName("bucket", bucket); err != nil {
@@ -17,15 +21,23 @@ func CreateBucket(ctx context.Context, target Target, bucket string) error {
 	}
 	c := NewConn(ctx, target)
 	defer c.Close()
-	_, err := c.do(time.Now(), &request{method: "PUT", path: []byte("/" + bucket), payload: emptyPayload, want: 200}, nothing{})
-	var status *StatusError
-	if errors.As(err, &status) && (status.Code == "BucketAlreadyOwnedByYou" || status.Code == "BucketAlreadyExists") {
-		return nil
-	}
-	if err != nil {
+	q := request{method: "PUT", path: []byte("/" + bucket), payload: emptyPayload, want: 200}
+	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		_, err := c.do(time.Now(), &q, nothing{})
+		if err == nil {
+			return nil
+		}
+		var status *StatusError
+		if errors.As(err, &status) {
+			switch {
+			case status.Code == "BucketAlreadyOwnedByYou" || status.Code == "BucketAlreadyExists":
+				return nil
+			case status.Status == 503 && time.Since(start) < startingUp && ctx.Err() == nil:
+				continue
+			}
+		}
 		return fmt.Errorf("create bucket %s: %w", bucket, err)
 	}
-	return nil
 }
 
 // preloadTries is how often one object is tried before Preload gives up.

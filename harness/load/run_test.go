@@ -59,6 +59,21 @@ func TestEveryOperationAgainstAServer(t *testing.T) {
 	require.Less(t, res.Elapsed, 5*time.Second)
 }
 
+func TestCreateBucketWaitsForAServerThatStarts(t *testing.T) {
+	server, target := newMemoryS3(t)
+	n := 0
+	server.before = func(w http.ResponseWriter, _ *http.Request) bool {
+		if n++; n < 4 {
+			refuse(w, 503, "XMinioServerNotInitialized")
+		}
+		return n < 4
+	}
+	require.NoError(t, CreateBucket(t.Context(), target, "bench"))
+	require.Equal(t, 4, n)
+	server.before = func(w http.ResponseWriter, _ *http.Request) bool { refuse(w, 403, "AccessDenied"); return true }
+	require.ErrorContains(t, CreateBucket(t.Context(), target, "bench"), "AccessDenied")
+}
+
 func TestLargeBodiesGoByWritevAndComeBack(t *testing.T) {
 	ws := workspace(1<<20, 8)
 	_, target := prepared(t, ws)
