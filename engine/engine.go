@@ -141,8 +141,8 @@ func (e *Engine) Ready() error {
 // stopping, so that a load balancer sends no more. Requests are still served.
 func (e *Engine) Drain() { e.draining.Store(true) }
 
-// Close ends the background duties and closes the store. No request may be
-// under way. When ctx ends first, closing goes on behind its back and its
+// Close ends the background duties and closes the store. No call may be under
+// way, and none may follow but Close. When ctx ends first, closing goes on behind its back and its
 // error is returned; nothing acknowledged is at stake either way.
 func (e *Engine) Close(ctx context.Context) error {
 	e.Drain()
