@@ -31,5 +31,8 @@ func TestModel(t *testing.T) {
 				return open()
 			}
 		})
+		owned, staged := b.Blobs()
+		_, bodies := b.Records()
+		require.Equal(t, [3]int{}, [3]int{owned, staged, bodies}, "blobs owned and staged, bodies, after everything was deleted")
 	}
 }

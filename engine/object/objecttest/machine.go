@@ -32,6 +32,7 @@ func RunModel(t *testing.T, open func(t *testing.T) (api object.API, restart fun
 		}
 		m.createBucket(rt)
 		rt.Repeat(m.actions())
+		m.tearDown(rt)
 	})
 }
 
@@ -753,6 +754,20 @@ func sortedNames(buckets map[string]*bucket) (names []string) {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// tearDown deletes everything, so that a caller can look for what is left.
+func (m *machine) tearDown(t *rapid.T) {
+	for _, name := range sortedNames(m.buckets) {
+		b := m.buckets[name]
+		for _, key := range b.sortedKeys() {
+			for _, v := range slices.Clone(b.keys[key]) {
+				_, err := m.api.Delete(ctx, &object.DeleteInput{Bucket: name, Key: key, VersionID: v.id})
+				ok(t, err)
+			}
+		}
+		ok(t, m.api.DeleteBucket(ctx, name)) // its open uploads with it
+	}
 }
 
 // check holds after every action.
