@@ -195,6 +195,7 @@ type call struct {
 	put  object.PutInput
 	get  object.GetInput
 	part object.UploadPartInput
+	body answerBody
 }
 
 func (c *call) begin(w http.ResponseWriter, r *http.Request) {

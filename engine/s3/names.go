@@ -10,6 +10,7 @@ var (
 	valueOctets    = []string{"binary/octet-stream"} // what S3 answers where no type was stored
 	valueFull      = []string{typeFullObject}
 	valueComposite = []string{typeComposite}
+	valueClose     = []string{"close"}
 	retryAfter     = []string{"1"}
 )
 

@@ -20,7 +20,8 @@ func getObject(c *call) error {
 	if err := c.tell(out); err != nil {
 		return err
 	}
-	body := &answerBody{call: c, status: statusOf(out)}
+	body := &c.body
+	body.call, body.status = c, statusOf(out)
 	n, err := copyBody(body, out.Body)
 	c.record.Out = n
 	switch {

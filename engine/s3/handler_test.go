@@ -1,0 +1,415 @@
+package s3
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/xml"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cairnstore/cairn/engine/object"
+)
+
+func TestOptions(t *testing.T) {
+	for _, o := range []Options{{}, {API: newFake()}, {Auth: stubAuth{}}, {API: newFake(), Auth: stubAuth{}, MaxConcurrent: -1}, {API: newFake(), Auth: stubAuth{}, KeepAlive: -1}} {
+		_, err := New(o)
+		require.Error(t, err)
+	}
+}
+
+// A gate lets a test hold an operation while it looks.
+type gate struct{ entered, open chan struct{} }
+
+type gatedAPI struct {
+	*fakeAPI
+	gate gate
+}
+
+func (g *gatedAPI) Bucket(ctx context.Context, name string) (object.BucketInfo, error) {
+	g.gate.entered <- struct{}{}
+	<-g.gate.open
+	return g.fakeAPI.Bucket(ctx, name)
+}
+
+// Over the bound a request is refused at once, and served again when there is room.
+func TestMaxConcurrent(t *testing.T) {
+	api := &gatedAPI{fakeAPI: newFake("b"), gate: gate{make(chan struct{}), make(chan struct{})}}
+	server := newTestServer(t, api, func(o *Options) { o.MaxConcurrent = 1 })
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		status, _ := do(t, server, "HEAD", "/b", nil)
+		require.Equal(t, 200, status)
+	})
+	<-api.gate.entered
+	resp, body := doFull(t, server, "GET", "/b?location", nil)
+	require.Equal(t, 503, resp.StatusCode)
+	require.Equal(t, "1", resp.Header.Get("Retry-After"))
+	require.Equal(t, "SlowDown", readError(t, body).Code)
+	close(api.gate.open)
+	wg.Wait()
+	go func() { <-api.gate.entered }()
+	status, _ := do(t, server, "HEAD", "/b", nil)
+	require.Equal(t, 200, status)
+}
+
+type recorder struct {
+	mu      sync.Mutex
+	started int
+	records []Record
+}
+
+func (r *recorder) Started() { r.mu.Lock(); r.started++; r.mu.Unlock() }
+func (r *recorder) Finished(q *Record) {
+	r.mu.Lock()
+	r.records = append(r.records, *q)
+	r.mu.Unlock()
+}
+
+func (r *recorder) last(t *testing.T) Record {
+	t.Helper()
+	var q Record
+	// The answer may be read before the handler has returned.
+	require.Eventually(t, func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if len(r.records) == 0 || r.started != len(r.records) {
+			return false
+		}
+		q, r.records, r.started = r.records[len(r.records)-1], nil, 0
+		return true
+	}, 5*time.Second, time.Millisecond)
+	return q
+}
+
+func TestObserver(t *testing.T) {
+	var seen recorder
+	api := newFake("b")
+	server := newTestServer(t, api, func(o *Options) { o.Observer = &seen })
+
+	resp, _ := doFull(t, server, "PUT", "/b/k", nil, "hello")
+	q := seen.last(t)
+	require.Equal(t, "PutObject", q.Operation)
+	require.Equal(t, resp.Header.Get("X-Amz-Request-Id"), q.RequestID)
+	require.Equal(t, "b", q.Bucket)
+	require.Equal(t, "k", q.Key)
+	require.Equal(t, "key", q.AccessKey)
+	require.Equal(t, 200, q.Status)
+	require.EqualValues(t, 5, q.In)
+	require.Zero(t, q.Out)
+	require.Empty(t, q.Code)
+	require.Positive(t, q.Duration)
+
+	do(t, server, "GET", "/b/k", nil)
+	q = seen.last(t)
+	require.Equal(t, "GetObject", q.Operation)
+	require.EqualValues(t, 5, q.Out)
+
+	do(t, server, "GET", "/b/absent", nil)
+	q = seen.last(t)
+	require.Equal(t, "NoSuchKey", q.Code)
+	require.Equal(t, 404, q.Status)
+	require.Error(t, q.Err)
+
+	do(t, server, "GET", "/b/k", map[string]string{"Authorization": "1"})
+	q = seen.last(t)
+	require.Equal(t, "InvalidAccessKeyId", q.Code)
+	require.Equal(t, "key", q.AccessKey)
+	require.Equal(t, "GetObject", q.Operation)
+}
+
+// A panic of ours is a 500 with its request ID, and the server lives on.
+func TestPanic(t *testing.T) {
+	var seen recorder
+	server := newTestServer(t, struct{ object.API }{}, func(o *Options) { o.Observer = &seen })
+	resp, body := doFull(t, server, "GET", "/b/k", nil)
+	require.Equal(t, 500, resp.StatusCode)
+	d := readError(t, body)
+	require.Equal(t, "InternalError", d.Code)
+	require.Equal(t, resp.Header.Get("X-Amz-Request-Id"), d.RequestID)
+	require.Equal(t, "InternalError", seen.last(t).Code)
+}
+
+// bodyAPI serves one body that may fail on its way.
+type bodyAPI struct {
+	object.API
+	length int64
+	body   func() io.Reader
+}
+
+func (a *bodyAPI) Get(context.Context, *object.GetInput) (*object.GetOutput, error) {
+	return &object.GetOutput{Length: a.length, Info: object.Info{Size: a.length, ETag: "e", Modified: fakeTime}, Body: io.NopCloser(a.body())}, nil
+}
+
+// A body that fails before its first byte is an error; one that fails later, or
+// is shorter than promised, breaks the connection: never a whole answer of wrong bytes.
+func TestFailingBody(t *testing.T) {
+	corrupt := &object.Error{Kind: object.Corrupt, Err: errBroken}
+	api := &bodyAPI{length: 10, body: func() io.Reader { return failingReader{corrupt} }}
+	server := newTestServer(t, api)
+	resp, body := doFull(t, server, "GET", "/b/k", nil)
+	require.Equal(t, 500, resp.StatusCode)
+	require.Equal(t, "InternalError", readError(t, body).Code)
+	require.Empty(t, resp.Header.Get("ETag"), "nothing of the object is told beside the error")
+
+	for _, r := range []func() io.Reader{
+		func() io.Reader { return io.MultiReader(strings.NewReader("hello"), failingReader{corrupt}) },
+		func() io.Reader { return strings.NewReader("short") },
+	} {
+		api.body = r
+		req, err := http.NewRequest("GET", server.URL+"/b/k", nil)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "signed")
+		resp, err := server.Client().Do(req)
+		if err == nil {
+			_, err = io.ReadAll(resp.Body)
+			resp.Body.Close()
+		}
+		require.Error(t, err)
+	}
+}
+
+// An answer with an empty body has its headers all the same.
+func TestEmptyBody(t *testing.T) {
+	server := newTestServer(t, &bodyAPI{body: func() io.Reader { return strings.NewReader("") }})
+	resp, body := doFull(t, server, "GET", "/b/k", nil)
+	require.Equal(t, 200, resp.StatusCode)
+	require.Equal(t, `"e"`, resp.Header.Get("ETag"))
+	require.EqualValues(t, 0, resp.ContentLength)
+	require.Empty(t, body)
+}
+
+// A Complete or Copy that takes long keeps its connection alive by whitespace,
+// and what comes of it follows in the body of the 200.
+func TestKeepAlive(t *testing.T) {
+	api := newFake("b")
+	put(t, api, "b", "source", "x")
+	api.copying = make(chan struct{})
+	var seen recorder
+	server := newTestServer(t, api, func(o *Options) { o.KeepAlive = 5 * time.Millisecond; o.Observer = &seen })
+	late := func(method, target string, header map[string]string, body string) string {
+		t.Helper()
+		r, err := http.NewRequest(method, server.URL+target, strings.NewReader(body))
+		require.NoError(t, err)
+		r.Header.Set("Authorization", "signed")
+		for k, v := range header {
+			r.Header.Set(k, v)
+		}
+		resp, err := server.Client().Do(r)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		require.Equal(t, 200, resp.StatusCode)
+		in := bufio.NewReader(resp.Body)
+		prolog, err := in.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, xmlProlog, prolog)
+		space := make([]byte, 3)
+		_, err = io.ReadFull(in, space)
+		require.NoError(t, err)
+		require.Equal(t, "   ", string(space))
+		api.copying <- struct{}{}
+		rest, err := io.ReadAll(in)
+		require.NoError(t, err)
+		return string(rest)
+	}
+	complete := `<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"e"</ETag></Part></CompleteMultipartUpload>`
+	text := late("POST", "/b/k?uploadId="+fakeUpload, nil, complete)
+	var done struct {
+		XMLName xml.Name `xml:"CompleteMultipartUploadResult"`
+		ETag    string
+	}
+	require.NoError(t, xml.Unmarshal([]byte(text), &done))
+	require.Equal(t, `"0123456789abcdef0123456789abcdef-1"`, done.ETag)
+	require.Empty(t, seen.last(t).Code)
+
+	require.Equal(t, "NoSuchUpload", readError(t, late("POST", "/b/k?uploadId=gone", nil, complete)).Code)
+	q := seen.last(t)
+	require.Equal(t, "NoSuchUpload", q.Code)
+	require.Equal(t, 200, q.Status)
+
+	text = late("PUT", "/b/k2", map[string]string{"x-amz-copy-source": "b/source"}, "")
+	require.Contains(t, text, "<CopyObjectResult")
+	seen.last(t)
+	require.Equal(t, "NoSuchKey", readError(t, late("PUT", "/b/k2", map[string]string{"x-amz-copy-source": "b/none"}, "")).Code)
+}
+
+// A client that waits for 100 Continue gets the refusal at once, its body
+// unsent, also where something above has wrapped the body; a client that is
+// welcome gets its 100.
+func TestExpectContinue(t *testing.T) {
+	h := newTestHandler(t, newFake("b"))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = struct{ io.ReadCloser }{r.Body}
+		h.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	ask := func(target, authorization string) (*bufio.Reader, net.Conn) {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		_, err = io.WriteString(conn, "PUT "+target+" HTTP/1.1\r\nHost: x\r\nAuthorization: "+authorization+"\r\nExpect: 100-continue\r\nContent-Length: 100000\r\n\r\n")
+		require.NoError(t, err)
+		return bufio.NewReader(conn), conn
+	}
+	for _, c := range []struct {
+		target, authorization string
+		status                int
+	}{{"/absent/k", "signed", 404}, {"/b/k", "1", 403}, {"/b/k?lifecycle", "signed", 405}} {
+		in, _ := ask(c.target, c.authorization)
+		resp, err := http.ReadResponse(in, nil)
+		require.NoError(t, err)
+		require.Equal(t, c.status, resp.StatusCode)
+		require.True(t, resp.Close)
+	}
+	in, conn := ask("/b/k", "signed")
+	line, err := in.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "HTTP/1.1 100 Continue\r\n", line)
+	_, err = conn.Write(make([]byte, 100_000))
+	require.NoError(t, err)
+	_, _ = in.ReadString('\n')
+	resp, err := http.ReadResponse(in, nil)
+	require.NoError(t, err)
+	require.Equal(t, 200, resp.StatusCode)
+}
+
+// A body cut short is never stored, whatever the client said of its length.
+func TestCutBody(t *testing.T) {
+	api := newFake("b")
+	server := newTestServer(t, api)
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	require.NoError(t, err)
+	_, err = io.WriteString(conn, "PUT /b/k HTTP/1.1\r\nHost: x\r\nAuthorization: signed\r\nContent-Length: 100\r\n\r\nhello")
+	require.NoError(t, err)
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	defer conn.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, 400, resp.StatusCode)
+	require.Equal(t, "IncompleteBody", readError(t, string(body)).Code)
+	status, _ := do(t, server, "HEAD", "/b/k", nil)
+	require.Equal(t, 404, status)
+}
+
+// HTTP/1.0 and a missing length.
+func TestMissingLength(t *testing.T) {
+	server := newTestServer(t, newFake("b"))
+	for _, target := range []string{"/b/k", "/b/k?uploadId=" + fakeUpload + "&partNumber=1"} {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		require.NoError(t, err)
+		_, err = io.WriteString(conn, "PUT "+target+" HTTP/1.1\r\nHost: x\r\nAuthorization: signed\r\n\r\n")
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		require.Equal(t, 411, resp.StatusCode)
+		conn.Close()
+	}
+}
+
+func TestHeaderLimit(t *testing.T) {
+	server := newTestServer(t, newFake("b"))
+	status, body := do(t, server, "PUT", "/b/k", map[string]string{"x-amz-meta-a": strings.Repeat("x", 8<<10)}, "x")
+	require.Equal(t, 400, status)
+	require.Equal(t, "RequestHeaderSectionTooLarge", readError(t, body).Code)
+}
+
+// Documents are bounded; what is over is malformed, not memory.
+func TestDocumentLimits(t *testing.T) {
+	server := newTestServer(t, newFake("b"))
+	for target, limit := range map[string]int{
+		"PUT /b?tagging": maxDocument, "PUT /b?versioning": maxDocument, "PUT /new": maxDocument, "POST /b/k?uploadId=" + fakeUpload: maxLongDocument,
+	} {
+		method, path, _ := strings.Cut(target, " ")
+		status, body := do(t, server, method, path, nil, strings.Repeat(" ", limit+1))
+		require.Equal(t, 400, status, target)
+		require.Equal(t, "MalformedXML", readError(t, body).Code, target)
+	}
+}
+
+// Request IDs differ, and look as S3's do.
+func TestRequestIDs(t *testing.T) {
+	h := newTestHandler(t, newFake())
+	seen := map[string]bool{}
+	for range 10_000 {
+		id := h.requestID()
+		require.Len(t, id, 16)
+		require.False(t, seen[id])
+		seen[id] = true
+	}
+}
+
+// A listing of the longest keys comes out as it went in.
+func TestListRoundTrip(t *testing.T) {
+	api := newFake("b")
+	keys := []string{"a", "a b", "a+b", "ä/ö", "<&>\"'", "\t\n", "😀", strings.Repeat("k", 1024)}
+	for _, k := range keys {
+		put(t, api, "b", k, "x")
+	}
+	server := newTestServer(t, api)
+	_, text := do(t, server, "GET", "/b?list-type=2", nil)
+	var page struct {
+		XMLName  xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListBucketResult"`
+		Contents []struct{ Key string }
+	}
+	require.NoError(t, xml.Unmarshal([]byte(text), &page))
+	got := map[string]bool{}
+	for _, c := range page.Contents {
+		got[c.Key] = true
+	}
+	for _, k := range keys {
+		require.True(t, got[k], "%q", k)
+	}
+}
+
+func TestDeleteObjectsBounds(t *testing.T) {
+	server := newTestServer(t, newFake("b"))
+	document := func(n int) string {
+		return "<Delete>" + strings.Repeat("<Object><Key>k</Key></Object>", n) + "</Delete>"
+	}
+	status, body := do(t, server, "POST", "/b?delete", map[string]string{"Content-MD5": md5Base64(document(1000))}, document(1000))
+	require.Equal(t, 200, status)
+	require.Equal(t, 1000, strings.Count(body, "<Deleted>"))
+	status, _ = do(t, server, "POST", "/b?delete", map[string]string{"Content-MD5": md5Base64(document(1001))}, document(1001))
+	require.Equal(t, 400, status)
+	status, _ = do(t, server, "POST", "/absent?delete", map[string]string{"Content-MD5": md5Base64(document(1))}, document(1))
+	require.Equal(t, 404, status)
+}
+
+// A form whose fields go on without end is cut off.
+func TestFormLimits(t *testing.T) {
+	server := newTestServer(t, newFake("b"))
+	head := "--XX\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\n"
+	for _, body := range []string{
+		head + strings.Repeat("k", 1<<20) + "\r\n--XX--",
+		"--XX\r\nX-Header: " + strings.Repeat("k", 1<<20) + "\r\n\r\n--XX--",
+		strings.Repeat(head+"k\r\n", 1000),
+		strings.Repeat("preamble", 10_000),
+	} {
+		r, err := http.NewRequest("POST", server.URL+"/b", strings.NewReader(body))
+		require.NoError(t, err)
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=XX")
+		resp, err := server.Client().Do(r)
+		if err != nil {
+			var broken *net.OpError
+			require.True(t, errors.As(err, &broken), "%v", err) // the server has closed on us
+			continue
+		}
+		var text bytes.Buffer
+		_, _ = text.ReadFrom(resp.Body)
+		resp.Body.Close()
+		require.Equal(t, 400, resp.StatusCode, "%.200s", text.String())
+	}
+}
