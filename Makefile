@@ -30,6 +30,7 @@ build: ## build bin/cairn
 	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/cairn ./cmd/cairn
 
 test: lint test-race ## all checks and tests, as a pipeline runs them
+	@ci/setup --check
 	go test -timeout 10m ./...
 
 test-race: ## the tests of the concurrent packages under the race detector
