@@ -50,12 +50,18 @@ func (a *applier) moveAll(m *moveSet) error {
 	defer w.Close()
 	ch := newChange()
 	var buf []byte
+	// An entry whose record and body both lie in victims is met twice; the
+	// batch's first change is not in the index yet.
+	moved := make(map[string]bool, len(m.moves))
 	for i := range m.moves {
 		v := &m.moves[i]
 		if v.delete {
 			st := ch.segment(v.to.rec.segment)
 			st.tombs += int64(v.to.rec.length)
 			st.guard = max(st.guard, v.guard)
+			continue
+		}
+		if moved[string(v.key)] {
 			continue
 		}
 		old, found, err := a.s.indexGet(v.key, nil)
@@ -65,6 +71,7 @@ func (a *applier) moveAll(m *moveSet) error {
 		if !found || old.seq != v.to.seq || old.rec != v.oldRec || old.body != v.oldBody {
 			continue // changed meanwhile: the copy is garbage
 		}
+		moved[string(v.key)] = true
 		if err := ch.count(v.key, &old, -1); err != nil {
 			return err
 		}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -108,10 +110,20 @@ func decodeSegmentStat(b []byte) (st segmentStat, err error) {
 
 type spaceCount struct{ entries, bytes int64 }
 
-// openIndex opens Pebble in the store's directory.
-func openIndex(o *Options, readOnly bool) (*pebble.DB, error) {
+// openIndex opens Pebble in the store's directory. failed is told of errors that
+// Pebble meets on its own goroutines; after a fatal one the index must not be
+// closed, for its locks may be held for ever.
+func openIndex(o *Options, readOnly bool, failed func(err error, fatal bool)) (*pebble.DB, error) {
 	cache := pebble.NewCache(o.IndexCacheBytes)
 	defer cache.Unref()
+	dead := make(chan error, 1)
+	fatal := func(err error) {
+		select {
+		case dead <- err:
+		default:
+		}
+		failed(err, true)
+	}
 	po := &pebble.Options{
 		FS:                          o.IndexFS(),
 		DisableWAL:                  true,
@@ -123,7 +135,7 @@ func openIndex(o *Options, readOnly bool) (*pebble.DB, error) {
 		L0StopWritesThreshold:       1000,
 		MaxOpenFiles:                4096,
 		FormatMajorVersion:          pebble.FormatNewest,
-		Logger:                      quietLogger{o.Logger},
+		Logger:                      indexLogger{o.Logger, fatal},
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 	}
 	po.FlushSplitBytes = 2 << 20
@@ -131,11 +143,67 @@ func openIndex(o *Options, readOnly bool) (*pebble.DB, error) {
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		po.Levels[i].BlockSize = 16 << 10
 	}
-	db, err := pebble.Open(indexDir, po)
-	if err != nil {
+	po.EventListener = &pebble.EventListener{BackgroundError: func(err error) { failed(err, false) }}
+	type opened struct {
+		db  *pebble.DB
+		err error
+	}
+	// On a goroutine of its own, for a fatal error ends the one it is met on.
+	done := make(chan opened, 1)
+	go func() {
+		db, err := pebble.Open(indexDir, po)
+		done <- opened{db, err}
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return nil, fmt.Errorf("open index: %w", r.err)
+		}
+		return r.db, nil
+	case err := <-dead:
 		return nil, fmt.Errorf("open index: %w", err)
 	}
-	return db, nil
+}
+
+// indexLogger lets Pebble speak. It takes Fatalf for a call that does not
+// return; ending the whole process would end the reads, which still can go on.
+type indexLogger struct {
+	l     *slog.Logger
+	fatal func(error)
+}
+
+func (indexLogger) Infof(string, ...any) {}
+
+func (q indexLogger) Errorf(f string, a ...any) {
+	q.l.Error("index: " + fmt.Sprintf(f, a...))
+}
+
+func (q indexLogger) Fatalf(f string, a ...any) {
+	q.fatal(fmt.Errorf(f, a...))
+	runtime.Goexit()
+}
+
+// indexFailed ends the writing when the index can't be written.
+func (s *Store) indexFailed(err error, fatal bool) {
+	if fatal {
+		s.indexDead.Store(true)
+	}
+	select {
+	case s.indexErr <- err:
+	default:
+	}
+	select {
+	case <-s.closing: // an error of the closing itself is told by Close
+		return
+	default:
+	}
+	s.applier.mu.Lock()
+	if s.applier.mu.err == nil {
+		s.applier.mu.err = err
+	}
+	s.applier.mu.Unlock()
+	s.applier.progress.Broadcast()
+	go s.fail(fmt.Errorf("index: %w", err)) // Pebble's locks are held here
 }
 
 // An applier is the one writer of the index: it takes generations in the order
@@ -147,11 +215,13 @@ type applier struct {
 
 	mu struct {
 		sync.Mutex
-		moves   []*moveSet
-		mark    watermark // applied
-		flushed watermark // applied and on the drive
-		spaces  map[uint64]spaceCount
-		err     error
+		moves     []*moveSet
+		mark      watermark // applied
+		flushed   watermark // applied and on the drive
+		flushes   uint64    // ended
+		flushWant uint64    // how many somebody waits for
+		spaces    map[uint64]spaceCount
+		err       error
 	}
 	progress  sync.Cond // mark or flushed moved on
 	flushing  chan struct{}
@@ -207,10 +277,6 @@ func (a *applier) finish() {
 	a.s.log.mu.Unlock()
 	if err := a.drain(); err != nil {
 		a.fail(err)
-		return
-	}
-	if a.flushing != nil {
-		<-a.flushing
 	}
 }
 
@@ -374,8 +440,8 @@ func (a *applier) applyGeneration(g *generation) error {
 			if err != nil {
 				return err
 			}
-			if found && old.seq > e.seq {
-				continue // replayed, and the index had it
+			if found && newer(&old, e.seq, g.placeOf(e.group).segment) {
+				continue // replayed, and the index has it from elsewhere
 			}
 			if found {
 				if err := ch.count(key, &old, -1); err != nil {
@@ -426,6 +492,13 @@ func (a *applier) applyGeneration(g *generation) error {
 	a.progress.Broadcast()
 	a.s.stats.apply(time.Since(start), g.nEntry)
 	return nil
+}
+
+// newer reports whether an index entry stands above a record. Of two copies of
+// one record the one in the later segment does: compaction, or a recovery, put
+// it there because the other's place, or what it names, is about to go.
+func newer(x *indexEntry, seq, segment uint64) bool {
+	return x.seq > seq || x.seq == seq && x.rec.segment > segment
 }
 
 // releaseStaged lets go of blobs that the index now counts.
@@ -484,18 +557,18 @@ func (a *applier) maybeFlush() {
 		}
 	}
 	logged := a.s.stats.logged.Load()
-	if logged-a.flushPos < a.s.opt.FlushBytes && time.Since(a.flushTime) < a.s.opt.FlushEvery && !a.s.flushAsked.Load() {
+	if logged-a.flushPos < a.s.opt.FlushBytes && time.Since(a.flushTime) < a.s.opt.FlushEvery && !a.flushAsked() {
 		return
 	}
 	a.mu.Lock()
+	asked := a.mu.flushWant > a.mu.flushes
 	mark, same := a.mu.mark, a.mu.mark == a.mu.flushed
 	failed := a.mu.err != nil
 	a.mu.Unlock()
 	a.flushTime, a.flushPos = time.Now(), logged
-	if failed || same && !a.s.flushAsked.Load() {
+	if failed || same && !asked {
 		return
 	}
-	a.s.flushAsked.Store(false)
 	done, err := a.s.db.AsyncFlush()
 	if err != nil {
 		a.fail(err)
@@ -505,9 +578,12 @@ func (a *applier) maybeFlush() {
 	woken := make(chan struct{})
 	a.flushing = woken
 	go func() {
-		<-done
-		close(woken)
-		a.wake()
+		select {
+		case <-done:
+			close(woken)
+			a.wake()
+		case <-a.s.closing: // a flush that fails is tried for ever
+		}
 	}()
 }
 
@@ -515,7 +591,7 @@ func (a *applier) flushed() {
 	a.flushing = nil
 	a.mu.Lock()
 	a.mu.flushed = a.flushMark
-	a.s.flushes++
+	a.mu.flushes++
 	a.mu.Unlock()
 	a.progress.Broadcast()
 }
@@ -543,19 +619,15 @@ func (a *applier) await(ok func() bool) error {
 func (s *Store) flushPast() error {
 	a := s.applier
 	a.mu.Lock()
-	want := s.flushes + 2 // one may be under way that began earlier
+	want := a.mu.flushes + 2 // one may be under way that began earlier
+	a.mu.flushWant = max(a.mu.flushWant, want)
 	a.mu.Unlock()
-	for {
-		s.flushAsked.Store(true)
-		a.wake()
-		a.mu.Lock()
-		n := s.flushes
-		a.mu.Unlock()
-		if n >= want {
-			return nil
-		}
-		if err := a.await(func() bool { return s.flushes > n }); err != nil {
-			return err
-		}
-	}
+	a.wake()
+	return a.await(func() bool { return a.mu.flushes >= want })
+}
+
+func (a *applier) flushAsked() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.mu.flushWant > a.mu.flushes
 }

@@ -67,6 +67,7 @@ type generation struct {
 	groups  [groupChunks]*[groupChunk]groupPlace
 	nEntry  int
 	nData   int
+	fill    int // of the last chunk of data
 	nGroup  int
 	bytes   int64
 	durable atomic.Uint32 // entries whose groups are synced
@@ -130,19 +131,20 @@ func (g *generation) addGroup() uint32 {
 
 // addData copies b into the generation, in one piece, and says where.
 func (g *generation) addData(b []byte) (chunk int, off int, at []byte) {
-	if g.nData == 0 || len(g.data[g.nData-1])+len(b) > cap(g.data[g.nData-1]) {
+	if g.nData == 0 || g.fill+len(b) > len(g.data[g.nData-1]) {
 		n := dataChunk
 		if g.nData == 0 {
 			n = 16 << 10 // a quiet store's generations are small
 		}
-		g.data[g.nData] = make([]byte, 0, max(n, len(b)))
+		g.data[g.nData] = make([]byte, max(n, len(b)))
 		g.nData++
+		g.fill = 0
 	}
-	chunk = g.nData - 1
-	off = len(g.data[chunk])
-	full := g.data[chunk][:off+len(b)]
-	copy(full[off:], b)
-	return chunk, off, full[off:]
+	chunk, off = g.nData-1, g.fill
+	at = g.data[chunk][off : off+len(b) : off+len(b)]
+	copy(at, b)
+	g.fill += len(b)
+	return chunk, off, at
 }
 
 // sorted returns the durable entries by key, the newest of each key alone.

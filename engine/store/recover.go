@@ -42,7 +42,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{opt: o, logger: o.Logger, lock: lock, closing: make(chan struct{})}
+	s := &Store{opt: o, logger: o.Logger, lock: lock, closing: make(chan struct{}), indexErr: make(chan error, 1)}
 	defer func() {
 		if err != nil {
 			if s.db != nil {
@@ -76,6 +76,15 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.startLog(tail); err != nil {
 		return nil, err
 	}
+	if s.Recovery.Rebuilt {
+		// The overlay has the open segment's records as they were first
+		// written; the index may know of a later place.
+		s.catchUp()
+		// Only now is the index of this log: a crash before means another rebuild.
+		if err := s.db.Set(identityKey, s.id[:], pebble.NoSync); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
 	s.Recovery.Clean = s.Recovery.Groups == 0 && !s.Recovery.Rebuilt
 	s.Recovery.Duration = time.Since(start)
 	s.logger.Info("store is open", "id", s.ID(), "clean", s.Recovery.Clean, "rebuilt", s.Recovery.Rebuilt,
@@ -91,7 +100,7 @@ func (s *Store) openOrMakeIndex() error {
 	_, err := o.FS.Stat(condemned)
 	bad := err == nil
 	if !bad {
-		s.db, err = openIndex(o, false)
+		s.db, err = openIndex(o, false, s.indexFailed)
 		switch {
 		case err == nil:
 			bad, err = s.loadIndex()
@@ -116,7 +125,7 @@ func (s *Store) openOrMakeIndex() error {
 	if err := removeAll(o.FS, indexDir); err != nil {
 		return fmt.Errorf("remove index: %w", err)
 	}
-	if s.db, err = openIndex(o, false); err != nil {
+	if s.db, err = openIndex(o, false, s.indexFailed); err != nil {
 		return err
 	}
 	if err := s.rebuild(); err != nil {
@@ -380,6 +389,7 @@ func (s *Store) replayGroup(g *segment, h groupHeader, raw []byte) {
 			e.flags = overlayKept
 		}
 		o.add(gen, e)
+		s.noteExtents(&r)
 		bytes += overlayEntrySize
 		gen.last = max(gen.last, r.seq)
 		s.Recovery.Records++
@@ -394,6 +404,25 @@ func (s *Store) replayGroup(g *segment, h groupHeader, raw []byte) {
 	}
 	s.Recovery.Groups++
 	s.Recovery.Bytes += h.size()
+}
+
+// noteExtents keeps bulk lanes from going on over a blob that the index does not
+// count yet.
+func (s *Store) noteExtents(r *record) {
+	if r.delete || r.key[0] != blobPrefix {
+		return
+	}
+	b, err := decodeBlob(r.value)
+	if err != nil {
+		return // the applier will say so
+	}
+	for _, x := range b.extents {
+		if g := s.segs.get(x.segment); g != nil {
+			g.mu.Lock()
+			g.mu.used = max(g.mu.used, int64(x.offset)+x.span())
+			g.mu.Unlock()
+		}
+	}
 }
 
 // startLog begins a fresh log segment, and makes the tail's last group durable
@@ -446,6 +475,18 @@ func (s *Store) startLog(t *logTail) error {
 			b.Delete(r.seq, r.key, r.guard)
 			continue
 		}
+		if s.Recovery.Rebuilt {
+			// Compaction takes nothing that is not durable: where it has moved
+			// the record, what this copy names may be gone.
+			x, found, err := s.indexGet(r.key, nil)
+			if err != nil {
+				return err
+			}
+			if g := s.segs.get(x.rec.segment); found && x.seq >= r.seq && g != nil && g.kind == coldSegment {
+				continue
+			}
+		}
+		s.noteExtents(&r)
 		p := backend.Put{Key: r.key, Value: r.value, Space: r.space, Weight: r.weight}
 		switch r.body {
 		case inlineBody:
@@ -458,6 +499,9 @@ func (s *Store) startLog(t *logTail) error {
 	}
 	s.Recovery.Groups++
 	s.Recovery.Bytes += t.head.size()
+	if b.Empty() {
+		return nil
+	}
 	ticket, err := s.Append(b)
 	if err == nil {
 		err = ticket.Wait(context.Background())
@@ -491,7 +535,7 @@ func (s *Store) rebuild() error {
 		rows, err := readTable(g)
 		if errors.Is(err, errInvalid) {
 			if g.kind == coldSegment {
-				rows, err = scanRows(g)
+				rows, err = sealScanned(g)
 			} else {
 				continue // the open segment, or one whose damage replay will report
 			}
@@ -514,12 +558,22 @@ func (s *Store) rebuild() error {
 	mark := watermark{seq: s.seq.Load(), ordinal: s.segs.lastOrdinal()}
 	mark.pos = position{last + 1, 0}
 	w := s.db.NewBatch()
-	err := errors.Join(w.Set(watermarkKey, mark.encode(), nil), w.Set(identityKey, s.id[:], nil), w.Commit(pebble.NoSync))
+	err := errors.Join(w.Set(watermarkKey, mark.encode(), nil), w.Commit(pebble.NoSync))
 	if err != nil {
 		return err
 	}
 	s.applier.mu.mark, s.applier.mu.flushed = mark, mark
-	return s.db.Flush()
+	return nil
+}
+
+// sealScanned makes durable what an unsealed cold segment holds: the rebuilt
+// index may point to it, and the crash may have come before its sync.
+func sealScanned(g *segment) ([]tableRow, error) {
+	rows, err := scanRows(g)
+	if err != nil {
+		return nil, err
+	}
+	return rows, writeTable(g, rows)
 }
 
 // scanRows walks a segment without a table from its start to its first invalid group.
@@ -582,7 +636,7 @@ func (s *Store) rebuildSegment(g *segment, rows []tableRow, st *segmentStat) err
 				if err := errors.Join(derr, closer.Close()); err != nil {
 					return err
 				}
-				if old.seq > r.seq || old.seq == r.seq && old.rec.segment > g.ordinal {
+				if newer(&old, r.seq, g.ordinal) {
 					continue
 				}
 			} else if !errors.Is(err, pebble.ErrNotFound) {

@@ -160,11 +160,11 @@ type Store struct {
 	stats   stats
 
 	seq        atomic.Uint64
-	flushes    uint64 // under applier.mu
-	flushAsked atomic.Bool
 	refusing   atomic.Bool // space is down to the reserve
 	failed     atomic.Bool
 	condemnOne sync.Once
+	indexDead  atomic.Bool // Pebble met a fatal error
+	indexErr   chan error  // the latest that Pebble met by itself
 
 	// transactions is held shared by everyone who may have read a body's place
 	// in order to pass it on. Compaction takes it alone to be sure that no such
@@ -347,12 +347,35 @@ func (s *Store) close() error {
 	<-s.applier.done
 	s.applier.progress.Broadcast()
 	s.duties.Wait()
-	var err error
-	if !s.failed.Load() {
-		err = s.db.Flush()
+	return errors.Join(s.closeIndex(), s.segs.close(), s.lock.Close())
+}
+
+// closeIndex flushes the index, so that the next Open has nothing to replay.
+func (s *Store) closeIndex() error {
+	if s.indexDead.Load() {
+		return nil // its locks may be held for ever; the log has everything
 	}
-	err = errors.Join(err, s.db.Close(), s.segs.close())
-	return errors.Join(err, s.lock.Close())
+	if s.failed.Load() {
+		return s.db.Close()
+	}
+	select {
+	case <-s.indexErr: // of an earlier try
+	default:
+	}
+	done, err := s.db.AsyncFlush()
+	if err == nil {
+		for flushed := false; !flushed && err == nil; {
+			select {
+			case <-done:
+				flushed = true
+			case err = <-s.indexErr:
+			}
+		}
+	}
+	if s.indexDead.Load() {
+		return err
+	}
+	return errors.Join(err, s.db.Close())
 }
 
 // watchSpace keeps the reserve: puts are refused before it is touched.
@@ -387,16 +410,6 @@ func (s *Store) checkSpace() {
 	}
 	s.stats.diskFree.Store(u.Free)
 	s.stats.diskTotal.Store(u.Total)
-}
-
-type quietLogger struct{ l *slog.Logger }
-
-func (q quietLogger) Infof(string, ...any) {}
-func (q quietLogger) Errorf(f string, a ...any) {
-	q.l.Error("index: " + fmt.Sprintf(f, a...))
-}
-func (q quietLogger) Fatalf(f string, a ...any) {
-	panic("index: " + fmt.Sprintf(f, a...))
 }
 
 func removeAll(fsys disk.FS, dir string) error {

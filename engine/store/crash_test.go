@@ -1,0 +1,353 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
+)
+
+var (
+	crashPoints = flag.Int("crash-points", 600, "crash points to try")
+	crashSeed   = flag.Uint64("crash-seed", 1, "seed of the crash test's script")
+)
+
+// history is what a client knows: what was acknowledged, and the one write that
+// may or may not have happened.
+type history struct {
+	mu    sync.Mutex
+	acked map[string]string // key to value; the body or blob is made from it
+	key   string            // of the write under way
+	next  *string           // nil: a delete
+	busy  bool
+}
+
+func (h *history) begin(key string, next *string) {
+	h.mu.Lock()
+	h.key, h.next, h.busy = key, next, true
+	h.mu.Unlock()
+}
+
+func (h *history) end() {
+	h.mu.Lock()
+	if h.next == nil {
+		delete(h.acked, h.key)
+	} else {
+		h.acked[h.key] = *h.next
+	}
+	h.busy = false
+	h.mu.Unlock()
+}
+
+// bytesOf makes the body that belongs to a value: its length is in it.
+func bytesOf(value string) []byte {
+	var n, kind int
+	if _, err := fmt.Sscanf(value, "%d-%d", &kind, &n); err != nil {
+		panic(err)
+	}
+	return bytes.Repeat([]byte(value+"/"), n/(len(value)+1)+1)[:n]
+}
+
+// script runs random writes against s until rounds are done or an error.
+func script(s *Store, h *history, rng *rand.Rand, rounds int) error {
+	for i := range rounds {
+		key := fmt.Sprintf("k%02d", rng.IntN(24))
+		_, there := h.acked[key]
+		var b Batch
+		var err error
+		s.Begin()
+		l, lerr := s.Latest([]byte(key))
+		seq := s.NextSeq()
+		switch what := rng.IntN(20); {
+		case lerr != nil:
+			err = lerr
+		case what < 4 && there: // delete
+			h.begin(key, nil)
+			dropOld(&b, s, l, seq)
+			b.Delete(seq, []byte(key), s.Guard())
+		case what < 6 && there && l.Body.Segment != 0 && l.Body.Segment != PendingBody: // keep the body, change the metadata
+			v := string(l.Value) + "+"
+			h.begin(key, &v)
+			b.Put(seq, &backend.Put{Key: []byte(key), Value: []byte(v), Space: 7, Weight: l.Weight, Keep: l.Body}, false)
+		case what < 9: // a blob
+			n := 10_000 + rng.IntN(1_500_000)
+			group := s.NextSeq()
+			v := fmt.Sprintf("2-%d-%d", n, group)
+			h.begin(key, &v)
+			var w *BlobWriter
+			if w, err = s.Stage(ctx, backend.BlobID{Group: group}, int64(n)); err != nil {
+				break
+			}
+			if _, err = w.Write(bytesOf(v)); err != nil {
+				w.Abort()
+				break
+			}
+			var st backend.StagedBlob
+			if st, err = w.Finish(); err != nil {
+				break
+			}
+			dropOld(&b, s, l, seq)
+			b.Adopt(seq, st.(*Staged))
+			b.Put(seq, &backend.Put{Key: []byte(key), Value: []byte(v), Space: 7, Weight: int64(n)}, l.Fresh)
+		default:
+			n := rng.IntN(20_000)
+			v := fmt.Sprintf("1-%d-%d", n, i)
+			h.begin(key, &v)
+			dropOld(&b, s, l, seq)
+			b.Put(seq, &backend.Put{Key: []byte(key), Value: []byte(v), Body: bytesOf(v), Space: 7, Weight: int64(n)}, l.Fresh)
+		}
+		var t Ticket
+		if err == nil {
+			t, err = s.Append(&b)
+		}
+		s.End()
+		if err == nil {
+			err = t.Wait(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		h.end()
+		if rng.IntN(15) == 0 {
+			if err := s.Compact(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func blobGroup(value []byte) (uint64, bool) {
+	var n int
+	var g uint64
+	_, err := fmt.Sscanf(string(value), "2-%d-%d", &n, &g)
+	return g, err == nil
+}
+
+func dropOld(b *Batch, s *Store, l Look, seq uint64) {
+	if g, ok := blobGroup(l.Value); ok && l.Found {
+		b.DropBlob(seq, backend.BlobID{Group: g}, s.Guard())
+	}
+}
+
+// content reads a key's value and checks that its body is the one of that value.
+func content(s *Store, key string) (string, bool, error) {
+	var e backend.Entry
+	for range 100 {
+		var found bool
+		var err error
+		e, found, err = s.Get([]byte(key), nil)
+		if err != nil || !found {
+			return "", false, err
+		}
+		var r backend.Body
+		if g, ok := blobGroup(e.Value); ok {
+			r, err = s.OpenBlob(backend.BlobID{Group: g}, 0, e.Weight)
+		} else {
+			r, err = s.OpenBody(&e, 0, int64(e.Body.Length))
+		}
+		if errors.Is(err, backend.ErrMoved) {
+			continue
+		}
+		if err != nil {
+			return "", false, fmt.Errorf("%s = %s at %+v: %w", key, e.Value, e.Body, err)
+		}
+		got, err := io.ReadAll(r)
+		if err = errors.Join(err, r.Close()); err != nil {
+			return "", false, err
+		}
+		v := string(bytes.TrimRight(e.Value, "+"))
+		if !bytes.Equal(got, bytesOf(v)) {
+			return "", false, fmt.Errorf("%s = %s: wrong bytes", key, e.Value)
+		}
+		return string(e.Value), true, nil
+	}
+	return "", false, fmt.Errorf("%s = %q at %+v moves for ever\n%s", key, e.Value, e.Body, dump(s, key))
+}
+
+// judge compares a recovered store with what the client knows.
+func judge(s *Store, acked map[string]string, key string, next *string, busy bool) error {
+	listed := map[string]bool{}
+	it, err := s.NewIter([]byte{FirstKey}, nil)
+	if err != nil {
+		return err
+	}
+	var weight int64
+	for it.Next() {
+		listed[string(it.Entry().Key)] = true
+		weight += it.Entry().Weight
+	}
+	if err := errors.Join(it.Err(), it.Close()); err != nil {
+		return err
+	}
+	for i := range 24 {
+		k := fmt.Sprintf("k%02d", i)
+		v, found, err := content(s, k)
+		if err != nil {
+			return err
+		}
+		if found != listed[k] {
+			return fmt.Errorf("%s: readable %v, listed %v", k, found, listed[k])
+		}
+		want, exists := acked[k]
+		ok := found == exists && v == want
+		if busy && k == key && !ok {
+			ok = next == nil && !found || next != nil && found && v == *next
+		}
+		if !ok {
+			return fmt.Errorf("%s: have %q %v, acknowledged %q %v (under way: %v %s %v)", k, v, found, want, exists, busy, key, next)
+		}
+	}
+	n, w := s.Count(7)
+	if n != int64(len(listed)) || w != weight {
+		return fmt.Errorf("counted %d entries of %d bytes, there are %d of %d", n, w, len(listed), weight)
+	}
+	return nil
+}
+
+// TestCrash cuts the power before every operation of a script, in each way that
+// a drive can lose what was not synced, and asks for every acknowledged write;
+// then again, during the recovery, and after more writes.
+func TestCrash(t *testing.T) {
+	perRun := 300
+	for seed := *crashSeed; ; seed++ {
+		left := *crashPoints - int(seed-*crashSeed)*perRun
+		if left <= 0 {
+			break
+		}
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { crashRun(t, seed, min(left, perRun)) })
+		if t.Failed() {
+			break
+		}
+	}
+}
+
+func crashRun(t *testing.T, seed uint64, points int) {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	// A first run counts the operations, to spread the points over them.
+	fsys := disk.NewMemory(int64(seed))
+	h := &history{acked: map[string]string{}}
+	s := open(t, small(fsys))
+	require.NoError(t, script(s, h, rand.New(rand.NewPCG(seed, 2)), 250))
+	require.NoError(t, s.Close())
+	every := max(1, int(fsys.Ops())*len(disk.CrashModes)/points)
+
+	fsys = disk.NewMemory(int64(seed))
+	h = &history{acked: map[string]string{}}
+	var once sync.Mutex
+	n, tried := 0, 0
+	var failure error
+	fsys.SetHook(func(op disk.Op) error {
+		if !op.Kind.Mutates() {
+			return nil
+		}
+		once.Lock()
+		defer once.Unlock()
+		n++
+		if failure != nil {
+			return failure
+		}
+		if n%every != 0 {
+			return nil
+		}
+		h.mu.Lock()
+		acked, key, next, busy := maps.Clone(h.acked), h.key, h.next, h.busy
+		h.mu.Unlock()
+		for _, mode := range disk.CrashModes {
+			tried++
+			if err := crashPoint(t, fsys.Fork(mode, rng), rng, acked, key, next, busy); err != nil {
+				failure = fmt.Errorf("crash %v before operation %d (%v): %w", mode, n, op, err)
+				return failure
+			}
+		}
+		return nil
+	})
+	s, err := Open(small(fsys))
+	if err == nil {
+		err = script(s, h, rand.New(rand.NewPCG(seed, 2)), 250)
+		_ = s.Close() // after a failure its error is that failure again
+	}
+	fsys.SetHook(nil)
+	require.NoError(t, failure)
+	require.NoError(t, err)
+	t.Logf("%d operations, %d crashes", n, tried)
+}
+
+func crashPoint(t *testing.T, fsys *disk.Memory, rng *rand.Rand, acked map[string]string, key string, next *string, busy bool) error {
+	// Crash during the recovery too, one time in three.
+	if rng.IntN(3) == 0 {
+		at, mode := 1+rng.Int64N(40), disk.CrashModes[rng.IntN(len(disk.CrashModes))]
+		seed := rng.Uint64()
+		var once sync.Once
+		var again *disk.Memory
+		fsys.SetHook(func(op disk.Op) error {
+			if op.Kind.Mutates() && op.N >= at {
+				once.Do(func() { again = fsys.Fork(mode, rand.New(rand.NewPCG(seed, 3))) })
+			}
+			return nil
+		})
+		s, err := Open(small(fsys))
+		if err != nil {
+			return fmt.Errorf("recover: %w", err)
+		}
+		if err := s.Close(); err != nil {
+			return fmt.Errorf("close: %w", err)
+		}
+		fsys.SetHook(nil)
+		if again != nil {
+			fsys = again
+		}
+	}
+	if rng.IntN(5) == 0 {
+		if err := removeAll(fsys, indexDir); err != nil {
+			return err
+		}
+	}
+	s, err := Open(small(fsys))
+	if err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	if err := judge(s, acked, key, next, busy); err != nil {
+		return errors.Join(err, s.Close())
+	}
+	// What was read once must be read again after another crash.
+	again := map[string]string{}
+	for i := range 24 {
+		k := fmt.Sprintf("k%02d", i)
+		if v, ok, err := content(s, k); err != nil {
+			return err
+		} else if ok {
+			again[k] = v
+		}
+	}
+	after := fsys.Fork(disk.CrashModes[rng.IntN(len(disk.CrashModes))], rng)
+	if err := s.Close(); err != nil {
+		return fmt.Errorf("close: %w", err)
+	}
+	s, err = Open(small(after))
+	if err != nil {
+		return fmt.Errorf("recover again: %w", err)
+	}
+	defer s.Close()
+	if err := judge(s, again, "", nil, false); err != nil {
+		return fmt.Errorf("after a second crash: %w", err)
+	}
+	h := &history{acked: again}
+	if err := script(s, h, rng, 10); err != nil {
+		return fmt.Errorf("write after recovery: %w", err)
+	}
+	if err := judge(s, h.acked, "", nil, false); err != nil {
+		return fmt.Errorf("after writes after recovery: %w", err)
+	}
+	return nil
+}
