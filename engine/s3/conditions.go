@@ -84,15 +84,6 @@ func (c *call) sourceConditions() object.Conditions {
 	}
 }
 
-// sourceFailed turns the refusal of a copy's source, which object words as for
-// a read, into S3's: a copy has no 304.
-func sourceFailed(err error) error {
-	if object.KindOf(err) == object.NotModified {
-		return &refusal{code: codePreconditionFailed, fields: []field{{"Condition", "x-amz-copy-source-If-None-Match"}}}
-	}
-	return err
-}
-
 // checkIfRange holds a range back unless If-Range names the current version
 // (RFC 9110, section 13.1.5). It adds the condition to in, and says whether it
 // did: if that condition then fails, the whole object is the answer.

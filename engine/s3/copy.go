@@ -63,7 +63,7 @@ func copyObject(c *call) error {
 	var out object.CopyOutput
 	work := func() (err error) {
 		if out, err = c.h.api.Copy(c.ctx(), in); err != nil {
-			return sourceFailed(err)
+			return err
 		}
 		c.maybe("X-Amz-Version-Id", out.VersionID)
 		c.maybe("X-Amz-Copy-Source-Version-Id", out.SourceVersionID)
@@ -109,17 +109,7 @@ func (c *call) copyInput() (*object.CopyInput, error) {
 	if in.Conditions, err = c.writeConditions(); err != nil {
 		return nil, err
 	}
-	if copiesNothing(in) {
-		return nil, refuse(codeInvalidRequest, "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
-	}
 	return in, nil
-}
-
-// copiesNothing reports a copy of the latest version onto itself that changes nothing.
-func copiesNothing(in *object.CopyInput) bool {
-	return in.SourceBucket == in.Bucket && in.SourceKey == in.Key && in.SourceVersionID == "" &&
-		!in.ReplaceMetadata && !in.ReplaceTags && in.Checksum == object.NoChecksum &&
-		in.Headers.StorageClass == "" && in.Headers.WebsiteRedirect == ""
 }
 
 // checksum writes a checksum's elements, as several results have them.

@@ -226,9 +226,9 @@ func (c *call) fail(err error) {
 		w = &refusal{code: codeClientGone, err: err}
 	}
 	c.record.Code, c.record.Err = w.name, err
-	if w.status >= 500 {
+	if w.code == codeInternal {
 		c.h.logger.Error("request failed", "request_id", c.record.RequestID, "operation", c.record.Operation,
-			"bucket", c.bucket, "key", c.key, "code", w.name, "error", err)
+			"bucket", c.bucket, "key", c.key, "error", err)
 	}
 	c.failHeaders(w, err)
 	if c.r.Method == http.MethodHead || w.status == http.StatusNotModified {

@@ -323,6 +323,9 @@ func (f *fakeAPI) Copy(ctx context.Context, in *object.CopyInput) (object.CopyOu
 		return object.CopyOutput{}, err
 	}
 	src, err := f.read("Copy", &object.GetInput{Bucket: in.SourceBucket, Key: in.SourceKey, Conditions: in.SourceConditions})
+	if object.KindOf(err) == object.NotModified {
+		err = &object.Error{Kind: object.PreconditionFailed, Condition: "x-amz-copy-source-if-none-match"}
+	}
 	if err != nil {
 		return object.CopyOutput{}, err
 	}

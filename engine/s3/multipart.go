@@ -163,7 +163,7 @@ func copyPart(c *call) error {
 	work := func() error {
 		out, version, err := c.h.api.CopyPart(c.ctx(), in)
 		if err != nil {
-			return sourceFailed(err)
+			return err
 		}
 		part = out
 		c.maybe("X-Amz-Copy-Source-Version-Id", version)

@@ -122,12 +122,21 @@ func (c *call) tell(out *object.GetOutput) error {
 	if out.PartsCount > 0 {
 		c.set("X-Amz-Mp-Parts-Count", strconv.Itoa(out.PartsCount))
 	}
-	// S3 returns the checksum of the whole object alone: of a range it would
-	// make clients verify the wrong bytes.
-	if c.in.checksumMode == "ENABLED" && (!out.Partial || out.Length == out.Size) {
-		c.tellChecksum(out.Checksum)
+	if c.in.checksumMode == "ENABLED" {
+		c.tellChecksumOf(out)
 	}
 	return c.override()
+}
+
+// tellChecksumOf tells the checksum of what is sent: a part's own, the whole
+// object's, none of a range. Another would make clients verify the wrong bytes.
+func (c *call) tellChecksumOf(out *object.GetOutput) {
+	switch {
+	case out.PartChecksum.Algorithm != object.NoChecksum:
+		c.tellChecksum(out.PartChecksum)
+	case !out.Partial || out.Length == out.Size:
+		c.tellChecksum(out.Checksum)
+	}
 }
 
 // An answerBody sends the status line with the first bytes, so that a body
