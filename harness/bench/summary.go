@@ -35,11 +35,12 @@ type Row struct {
 	MBps       float64
 	// P50 and P99 are of all rounds' requests together.
 	P50, P99 time.Duration
-	// ServerCPU and GeneratorCPU are µs per request over all rounds.
-	ServerCPU, GeneratorCPU float64
-	RSS                     int64 // highest of the rounds, in bytes
-	Errors                  int64
-	rates                   map[int]float64 // by round
+	// ServerCPU and GeneratorCPU are µs per request over all rounds;
+	// ServerSystem is the kernel's part of the former.
+	ServerCPU, ServerSystem, GeneratorCPU float64
+	RSS                                   int64 // highest of the rounds, in bytes
+	Errors                                int64
+	rates                                 map[int]float64 // by round
 }
 
 // summarize makes the row of a case on a server.
@@ -47,7 +48,7 @@ func summarize(c Case, server string, runs []record.Run) Row {
 	row := Row{Case: c, Server: server, rates: map[int]float64{}}
 	latency := measure.NewHistogram()
 	var requests, bytes int64
-	var serverCPU, generatorCPU, elapsed time.Duration
+	var serverCPU, serverSystem, generatorCPU, elapsed time.Duration
 	var rates []float64
 	for _, r := range runs {
 		if r.Case != c.Name || r.Target != server {
@@ -66,6 +67,7 @@ func summarize(c Case, server string, runs []record.Run) Row {
 		generatorCPU += r.Generator.CPU()
 		if r.Server != nil {
 			serverCPU += r.Server.CPU()
+			serverSystem += r.Server.System
 			row.RSS = max(row.RSS, r.Server.HighRSS)
 		}
 	}
@@ -76,6 +78,7 @@ func summarize(c Case, server string, runs []record.Run) Row {
 	}
 	if requests > 0 {
 		row.ServerCPU = measure.Micros(serverCPU) / float64(requests)
+		row.ServerSystem = measure.Micros(serverSystem) / float64(requests)
 		row.GeneratorCPU = measure.Micros(generatorCPU) / float64(requests)
 	}
 	return row
@@ -134,6 +137,7 @@ func (r Row) metrics() []record.Metric {
 		one("p50", measure.Micros(r.P50), "µs"),
 		one("p99", measure.Micros(r.P99), "µs"),
 		one("server_cpu", r.ServerCPU, "µs/request"),
+		one("server_cpu_system", r.ServerSystem, "µs/request"),
 		one("generator_cpu", r.GeneratorCPU, "µs/request"),
 		one("rss", float64(r.RSS), "bytes"),
 		one("errors", float64(r.Errors), "requests"),

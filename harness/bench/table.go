@@ -20,7 +20,7 @@ type Table struct {
 // Write prints the table. Every figure stands beside its durability.
 func (t Table) Write(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "case\tserver\tdurability\trate (min–max)\t\tMB/s\tP50\tP99\tserver CPU/req\tclient CPU/req\tpeak RSS\terrors")
+	fmt.Fprintln(w, "case\tserver\tdurability\trate (min–max)\t\tMB/s\tP50\tP99\tserver CPU/req (kernel)\tclient CPU/req\tpeak RSS\terrors")
 	last := ""
 	for _, rows := range [][]Row{byCase(t.Rows), t.Ceilings} {
 		for _, r := range rows {
@@ -30,8 +30,8 @@ func (t Table) Write(out io.Writer) error {
 				fmt.Fprintf(w, "%s\t", r.Case.Name)
 			}
 			last = r.Case.Name
-			fmt.Fprintf(w, "%s\t%s\t%s (%s–%s)\t%s\t%.1f\t%s\t%s\t%.1f µs\t%.1f µs\t%.0f MiB\t%d\n", r.Server, r.Durability,
-				count(r.Rate.Median), count(r.Rate.Min), count(r.Rate.Max), r.Case.Unit(), r.MBps, latency(r.P50), latency(r.P99), r.ServerCPU, r.GeneratorCPU, float64(r.RSS)/(1<<20), r.Errors)
+			fmt.Fprintf(w, "%s\t%s\t%s (%s–%s)\t%s\t%.1f\t%s\t%s\t%.1f µs (%.1f)\t%.1f µs\t%.0f MiB\t%d\n", r.Server, r.Durability,
+				count(r.Rate.Median), count(r.Rate.Min), count(r.Rate.Max), r.Case.Unit(), r.MBps, latency(r.P50), latency(r.P99), r.ServerCPU, r.ServerSystem, r.GeneratorCPU, float64(r.RSS)/(1<<20), r.Errors)
 		}
 	}
 	if err := w.Flush(); err != nil {
