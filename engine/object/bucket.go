@@ -166,6 +166,9 @@ func (s *Service) CreateBucket(ctx context.Context, name, region, owner string) 
 	if err := checkBucketName(name); err != nil {
 		return err
 	}
+	if s.buckets.get(name) != nil {
+		return errBucketExists
+	}
 	if s.buckets.count.Add(1) > int64(s.o.MaxBuckets) {
 		s.buckets.count.Add(-1)
 		return refuse(TooManyBuckets, "You have attempted to create more buckets than allowed")
@@ -176,7 +179,7 @@ func (s *Service) CreateBucket(ctx context.Context, name, region, owner string) 
 		if _, taken, err := tx.Get(key); err != nil {
 			return err
 		} else if taken {
-			return refuse(BucketExists, "The bucket that you tried to create already exists, and you own it.")
+			return errBucketExists
 		}
 		b.id = tx.Seq()
 		st := &bucketState{seq: tx.Seq()}
@@ -290,8 +293,8 @@ func emptyBucket(tx backend.Tx, bucket uint64) error {
 	return nil
 }
 
-// changeBucket writes the state that next makes of the present one; nil for no change.
-func (s *Service) changeBucket(ctx context.Context, name string, next func(bucketState) (*bucketState, error)) error {
+// changeBucket writes the state that next makes of the latest one; nil for no change.
+func (s *Service) changeBucket(ctx context.Context, name string, next func(*bucket, bucketState) (*bucketState, error)) error {
 	b, err := s.bucket(name)
 	if err != nil {
 		return err
@@ -306,7 +309,7 @@ func (s *Service) changeBucket(ctx context.Context, name string, next func(bucke
 		if err := b.alive(); err != nil {
 			return err
 		}
-		st, err := next(*before)
+		st, err := next(b, *before)
 		if err != nil || st == nil {
 			return err
 		}
@@ -335,11 +338,11 @@ func (s *Service) SetVersioning(ctx context.Context, name string, v Versioning) 
 	if v > Suspended {
 		return refuse(InvalidArgument, "No such state of versioning")
 	}
-	return s.changeBucket(ctx, name, func(st bucketState) (*bucketState, error) {
+	return s.changeBucket(ctx, name, func(b *bucket, st bucketState) (*bucketState, error) {
 		switch {
-		case st.versioning == v:
+		case st.versioning == v && b.durable.Load().versioning == v:
 			return nil, nil
-		case v == Unversioned:
+		case st.versioning != v && v == Unversioned:
 			return nil, refuse(InvalidBucketState, "Versioning can be suspended, but not undone")
 		}
 		st.versioning = v
@@ -366,7 +369,7 @@ func (s *Service) SetBucketTags(ctx context.Context, name string, tags []Tag) er
 		return err
 	}
 	tags = slices.Clone(tags)
-	return s.changeBucket(ctx, name, func(st bucketState) (*bucketState, error) {
+	return s.changeBucket(ctx, name, func(b *bucket, st bucketState) (*bucketState, error) {
 		st.tags = tags
 		return &st, nil
 	})

@@ -138,7 +138,7 @@ func (u *upload) assemble(parts []part, in *CompleteInput) (*manifest, completeS
 			return nil, sums, refuse(InvalidPart, "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.")
 		}
 		p := &parts[at]
-		if i < len(in.Parts)-1 && p.size < MinPartSize {
+		if i < len(in.Parts)-1 && p.size < minPartSize {
 			return nil, sums, refuse(EntityTooSmall, "Your proposed upload is smaller than the minimum allowed size")
 		}
 		etags.Write(p.md5[:])

@@ -15,7 +15,7 @@ import (
 // manifests that are blobs, are as frequent as the others.
 func TestModel(t *testing.T) {
 	for _, inline := range []int64{16, 1024} {
-		b := memory.New(memory.Options{MaxInline: inline})
+		b := memory.New(memory.Options{MaxInline: inline, Alias: object.Alias})
 		objecttest.RunModel(t, func(t *testing.T) (object.API, func() object.API) {
 			var s *object.Service
 			open := func() object.API {

@@ -14,6 +14,7 @@ const incompleteBody = "You did not provide the number of bytes specified by the
 
 var (
 	errNoSuchBucket  = refuse(NoSuchBucket, "The specified bucket does not exist")
+	errBucketExists  = refuse(BucketExists, "The bucket that you tried to create already exists, and you own it.")
 	errNoSuchUpload  = refuse(NoSuchUpload, "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.")
 	errNoSuchKey     = refuse(NoSuchKey, "The specified key does not exist.")
 	errNoSuchVersion = refuse(NoSuchVersion, "The specified version does not exist.")

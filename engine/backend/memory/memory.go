@@ -17,12 +17,17 @@ import (
 // Options configure a Backend. The zero value is the default.
 type Options struct {
 	MaxInline int64 // 0: 256 KiB
+	// Alias, if not nil, names the one key that a record may pass its body to,
+	// by its key and sequence, and any other Keep is refused: a backend that
+	// compacts would not find the body's owner.
+	Alias func(key []byte, seq uint64) []byte
 }
 
 // A Backend is a backend.Backend. What it acknowledges is "durable" at once, so
 // a transaction's pending writes are never seen apart from the durable ones.
 type Backend struct {
 	maxInline int64
+	alias     func(key []byte, seq uint64) []byte
 	locks     stripedLocks
 	seq       atomic.Uint64
 	groups    atomic.Uint64
@@ -30,7 +35,7 @@ type Backend struct {
 	mu struct {
 		sync.RWMutex
 		records  ordered
-		bodies   map[uint64][]byte // by BodyRef.Segment
+		bodies   map[uint64]*body // by BodyRef.Segment
 		lastBody uint64
 		blobs    map[backend.BlobID]*blob
 		spaces   map[uint64]count
@@ -47,6 +52,13 @@ type record struct {
 	body       backend.BodyRef
 }
 
+// body is a small body and the record that it came with.
+type body struct {
+	data []byte
+	key  []byte
+	seq  uint64
+}
+
 type blob struct {
 	data  []byte
 	owned bool // adopted by a transaction; else still staged
@@ -58,12 +70,12 @@ var _ backend.Backend = (*Backend)(nil)
 
 // New returns an empty backend.
 func New(o Options) *Backend {
-	b := &Backend{maxInline: o.MaxInline}
+	b := &Backend{maxInline: o.MaxInline, alias: o.Alias}
 	if b.maxInline == 0 {
 		b.maxInline = 256 << 10
 	}
 	b.locks.seed = maphash.MakeSeed()
-	b.mu.bodies = map[uint64][]byte{}
+	b.mu.bodies = map[uint64]*body{}
 	b.mu.blobs = map[backend.BlobID]*blob{}
 	b.mu.spaces = map[uint64]count{}
 	b.txs.New = func() any { return &tx{b: b} }
@@ -82,7 +94,7 @@ func (b *Backend) Fail(err error) {
 func (b *Backend) Move() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	moved := make(map[uint64][]byte, len(b.mu.bodies))
+	moved := make(map[uint64]*body, len(b.mu.bodies))
 	for _, chunk := range b.mu.records.chunks {
 		for i, r := range chunk {
 			if r.body.Segment == 0 {
@@ -203,12 +215,12 @@ func (it *iter) Close() error          { return nil }
 // OpenBody implements backend.Backend.
 func (b *Backend) OpenBody(e *backend.Entry, off, n int64) (backend.Body, error) {
 	b.mu.RLock()
-	data, ok := b.mu.bodies[e.Body.Segment]
+	held, ok := b.mu.bodies[e.Body.Segment]
 	b.mu.RUnlock()
 	if !ok {
 		return nil, backend.ErrMoved
 	}
-	return openBytes(data, off, n)
+	return openBytes(held.data, off, n)
 }
 
 // OpenBlob implements backend.Backend.

@@ -126,8 +126,12 @@ func (t *tx) check() error {
 			return fmt.Errorf("memory: inline body of %d bytes", len(p.Body))
 		}
 		if p.Keep.Segment != 0 {
-			if _, ok := t.b.mu.bodies[p.Keep.Segment]; !ok {
+			held, ok := t.b.mu.bodies[p.Keep.Segment]
+			if !ok {
 				return fmt.Errorf("memory: body kept by %q: %w", p.Key, backend.ErrMoved)
+			}
+			if a := t.b.alias; a != nil && !bytes.Equal(p.Key, held.key) && !bytes.Equal(p.Key, a(held.key, held.seq)) {
+				return fmt.Errorf("memory: body of %q, sequence %d, cannot pass to %q", held.key, held.seq, p.Key)
 			}
 		}
 	}
@@ -157,7 +161,7 @@ func (b *Backend) put(p *backend.Put, seq uint64, kept map[uint64]bool) {
 	if len(p.Body) > 0 {
 		b.mu.lastBody++
 		r.body = backend.BodyRef{Segment: b.mu.lastBody, Length: uint32(len(p.Body))}
-		b.mu.bodies[b.mu.lastBody] = bytes.Clone(p.Body)
+		b.mu.bodies[b.mu.lastBody] = &body{bytes.Clone(p.Body), r.key, seq}
 	}
 	b.count(p.Space, 1, p.Weight)
 	b.mu.records.set(r)
