@@ -69,6 +69,10 @@ func (s *Service) complete(ctx context.Context, b *bucket, group uint64, in *Com
 	}
 	m, sums, err := u.assemble(parts, in)
 	if err != nil {
+		// Another Complete may have taken the parts since the upload was read.
+		if _, _, gone := s.upload(in.Bucket, in.Key, in.UploadID); gone != nil {
+			return PutOutput{}, gone
+		}
 		return PutOutput{}, err
 	}
 	w := &write{s: s, conditions: &in.Conditions, alsoLocks: appendUploadKey(nil, b.id, in.Key, group)}
