@@ -226,11 +226,14 @@ func (r *run) measure() (*Result, error) {
 		case <-lines:
 			seen = r.report(seen)
 		case <-r.ctx.Done(): // which has closed all connections
-			<-done
+			all.Wait()
 			return nil, r.ctx.Err()
 		case <-done:
-			running = false
+			// An open loop lasts as long as its schedule, though nothing more is due.
+			early := time.Now().Before(r.end) && r.schedule != nil && r.Requests == 0
+			running, done = early, nil
 		}
+		running = running && (done != nil || !ended)
 	}
 	finish()
 	if !began {

@@ -254,10 +254,12 @@ func TestOpenLoopCountsAStallForAllWhomItDelayedAndClosedLoopHidesIt(t *testing.
 	open := run(500).Total()
 	// 100 of 500 arrivals fell into the pause; their waits spread evenly from
 	// 200 ms down to 0. So a tenth of all waited 100 ms or more.
-	require.InDelta(t, 500, float64(open.Count), 2)
-	require.InDelta(t, 100, float64(open.Latency.Quantile(.90).Milliseconds()), 30)
-	require.InDelta(t, 180, float64(open.Latency.Quantile(.98).Milliseconds()), 30)
-	require.Less(t, open.Latency.Quantile(.70), 50*time.Millisecond)
+	// (A busy machine may add to that, never take from it.)
+	require.InDelta(t, 500, float64(open.Latency.Count()), 1)
+	require.Greater(t, open.Latency.Quantile(.90), 90*time.Millisecond)
+	require.Greater(t, open.Latency.Quantile(.98), 170*time.Millisecond)
+	require.Less(t, open.Latency.Quantile(.98), 300*time.Millisecond)
+	require.Less(t, open.Latency.Quantile(.50), 50*time.Millisecond)
 
 	// Two connections wait once each in a closed loop, beside thousands that
 	// were served at once: the 99th percentile shows nothing.
@@ -307,8 +309,9 @@ func TestWarmupIsNotCounted(t *testing.T) {
 		Rate: 100, Arrivals: Uniform, Mix: []Share{{Get, 1}}, Begin: func() { at[0] = time.Now() }, End: func() { at[1] = time.Now() }})
 	require.NoError(t, err)
 	require.InDelta(t, 20, float64(res.Total().Latency.Count()), 1)
-	require.InDelta(t, .3, at[0].Sub(start).Seconds(), .1)
-	require.InDelta(t, .2, at[1].Sub(at[0]).Seconds(), .1)
+	require.GreaterOrEqual(t, at[0].Sub(start), 300*time.Millisecond)
+	require.GreaterOrEqual(t, at[1].Sub(start), 500*time.Millisecond)
+	require.Equal(t, 200*time.Millisecond, res.Elapsed)
 }
 
 func TestRunEndsWhenItsContextDoes(t *testing.T) {
@@ -368,8 +371,9 @@ func TestUploadsKeepTheirRate(t *testing.T) {
 	require.NoError(t, u.Run(ctx))
 	failed, first := u.Failed()
 	require.Zero(t, failed, "%v", first)
-	require.InDelta(t, 8e6, float64(u.Sent()), 1.2e6)
-	require.GreaterOrEqual(t, u.Objects(), int64(6))
+	require.Less(t, u.Sent(), int64(9_000_000))
+	require.Greater(t, u.Sent(), int64(4_000_000))
+	require.GreaterOrEqual(t, u.Objects(), int64(3))
 	server.mu.Lock() // an upload that was broken off may still be looked at
 	defer server.mu.Unlock()
 	require.LessOrEqual(t, len(server.objects), 4)
