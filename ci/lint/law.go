@@ -58,7 +58,7 @@ var layers = []layer{
 		"the wire asks who calls and then calls object.API; it never sees how anything is stored"},
 	{"engine/admin", nil,
 		"health and metrics come in as functions, so that operators' endpoints depend on nothing that can be ill"},
-	{"engine/listen", nil,
+	{"engine/listen", []string{"engine/internal"},
 		"sockets serve any http.Handler"},
 	{"engine/auth", []string{"engine/internal"},
 		"who calls is decided without looking at what is stored"},

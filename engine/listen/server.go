@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/cairnstore/cairn/engine/internal/onewrite"
 )
 
 // Options configure a Server. Zero values are the defaults.
@@ -81,6 +83,7 @@ func Listen(ctx context.Context, o Options) (*Server, error) {
 		ReadHeaderTimeout: o.HeaderTimeout,
 		IdleTimeout:       o.IdleTimeout,
 		MaxHeaderBytes:    o.MaxHeaderBytes,
+		ConnContext:       onewrite.ConnContext,
 		ErrorLog:          log.New(serverLog{o.Log}, "", 0),
 		// ReadTimeout and WriteTimeout judge a request's whole length, which for
 		// 5 GiB on a slow link is hours; progress does their work.
@@ -195,7 +198,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	l.open.Add(1)
-	return &conn{Conn: c, listener: l, stall: l.stall}, nil
+	return onewrite.New(&conn{Conn: c, listener: l, stall: l.stall}), nil
 }
 
 // Close may be called more than once: net/http and Server.Close both do.

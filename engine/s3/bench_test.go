@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/cairnstore/cairn/engine/auth"
 	"github.com/cairnstore/cairn/engine/auth/sign"
+	"github.com/cairnstore/cairn/engine/internal/onewrite"
 	"github.com/cairnstore/cairn/engine/object"
 )
 
@@ -159,7 +161,10 @@ func BenchmarkWire(b *testing.B) {
 				name += "/s3"
 			}
 			b.Run(name, func(b *testing.B) {
-				server := newTestServer(b, newInstant(), func(o *Options) { o.Auth = v })
+				server := httptest.NewUnstartedServer(newTestHandler(b, newInstant(), func(o *Options) { o.Auth = v }))
+				b.Cleanup(server.Close)
+				server.Config.ConnContext = onewrite.ConnContext
+				server.Listener = &gathering{server.Listener}
 				if bare {
 					body := make([]byte, 4<<10)
 					server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -170,6 +175,7 @@ func BenchmarkWire(b *testing.B) {
 						}
 					})
 				}
+				server.Start()
 				payload := make([]byte, 4<<10)
 				if c.method == "GET" {
 					payload = nil
