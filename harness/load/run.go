@@ -208,6 +208,12 @@ func (r *run) measure() (*Result, error) {
 	}
 	toBegin, toEnd := time.After(time.Until(r.begin)), time.After(time.Until(r.end))
 	var seen progress
+	begin := func() {
+		if !began {
+			began = true
+			r.Begin()
+		}
+	}
 	finish := func() {
 		if began && !ended {
 			r.End()
@@ -217,11 +223,9 @@ func (r *run) measure() (*Result, error) {
 	for running := true; running; {
 		select {
 		case <-toBegin:
-			if !began {
-				began = true
-				r.Begin()
-			}
+			begin()
 		case <-toEnd:
+			begin() // if both were due before a busy machine came to either
 			finish()
 		case <-lines:
 			seen = r.report(seen)
