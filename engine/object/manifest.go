@@ -53,7 +53,7 @@ func decodeManifest(data []byte, group uint64) (*manifest, error) {
 	}
 	m := &manifest{group: group, algorithm: r.algorithm()}
 	n := r.uvarint()
-	if r.bad || n > MaxParts {
+	if r.bad || n == 0 || n > MaxParts {
 		return nil, errBadRecord
 	}
 	m.parts = make([]manifestPart, n)
