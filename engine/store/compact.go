@@ -50,18 +50,12 @@ func (a *applier) moveAll(m *moveSet) error {
 	defer w.Close()
 	ch := newChange()
 	var buf []byte
-	// An entry whose record and body both lie in victims is met twice; the
-	// batch's first change is not in the index yet.
-	moved := make(map[string]bool, len(m.moves))
 	for i := range m.moves {
 		v := &m.moves[i]
 		if v.delete {
 			st := ch.segment(v.to.rec.segment)
 			st.tombs += int64(v.to.rec.length)
 			st.guard = max(st.guard, v.guard)
-			continue
-		}
-		if moved[string(v.key)] {
 			continue
 		}
 		old, found, err := a.s.indexGet(v.key, nil)
@@ -71,7 +65,6 @@ func (a *applier) moveAll(m *moveSet) error {
 		if !found || old.seq != v.to.seq || old.rec != v.oldRec || old.body != v.oldBody {
 			continue // changed meanwhile: the copy is garbage
 		}
-		moved[string(v.key)] = true
 		if err := ch.count(v.key, &old, -1); err != nil {
 			return err
 		}
@@ -123,8 +116,9 @@ type compactor struct {
 	buf   []byte // header and bodies of the open group
 	meta  []byte
 	count int
-	moves []move // their group number in place of the segment, until written
-	start int    // first move of the open group
+	moves []move          // their group number in place of the segment, until written
+	start int             // first move of the open group
+	taken map[string]bool // keys in moves
 	paid  time.Time
 }
 
@@ -138,6 +132,15 @@ func (c *compactor) room(n int) error {
 
 // put adds a record, with its body if it has one here.
 func (c *compactor) put(v move, body []byte) error {
+	// An entry whose record and body lie in two victims is met twice before the
+	// index knows; the second copy would be a lie about where its body is.
+	if c.taken[string(v.key)] {
+		return nil
+	}
+	if c.taken == nil {
+		c.taken = map[string]bool{}
+	}
+	c.taken[string(v.key)] = true
 	if err := c.room(len(v.key) + len(v.to.value) + len(body) + 64); err != nil {
 		return err
 	}
@@ -271,7 +274,7 @@ func (c *compactor) settle() error {
 		return err
 	}
 	err := c.s.submit(c.moves)
-	c.moves, c.start = nil, 0
+	c.moves, c.start, c.taken = nil, 0, nil
 	return err
 }
 

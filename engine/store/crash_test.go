@@ -205,7 +205,7 @@ func judge(s *Store, acked map[string]string, key string, next *string, busy boo
 			ok = next == nil && !found || next != nil && found && v == *next
 		}
 		if !ok {
-			return fmt.Errorf("%s: have %q %v, acknowledged %q %v (under way: %v %s %v)", k, v, found, want, exists, busy, key, next)
+			return fmt.Errorf("%s: have %q %v, acknowledged %q %v (under way: %v %s %v)\n%s", k, v, found, want, exists, busy, key, next, dump(s, k))
 		}
 	}
 	n, w := s.Count(7)

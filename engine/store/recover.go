@@ -61,6 +61,9 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.segs.load(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	if err := s.segs.loadEpoch(); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	s.overlay = newOverlay()
 	s.log.init(s)
 	s.applier = newApplier(s)

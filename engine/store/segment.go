@@ -64,10 +64,11 @@ type segments struct {
 
 	mu struct {
 		sync.RWMutex
-		live    map[uint64]*segment
-		free    [2][]string // file names, log and bulk
-		ordinal uint64      // last one given
-		file    uint64      // last file number given
+		live     map[uint64]*segment
+		free     [2][]string // file names, log and bulk
+		ordinal  uint64      // last one given
+		reserved uint64      // last one that may be given
+		file     uint64      // last file number given
 	}
 }
 
@@ -172,10 +173,10 @@ func (t *segments) takeFile(c int) (name string, recycled bool, err error) {
 // begin starts a life in a file: a fresh ordinal, its header written. The
 // header is durable with the first sync of the file.
 func (t *segments) begin(name string, kind segmentKind, prev uint64) (*segment, error) {
-	t.mu.Lock()
-	t.mu.ordinal++
-	ordinal := t.mu.ordinal
-	t.mu.Unlock()
+	ordinal, err := t.nextOrdinal()
+	if err != nil {
+		return nil, err
+	}
 	f, err := t.fs.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("begin segment: %w", err)
@@ -194,6 +195,18 @@ func (t *segments) begin(name string, kind segmentKind, prev uint64) (*segment, 
 	t.mu.live[ordinal] = g
 	t.mu.Unlock()
 	return g, nil
+}
+
+func (t *segments) nextOrdinal() (uint64, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.ordinal == t.mu.reserved {
+		if err := t.reserve(); err != nil {
+			return 0, err
+		}
+	}
+	t.mu.ordinal++
+	return t.mu.ordinal, nil
 }
 
 // retire ends a life, durably: a rebuild will not look into the file. Nothing

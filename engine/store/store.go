@@ -299,26 +299,7 @@ func (s *Store) establish() error {
 		return err
 	}
 	h := segmentHeader{storeID: s.id, size: o.SegmentSize, prev: uint64(o.BulkSegmentSize)}
-	const fresh = identityFile + ".new"
-	if err := o.FS.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := o.FS.Create(fresh)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(h.encode(), 0)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = o.FS.SyncDir(".")
-	}
-	if err == nil {
-		err = o.FS.Rename(fresh, identityFile)
-	}
-	if err == nil {
-		err = o.FS.SyncDir(".")
-	}
-	return err
+	return replaceFile(o.FS, identityFile, h.encode())
 }
 
 // ID is the store's identity, in hexadecimal.
