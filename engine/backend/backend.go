@@ -39,6 +39,10 @@ type BodyRef struct {
 	CRC     uint32
 }
 
+// FirstKey is the least first byte of a key; below it are the backend's own.
+// No bound of a range may be lower.
+const FirstKey = 0x10
+
 // An Entry is what is stored under one key. Its slices belong to the caller
 // that asked for it, unless the method that returned it says otherwise.
 type Entry struct {
