@@ -87,9 +87,7 @@ func (x *xmlWriter) objectParts(in *object.AttributesInput, out *object.Attribut
 	x.open("ObjectParts")
 	x.int("PartsCount", int64(max(out.PartsTotal, out.Parts)))
 	x.int("PartNumberMarker", int64(in.PartsAfter))
-	if out.PartsTruncated {
-		x.int("NextPartNumberMarker", int64(out.PartsNext))
-	}
+	x.int("NextPartNumberMarker", int64(lastPart(out.PartList)))
 	x.int("MaxParts", int64(in.MaxParts))
 	x.bool("IsTruncated", out.PartsTruncated)
 	for i := range out.PartList {
@@ -101,6 +99,14 @@ func (x *xmlWriter) objectParts(in *object.AttributesInput, out *object.Attribut
 		x.close("Part")
 	}
 	x.close("ObjectParts")
+}
+
+// lastPart is where the page after this one begins; S3 gives it on the last page too.
+func lastPart(parts []object.PartInfo) int {
+	if len(parts) == 0 {
+		return 0
+	}
+	return parts[len(parts)-1].Number
 }
 
 func headerNumber(name, value string, fallback int) (int, error) {

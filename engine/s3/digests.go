@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/md5"
 	"encoding/base64"
+	"slices"
 	"strings"
 
 	"github.com/cairnstore/cairn/engine/internal/checksum"
@@ -69,7 +70,7 @@ func (c *call) trailingChecksum() (object.Checksum, func() ([]byte, error), erro
 		found, ok := checksum.ParseHeader(name)
 		if !ok {
 			if len(name) > len("x-amz-checksum-") && strings.EqualFold(name[:len("x-amz-checksum-")], "x-amz-checksum-") {
-				return object.Checksum{}, nil, refuse(codeInvalidRequest, "The value specified in the x-amz-trailer header is not supported")
+				return object.Checksum{}, nil, refuse(codeNotImplemented, "The checksum algorithm of the x-amz-trailer header is not implemented.", field{"Header", "x-amz-trailer"})
 			}
 			continue
 		}
@@ -98,9 +99,15 @@ func (c *call) trailingChecksum() (object.Checksum, func() ([]byte, error), erro
 	}, nil
 }
 
+// unbuiltAlgorithms are S3's later ones.
+var unbuiltAlgorithms = []string{"MD5", "SHA512", "XXHASH64", "XXHASH3", "XXHASH128"}
+
 func parseAlgorithm(name, value string) (checksum.Algorithm, error) {
 	a, ok := checksum.Parse(value)
 	if !ok {
+		if slices.Contains(unbuiltAlgorithms, strings.ToUpper(value)) {
+			return 0, refuse(codeNotImplemented, "The checksum algorithm "+strings.ToUpper(value)+" is not implemented.", field{"Header", name})
+		}
 		return 0, refuse(codeInvalidRequest, "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]", field{"ArgumentName", name})
 	}
 	return a, nil

@@ -391,7 +391,7 @@ func listParts(c *call) error {
 		x.owner("Owner", &c.h.owner)
 		x.storageClass(out.Upload.StorageClass)
 		x.int("PartNumberMarker", int64(in.After))
-		x.int("NextPartNumberMarker", int64(out.Next))
+		x.int("NextPartNumberMarker", int64(lastPart(out.Parts)))
 		x.int("MaxParts", int64(in.MaxParts))
 		x.bool("IsTruncated", out.Truncated)
 		if out.Upload.Checksum != object.NoChecksum {

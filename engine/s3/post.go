@@ -77,6 +77,9 @@ func readForm(body io.Reader, contentType string) (*form, error) {
 			f.expand(part.FileName())
 			return f, nil
 		}
+		if name == "" {
+			return nil, refuse(codeMalformedPOST, "")
+		}
 		if n == maxFormFields {
 			return nil, errFormHead
 		}
