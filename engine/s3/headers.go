@@ -162,7 +162,7 @@ func (h *headers) takeAmazon(name, value string) {
 		if !strings.EqualFold(value, "false") {
 			h.notBuilt = name
 		}
-	case "X-Amz-Object-Ownership", "X-Amz-Write-Offset-Bytes", "X-Amz-If-Match-Last-Modified-Time", "X-Amz-If-Match-Size",
+	case "X-Amz-Object-Ownership", "X-Amz-Write-Offset-Bytes", "X-Amz-If-Match-Last-Modified-Time", "X-Amz-If-Match-Size", "X-Amz-If-Match-Initiated-Time",
 		"X-Amz-Rename-Source", "X-Amz-Bucket-Namespace":
 		h.notBuilt = name
 	default:

@@ -90,7 +90,7 @@ func TestParseTagging(t *testing.T) {
 func TestQuery(t *testing.T) {
 	var q query
 	require.NoError(t, q.parse("a=1&b&c=&d=%26+x&&e=f=g"))
-	require.Equal(t, []param{{"a", "1", false}, {"b", "", true}, {"c", "", false}, {"d", "& x", false}, {"e", "f=g", false}}, q.params)
+	require.Equal(t, []param{{"a", "1"}, {"b", ""}, {"c", ""}, {"d", "& x"}, {"e", "f=g"}}, q.params)
 	require.Error(t, q.parse("a=%z"))
 	require.Error(t, q.parse("%z=a"))
 }

@@ -9,12 +9,8 @@ import (
 // maxParams bounds a query; a presigned URL with every response override has under 30.
 const maxParams = 128
 
-// A param is one name and value of a query. bare: there was no `=`, which is
-// how a sub-resource is most often asked for.
-type param struct {
-	name, value string
-	bare        bool
-}
+// A param is one name and value of a query.
+type param struct{ name, value string }
 
 // A query is a request's parameters in their order, without a map: most
 // requests have none or one.
@@ -35,7 +31,7 @@ func (q *query) parse(raw string) error {
 		if len(q.params) == maxParams {
 			return refuse(codeInvalidURI, "Too many query parameters.")
 		}
-		name, value, valued := strings.Cut(pair, "=")
+		name, value, _ := strings.Cut(pair, "=")
 		name, err := unescapeQuery(name)
 		if err != nil {
 			return refuse(codeInvalidURI, "")
@@ -44,7 +40,7 @@ func (q *query) parse(raw string) error {
 		if err != nil {
 			return refuse(codeInvalidURI, "")
 		}
-		q.params = append(q.params, param{name: name, value: value, bare: !valued})
+		q.params = append(q.params, param{name: name, value: value})
 	}
 	return nil
 }

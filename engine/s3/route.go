@@ -167,7 +167,22 @@ var routes = []route{
 	{"GET", onObject, "torrent", plainly, operation{name: "GetObjectTorrent", serve: notImplemented, versions: true}},
 	{"PUT", onObject, "renameObject", plainly, operation{name: "RenameObject", serve: notImplemented}},
 	{"PUT", onObject, "encryption", plainly, operation{name: "UpdateObjectEncryption", serve: notImplemented, versions: true}},
+	{"GET", onObject, "annotation", plainly, operation{name: "GetObjectAnnotation", serve: notImplemented, versions: true}},
+	{"PUT", onObject, "annotation", plainly, operation{name: "PutObjectAnnotation", serve: notImplemented, versions: true}},
+	{"DELETE", onObject, "annotation", plainly, operation{name: "DeleteObjectAnnotation", serve: notImplemented, versions: true}},
+	{"PUT", onBucket, "metadataAnnotationTable", plainly, operation{name: "UpdateBucketMetadataAnnotationTableConfiguration", serve: notImplemented}},
+	{"GET", onService, "max-directory-buckets", plainly, operation{name: "ListDirectoryBuckets", serve: notImplemented}},
 	{"GET", onObject, "lambdaArn", plainly, operation{name: "GetObjectLambda", serve: notImplemented, versions: true}},
+
+	// MinIO's own.
+	{"GET", onBucket, "minio-inventory", plainly, operation{name: "GetMinioInventory", serve: notImplemented}},
+	{"GET", onBucket, "qos", plainly, operation{name: "GetBucketQoS", serve: notImplemented}},
+	{"GET", onBucket, "qos-metrics", plainly, operation{name: "GetBucketQoSMetrics", serve: notImplemented}},
+	{"GET", onBucket, "replication-check", plainly, operation{name: "CheckReplication", serve: notImplemented}},
+	{"GET", onBucket, "replication-metrics", plainly, operation{name: "GetReplicationMetrics", serve: notImplemented}},
+	{"PUT", onBucket, "replication-reset", plainly, operation{name: "ResetReplication", serve: notImplemented}},
+	{"PUT", onBucket, "replication-reset-cancel", plainly, operation{name: "CancelReplicationReset", serve: notImplemented}},
+	{"GET", onBucket, "replication-reset-status", plainly, operation{name: "GetReplicationResetStatus", serve: notImplemented}},
 }
 
 type routeKey struct {
@@ -192,13 +207,25 @@ var table, subresources = func() (map[routeKey]*operation, map[string]bool) {
 }()
 
 // parameters are the query names that refine an operation without changing
-// which it is. A bare name that is in neither set is a sub-resource that we
-// have never heard of, and no plain write is served in its place.
+// which it is. Names that begin with x- are the client's own, for its logs, or
+// the signature's.
 var parameters = map[string]bool{
 	"list-type": true, "prefix": true, "delimiter": true, "marker": true, "max-keys": true, "encoding-type": true,
 	"start-after": true, "continuation-token": true, "fetch-owner": true, "key-marker": true, "version-id-marker": true,
 	"upload-id-marker": true, "max-uploads": true, "max-parts": true, "part-number-marker": true, "partNumber": true,
 	"versionId": true, "x-id": true, "max-buckets": true, "bucket-region": true, "id": true, "select-type": true,
+}
+
+// unheard reports a name that is likely a sub-resource of a later day: no plain
+// write is served in its place, and least of all a delete.
+func (p *param) unheard(method string) bool {
+	if method == http.MethodGet || method == http.MethodHead || parameters[p.name] {
+		return false
+	}
+	if len(p.name) > 2 && (p.name[0] == 'x' || p.name[0] == 'X') && p.name[1] == '-' {
+		return false
+	}
+	return p.value == "" || method == http.MethodDelete
 }
 
 // These never fail a look-up of nil: what has no row.
@@ -223,7 +250,7 @@ func (c *call) resolve() (*operation, error) {
 					field{"ArgumentName", "ResourceType"}, field{"ArgumentValue", sub})
 			}
 			sub = p.name
-		case p.bare && !c.reads() && !parameters[p.name]:
+		case p.unheard(c.r.Method):
 			return opNotBuilt, nil
 		}
 	}

@@ -15,10 +15,11 @@ import (
 
 // subresourceNames are all that the S3 API Reference lists, and MinIO's.
 var subresourceNames = []string{
-	"abac", "accelerate", "acl", "analytics", "attributes", "cors", "delete", "encryption", "events", "intelligent-tiering",
-	"inventory", "lambdaArn", "legal-hold", "lifecycle", "location", "logging", "metadataConfiguration", "metadataInventoryTable",
-	"metadataJournalTable", "metadataTable", "metrics", "notification", "object-lock", "ownershipControls", "policy", "policyStatus",
-	"publicAccessBlock", "renameObject", "replication", "requestPayment", "restore", "retention", "select", "session", "tagging",
+	"abac", "accelerate", "acl", "analytics", "annotation", "attributes", "cors", "delete", "encryption", "events", "intelligent-tiering",
+	"inventory", "lambdaArn", "legal-hold", "lifecycle", "location", "logging", "max-directory-buckets", "metadataAnnotationTable", "metadataConfiguration", "metadataInventoryTable",
+	"metadataJournalTable", "metadataTable", "metrics", "minio-inventory", "notification", "object-lock", "ownershipControls", "policy", "policyStatus",
+	"publicAccessBlock", "qos", "qos-metrics", "renameObject", "replication", "replication-check", "replication-metrics", "replication-reset",
+	"replication-reset-cancel", "replication-reset-status", "requestPayment", "restore", "retention", "select", "session", "tagging",
 	"torrent", "uploadId", "uploads", "versioning", "versions", "website",
 }
 
@@ -75,7 +76,11 @@ func TestResolve(t *testing.T) {
 		{"HEAD", "/b", "HeadBucket"},
 		{"DELETE", "/b", "DeleteBucket"},
 		{"DELETE", "/b?unheard", "Unknown"},
-		{"DELETE", "/b?unheard=1", "DeleteBucket"},
+		{"DELETE", "/b?unheard=", "Unknown"},
+		{"DELETE", "/b?unheard=1", "Unknown"},
+		{"DELETE", "/b?x-my-log=1&X-Amz-Signature=1", "DeleteBucket"},
+		{"PUT", "/b/k?unheard", "Unknown"},
+		{"PUT", "/b/k?unheard=1", "PutObject"},
 		{"DELETE", "/b?versionId=1", "InvalidArgument"},
 		{"POST", "/b?delete", "DeleteObjects"},
 		{"PUT", "/b/k", "PutObject"},
