@@ -20,6 +20,7 @@ import (
 
 // An Engine is one open data directory. Safe for concurrent use.
 type Engine struct {
+	metrics *telemetry.Metrics
 	store   *store.Store
 	service *object.Service
 	objects object.API
@@ -40,7 +41,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", o.Dir, err)
 	}
-	st, err := store.Open(store.Options{FS: fs, Logger: o.Log, Alias: object.Alias})
+	st, err := store.Open(store.Options{FS: fs, Logger: o.Log, Alias: object.Alias, OverlayBytes: o.OverlayBytes})
 	if errors.Is(err, disk.ErrLocked) {
 		return nil, fmt.Errorf("open %s: another process has this data directory open; stop it first, or choose another directory: %w", o.Dir, err)
 	}
@@ -56,8 +57,11 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 
 // wire builds the layers on the store, bottom up.
 func (e *Engine) wire(o Options) (err error) {
-	metrics := telemetry.NewMetrics(o.Build)
-	metrics.Source(func(t *telemetry.Scrape) { expose(t, e.store.Stats()) })
+	e.metrics = telemetry.NewMetrics(o.Build)
+	e.metrics.Source(func(t *telemetry.Scrape) {
+		expose(t, e.store.Stats())
+		t.Reading(telemetry.Reading{Name: "cairn_s3_requests_max", Help: "Requests served at once before others are refused.", Value: float64(o.MaxRequests)})
+	})
 	if e.service, err = object.New(local.New(e.store), object.Options{UploadExpiry: o.UploadExpiry, Logger: o.Log}); err != nil {
 		return err
 	}
@@ -72,13 +76,13 @@ func (e *Engine) wire(o Options) (err error) {
 	wire, err := s3.New(s3.Options{
 		API: e.objects, Auth: verifier, Region: o.Region, Domains: o.Domains,
 		Logger: o.Log, MaxConcurrent: o.MaxRequests,
-		Observer: &observer{metrics.Requests, telemetry.AccessLog{Log: o.Log, All: o.AccessLog, Slow: o.SlowRequest}},
+		Observer: &observer{e.metrics.Requests, telemetry.AccessLog{Log: o.Log, All: o.AccessLog, Slow: o.SlowRequest}},
 	})
 	if err != nil {
 		return err
 	}
 	e.admin = admin.New(admin.Options{
-		Ready: e.Ready, Metrics: metrics.Handler(o.Log),
+		Ready: e.Ready, Metrics: e.metrics.Handler(o.Log),
 		Token: o.MetricsToken, Public: o.MetricsPublic, Domains: o.Domains,
 	})
 	e.handler = e.admin.Beside(wire)
@@ -90,6 +94,9 @@ func (e *Engine) Handler() http.Handler { return e.handler }
 
 // AdminHandler serves health and metrics alone, to anyone who reaches it.
 func (e *Engine) AdminHandler() http.Handler { return e.admin }
+
+// Source adds readings to the metrics: of what serves the handlers, say.
+func (e *Engine) Source(read func(*telemetry.Scrape)) { e.metrics.Source(read) }
 
 // Objects is everything an object store does, in process.
 func (e *Engine) Objects() object.API { return e.objects }

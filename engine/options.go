@@ -26,6 +26,10 @@ type Options struct {
 	MaxRequests  int           // S3 requests served at once, over it 503 SlowDown; 0: 1024
 	UploadExpiry time.Duration // after which an idle multipart upload is aborted; 0: 7 days
 
+	// OverlayBytes bounds the memory of writes that are durable but not yet in
+	// the index; over it, writers wait for the index. 0: 512 MiB.
+	OverlayBytes int64
+
 	// MetricsToken is the bearer token for /metrics on Handler, MetricsPublic
 	// opens it to all; with neither, only AdminHandler has it.
 	MetricsToken  string

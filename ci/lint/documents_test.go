@@ -90,3 +90,18 @@ func TestDecisionsAreWhole(t *testing.T) {
 		numbers[number] = filepath.Base(page)
 	}
 }
+
+// A page that the index does not name is not found.
+func TestEveryPageIsInItsIndex(t *testing.T) {
+	for _, dir := range []string{filepath.Join("..", "..", "docs", "format")} {
+		index, err := os.ReadFile(filepath.Join(dir, "README.md"))
+		require.NoError(t, err)
+		pages, err := filepath.Glob(filepath.Join(dir, "*.md"))
+		require.NoError(t, err)
+		for _, page := range pages {
+			if name := filepath.Base(page); name != "README.md" && !strings.Contains(string(index), "("+name+")") {
+				t.Errorf("%s is not in the index of its folder", name)
+			}
+		}
+	}
+}

@@ -199,6 +199,10 @@ func (s *server) open(ctx context.Context, keys credentials.Pair) (*engine.Engin
 	if err != nil {
 		return nil, err
 	}
+	e.Source(func(t *telemetry.Scrape) {
+		t.Reading(telemetry.Reading{Name: "cairn_connections", Help: "Connections open on the S3 port.", Value: float64(s.public.Connections())})
+		t.Reading(telemetry.Reading{Name: "cairn_connections_max", Help: "Connections open before others wait.", Value: float64(s.settings.MaxConnections)})
+	})
 	if err := s.listenAdmin(ctx, e.AdminHandler()); err != nil {
 		return nil, errors.Join(err, e.Close(ctx))
 	}
