@@ -538,7 +538,7 @@ func (c *committer) prepare() {
 // fillZeros writes a new file once, in steps, giving up the speed for the room
 // when an appender is waiting for the segment.
 func (s *Store) fillZeros(name string) error {
-	if !s.opt.Prefill {
+	if s.opt.NoPrefill {
 		return nil
 	}
 	f, err := s.opt.FS.Open(name)

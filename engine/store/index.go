@@ -237,6 +237,16 @@ func newApplier(s *Store) *applier {
 	return a
 }
 
+// entries is how many the spaces count.
+func (a *applier) entries() (n int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, c := range a.mu.spaces {
+		n += c.entries
+	}
+	return n
+}
+
 func (a *applier) wake() {
 	select {
 	case a.signal <- struct{}{}:
@@ -432,7 +442,15 @@ func (a *applier) applyGeneration(g *generation) error {
 	defer w.Close()
 	ch := newChange()
 	var buf []byte
-	for _, i := range g.sorted() {
+	order := g.sorted()
+	a.s.filterLock.Lock()
+	for _, i := range order {
+		if e := g.entry(i); e.flags&overlayDelete == 0 {
+			a.s.filter.add(g.key(e))
+		}
+	}
+	a.s.filterLock.Unlock()
+	for _, i := range order {
 		e := g.entry(i)
 		key := g.key(e)
 		if e.flags&overlayFresh == 0 {
@@ -518,6 +536,9 @@ func (a *applier) releaseStaged(g *generation) {
 
 // indexGet reads the index alone; the entry's value is in buf's array or fresh.
 func (s *Store) indexGet(key, buf []byte) (indexEntry, bool, error) {
+	if s.filter.absent(key) {
+		return indexEntry{}, false, nil
+	}
 	v, closer, err := s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return indexEntry{}, false, nil

@@ -71,6 +71,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.openOrMakeIndex(); err != nil {
 		return nil, err
 	}
+	s.filter = newFilter(s.applier.entries())
 	tail, err := s.replay()
 	if err != nil {
 		return nil, fmt.Errorf("recover log: %w", err)
@@ -519,8 +520,9 @@ func (s *Store) startLog(t *logTail) error {
 func (s *Store) startDuties() {
 	s.checkSpace()
 	s.bulk.resume()
-	s.duties.Add(1)
+	s.duties.Add(2)
 	go s.watchSpace()
+	go s.fillFilter()
 	s.startCompaction()
 }
 

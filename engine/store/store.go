@@ -63,7 +63,7 @@ type Options struct {
 	FlushEvery      time.Duration // 60 s
 	ApplyEvery      time.Duration // how long a quiet store's records wait for the index; 100 ms
 	Reserve         int64         // bytes kept for deletes, compaction and the index; 2 % of the drive, 128 MiB to 4 GiB
-	Prefill         bool          // write new log segments once before use
+	NoPrefill       bool          // do not write new log segments once before use
 
 	CompactGarbage float64       // share of a segment that must be garbage; 0.5
 	CompactRate    int64         // bytes a second that compaction may rewrite; 64 MiB
@@ -157,7 +157,10 @@ type Store struct {
 	log     committer
 	applier *applier
 	bulk    *bulk
-	stats   stats
+	filter  *filter
+	// filterLock lets one goroutine at a time add to the filter.
+	filterLock sync.Mutex
+	stats      stats
 
 	seq        atomic.Uint64
 	refusing   atomic.Bool // space is down to the reserve

@@ -1,0 +1,219 @@
+// Command enginebench measures the engine in process: durable puts through the
+// whole object layer, without a wire. Each acknowledged put has been synced.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/spf13/cobra"
+
+	"github.com/cairnstore/cairn/engine"
+	"github.com/cairnstore/cairn/engine/object"
+)
+
+type config struct {
+	dir, profile   string
+	size, callers  int
+	objects        int64
+	duration       time.Duration
+	overlay        int64
+	json           bool
+	verify, sorted bool
+}
+
+func main() {
+	c := config{}
+	cmd := &cobra.Command{
+		Use:   "enginebench --dir DIR",
+		Short: "Durable puts through the engine in process",
+		Example: `  enginebench --dir /data/bench --size 256 --callers 1024 --duration 60s
+  enginebench --dir /data/bench --size 4096 --callers 256 --json`,
+		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return run(c) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.dir, "dir", "", "data directory; made anew, and removed at the end")
+	f.IntVar(&c.size, "size", 256, "bytes of a body")
+	f.IntVar(&c.callers, "callers", 1024, "concurrent callers of single puts")
+	f.Int64Var(&c.objects, "objects", 0, "stop after this many puts; 0: by time alone")
+	f.DurationVar(&c.duration, "duration", 60*time.Second, "how long to put")
+	f.Int64Var(&c.overlay, "overlay", 0, "bytes of records that may wait for the index; 0: the engine's default")
+	f.StringVar(&c.profile, "cpuprofile", "", "write a CPU profile here")
+	f.BoolVar(&c.json, "json", false, "print JSON")
+	if err := cmd.Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, "enginebench:", err)
+		os.Exit(1)
+	}
+}
+
+type result struct {
+	Name       string  `json:"name"`
+	Rate       float64 `json:"puts_per_second"`
+	Caught     float64 `json:"puts_per_second_index_caught_up"`
+	Puts       int64   `json:"puts"`
+	Seconds    float64 `json:"seconds"`
+	CatchUp    float64 `json:"catch_up_seconds"`
+	P50        float64 `json:"p50_ms"`
+	P99        float64 `json:"p99_ms"`
+	P999       float64 `json:"p999_ms"`
+	CPU        float64 `json:"cpu_us_per_put"`
+	RSS        int64   `json:"rss_bytes"`
+	Size       int     `json:"size"`
+	Callers    int     `json:"callers"`
+	Durability string  `json:"durability"`
+}
+
+func run(c config) (err error) {
+	if c.dir == "" {
+		return errors.New("--dir must name a directory that may be made and removed")
+	}
+	if _, err := os.Stat(c.dir); err == nil {
+		return fmt.Errorf("%s exists; name a directory that does not", c.dir)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(c.dir)) }()
+	ctx := context.Background()
+	e, err := engine.Open(ctx, engine.Options{Dir: c.dir, OverlayBytes: c.overlay, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	if err != nil {
+		return err
+	}
+	if err := e.CreateBucket(ctx, "bench"); err != nil {
+		return err
+	}
+	if c.profile != "" {
+		f, err := os.Create(c.profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	var puts atomic.Int64
+	var failed atomic.Pointer[error]
+	hists := make([]*hdrhistogram.Histogram, c.callers)
+	var wg sync.WaitGroup
+	cpu := cpuTime()
+	start := time.Now()
+	end := start.Add(c.duration)
+	for w := range c.callers {
+		h := hdrhistogram.New(1, 60_000_000, 3)
+		hists[w] = h
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			rng := rand.New(rand.NewPCG(1, uint64(w)))
+			body := make([]byte, c.size)
+			r := bytes.NewReader(body)
+			in := &object.PutInput{Bucket: "bench", Size: int64(c.size)}
+			key := make([]byte, 0, 32)
+			for t := time.Now(); t.Before(end) && (c.objects == 0 || puts.Load() < c.objects); {
+				// Random keys: the index sees no order. Unique: 64 random bits and the caller.
+				key = fmt.Appendf(key[:0], "%016x-%04x", rng.Uint64(), w)
+				r.Reset(body)
+				in.Key, in.Body = string(key), r
+				if _, err := e.Objects().Put(ctx, in); err != nil {
+					failed.Store(&err)
+					return
+				}
+				n := time.Now()
+				_ = h.RecordValue(n.Sub(t).Microseconds()) // beyond a minute counts as a minute
+				t = n
+				puts.Add(1)
+			}
+		}()
+	}
+	stop := make(chan struct{})
+	go progress(&puts, start, stop)
+	wg.Wait()
+	close(stop)
+	took := time.Since(start)
+	cpu = cpuTime() - cpu
+	if p := failed.Load(); p != nil {
+		return *p
+	}
+	info, err := e.Objects().Bucket(ctx, "bench") // waits until the index has everything
+	if err != nil {
+		return err
+	}
+	caught := time.Since(start)
+	if info.Objects != puts.Load() {
+		return fmt.Errorf("acknowledged %d puts, the bucket counts %d", puts.Load(), info.Objects)
+	}
+	all := hists[0]
+	for _, h := range hists[1:] {
+		all.Merge(h)
+	}
+	ms := func(q float64) float64 { return float64(all.ValueAtQuantile(q)) / 1000 }
+	res := result{
+		Name: fmt.Sprintf("engine-durable-put-%dB-c%d", c.size, c.callers), Puts: puts.Load(), Size: c.size, Callers: c.callers,
+		Rate: float64(puts.Load()) / took.Seconds(), Caught: float64(puts.Load()) / caught.Seconds(),
+		Seconds: took.Seconds(), CatchUp: (caught - took).Seconds(),
+		P50: ms(50), P99: ms(99), P999: ms(99.9),
+		CPU: float64(cpu.Microseconds()) / float64(puts.Load()), RSS: rss(),
+		Durability: "fdatasync before every acknowledgement",
+	}
+	if err := e.Close(ctx); err != nil {
+		return err
+	}
+	if c.json {
+		return json.NewEncoder(os.Stdout).Encode(res)
+	}
+	fmt.Printf("%s %.0f puts/s %q (index caught up: %.0f/s; P50 %.2f ms, P99 %.2f ms, P99.9 %.2f ms; %.2f µs CPU a put; RSS %d MiB; %d cores)\n",
+		res.Name, res.Rate, res.Durability, res.Caught, res.P50, res.P99, res.P999, res.CPU, res.RSS>>20, runtime.NumCPU())
+	return nil
+}
+
+func progress(puts *atomic.Int64, start time.Time, stop chan struct{}) {
+	t := time.NewTicker(2 * time.Second)
+	defer t.Stop()
+	var last int64
+	for {
+		select {
+		case <-t.C:
+			n := puts.Load()
+			fmt.Fprintf(os.Stderr, "\r%4.0fs %11d puts, %8d/s ", time.Since(start).Seconds(), n, (n-last)/2)
+			last = n
+		case <-stop:
+			fmt.Fprintln(os.Stderr)
+			return
+		}
+	}
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// rss is the resident memory now.
+func rss() int64 {
+	var size, resident int64
+	f, err := os.Open("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	if _, err := fmt.Fscan(f, &size, &resident); err != nil {
+		return 0
+	}
+	return resident * int64(os.Getpagesize())
+}
