@@ -272,7 +272,8 @@ type ListInput struct {
 	MaxKeys                   int
 }
 
-// ListOutput is one page. Next goes into After for the page after it.
+// ListOutput is one page. Next goes into After for the page after it. Of an
+// object's Headers a list has the storage class alone, and it counts no Tags.
 type ListOutput struct {
 	Objects   []Info
 	Prefixes  []string

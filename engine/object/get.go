@@ -235,9 +235,17 @@ func (l *lookup) owner(s *Service, b *bucket, key string) error {
 }
 
 func (m *meta) info(b *bucket, key string) Info {
+	i := m.listed(b, key)
+	i.Headers = m.sections.headers()
+	i.Tags, _ = pairs(m.sections.get(sectionTags), nil)
+	return i
+}
+
+// listed is info without what no list shows: of the headers only the storage class.
+func (m *meta) listed(b *bucket, key string) Info {
 	i := Info{
 		Bucket: b.name, Key: key, Size: m.size, Modified: m.time(), VersionID: b.versionID(m),
-		DeleteMarker: m.is(flagMarker), Parts: m.parts, Owner: b.owner, Headers: m.sections.headers(), Checksum: m.checksum(),
+		DeleteMarker: m.is(flagMarker), Parts: m.parts, Owner: b.owner, Checksum: m.checksum(),
 	}
 	if !m.is(flagMarker) {
 		i.ETag = m.etag()
@@ -245,7 +253,7 @@ func (m *meta) info(b *bucket, key string) Info {
 	if owner := m.sections.get(sectionOwner); len(owner) > 0 {
 		i.Owner = string(owner)
 	}
-	i.Tags, _ = pairs(m.sections.get(sectionTags), nil)
+	i.Headers.StorageClass = string(m.sections.get(sectionStorageClass))
 	return i
 }
 

@@ -122,7 +122,7 @@ func listed(b *bucket, e *backend.Entry) (Info, error) {
 	if err := decodeCurrent(&m, e); err != nil {
 		return Info{}, err
 	}
-	info := m.info(b, string(e.Key[bucketPrefixLen:]))
+	info := m.listed(b, string(e.Key[bucketPrefixLen:]))
 	info.Latest = true
 	return info, nil
 }

@@ -107,7 +107,7 @@ func (s *Service) listVersions(ctx context.Context, b *bucket, l *listing, from 
 			out.NextKeyMarker, out.NextVersionIDMarker = prefix, ""
 			err = w.seek(prefixEnd([]byte(prefix)), 0)
 		} else {
-			info := at.meta.info(b, string(at.key))
+			info := at.meta.listed(b, string(at.key))
 			if info.Latest = latest; info.VersionID == "" {
 				info.VersionID = nullID
 			}

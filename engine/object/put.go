@@ -330,7 +330,7 @@ func verify(d *digest, contentMD5 []byte, c *Checksum, trailer func() ([]byte, e
 
 // chunkSize is what goes through the hashes while the chunk before it is being
 // written and the one after it read.
-const chunkSize = 512 << 10
+const chunkSize = 256 << 10
 
 // stage streams head and then body into a blob. MD5, which is slower than any
 // drive here, runs beside the reading and the writing. The caller adopts or

@@ -348,6 +348,7 @@ func (m *machine) compare(t *rapid.T, name string, b *bucket, key, id string) {
 	for _, o := range []*object.GetOutput{out, head} {
 		equal(t, "length", o.Length, int64(len(want)))
 		checkInfo(t, b, key, v, &o.Info)
+		equal(t, "content type", o.Headers.ContentType, v.typ)
 		equal(t, "user metadata", fmt.Sprint(o.Headers.User), fmt.Sprint(v.user))
 		equal(t, "count of tags", o.Tags, len(v.tags))
 	}
@@ -382,7 +383,6 @@ func checkInfo(t *rapid.T, b *bucket, key string, v *version, i *object.Info) {
 	equal(t, "size", i.Size, int64(len(v.body)))
 	equal(t, "etag", i.ETag, v.etag)
 	equal(t, "version", i.VersionID, b.shownID(v))
-	equal(t, "content type", i.Headers.ContentType, v.typ)
 	equal(t, "parts", i.Parts, len(v.parts))
 	equal(t, "checksum", fmt.Sprint(i.Checksum), fmt.Sprint(v.sum))
 	equal(t, "owner", i.Owner, "o")
