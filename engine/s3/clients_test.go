@@ -54,6 +54,7 @@ func newServer(t *testing.T, tls bool) *httptest.Server {
 	require.NoError(t, err)
 	server := httptest.NewUnstartedServer(h)
 	if tls {
+		server.EnableHTTP2 = true
 		server.StartTLS()
 	} else {
 		server.Start()

@@ -253,7 +253,7 @@ func (c *call) failHeaders(w *refusal, err error) {
 	if w.status == http.StatusServiceUnavailable {
 		c.out["Retry-After"] = retryAfter
 	}
-	if len(c.r.Header["Expect"]) > 0 {
+	if c.r.ProtoMajor == 1 && len(c.r.Header["Expect"]) > 0 {
 		// The client waits for this answer before it sends its body. Left to
 		// itself net/http reads some of the body first, unless it knows the
 		// body as its own, which whoever wraps it hides.

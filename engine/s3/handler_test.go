@@ -181,7 +181,7 @@ func TestFailingBody(t *testing.T) {
 		func() io.Reader { return io.MultiReader(strings.NewReader("hello"), failingReader{corrupt}) },
 		func() io.Reader { return strings.NewReader("short") },
 	} {
-		api.body = r
+		server := newTestServer(t, &bodyAPI{length: 5000, body: r})
 		req, err := http.NewRequest("GET", server.URL+"/b/k", nil)
 		require.NoError(t, err)
 		req.Header.Set("Authorization", "signed")
@@ -428,4 +428,75 @@ func TestFormLimits(t *testing.T) {
 		resp.Body.Close()
 		require.Equal(t, 400, resp.StatusCode, "%.200s", text.String())
 	}
+}
+
+// If-Range holds a range back unless the version is the one it names.
+func TestIfRange(t *testing.T) {
+	api := newFake("b")
+	put(t, api, "b", "k", "hello world")
+	server := newTestServer(t, api)
+	etag := `"5eb63bbbe01eeed093cb22bb8f5acdc3"`
+	for _, c := range []struct {
+		ifRange, ifMatch, want string
+		status                 int
+	}{
+		{etag, "", "hello", 206},
+		{`"other"`, "", "hello world", 200},
+		{`W/` + etag, "", "hello world", 200},
+		{"no date", "", "hello world", 200},
+		{fakeTime.Format(http.TimeFormat), "", "hello", 206},
+		{`"other"`, etag, "hello", 206}, // If-Match holds the version fast already
+	} {
+		header := map[string]string{"Range": "bytes=0-4", "If-Range": c.ifRange}
+		if c.ifMatch != "" {
+			header["If-Match"] = c.ifMatch
+		}
+		status, body := do(t, server, "GET", "/b/k", header)
+		require.Equal(t, c.status, status, "%+v", c)
+		require.Equal(t, c.want, body, "%+v", c)
+	}
+}
+
+// What each refused header names, the refusal names.
+func TestUnbuiltHeaders(t *testing.T) {
+	api := newFake("b")
+	put(t, api, "b", "k", "x")
+	server := newTestServer(t, api)
+	for _, name := range []string{
+		"x-amz-server-side-encryption", "x-amz-server-side-encryption-customer-key", "x-amz-server-side-encryption-aws-kms-key-id",
+		"x-amz-copy-source-server-side-encryption-customer-key", "x-amz-object-lock-mode", "x-amz-object-lock-legal-hold",
+		"x-amz-object-lock-retain-until-date", "x-amz-grant-read", "x-amz-grant-full-control", "x-amz-bucket-object-lock-enabled",
+		"x-amz-object-ownership", "x-amz-write-offset-bytes", "x-amz-rename-source", "x-amz-if-match-size", "x-amz-checksum-sha512",
+		"x-minio-force-delete", "x-minio-extract",
+	} {
+		for _, method := range []string{"PUT", "DELETE", "GET"} {
+			status, body := do(t, server, method, "/b/k", map[string]string{name: "true"})
+			require.Equal(t, 501, status, "%s %s", method, name)
+			require.Contains(t, body, "<Header>"+name+"</Header>")
+		}
+	}
+	status, _ := do(t, server, "HEAD", "/b/k", map[string]string{"x-amz-acl": "bucket-owner-full-control", "x-minio-extract": "false", "x-amz-bucket-object-lock-enabled": "false"})
+	require.Equal(t, 200, status)
+	status, _ = do(t, server, "HEAD", "/b/k", map[string]string{"x-amz-expected-bucket-owner": newTestHandler(t, api).owner.ID})
+	require.Equal(t, 200, status)
+}
+
+// A write takes the conditions that S3 knows, and refuses the others: ignored,
+// they would be worse than none.
+func TestWriteConditions(t *testing.T) {
+	server := newTestServer(t, newFake("b"))
+	date := fakeTime.Format(http.TimeFormat)
+	for _, header := range []map[string]string{
+		{"If-Modified-Since": date}, {"If-Unmodified-Since": date}, {"If-None-Match": `"x"`}, {"If-None-Match": "*", "If-Match": `"x"`},
+	} {
+		for _, target := range []string{"PUT /b/k", "POST /b/k?uploadId=" + fakeUpload} {
+			method, path, _ := strings.Cut(target, " ")
+			status, _ := do(t, server, method, path, header, "x")
+			require.Equal(t, 501, status, "%s %v", target, header)
+		}
+	}
+	status, _ := do(t, server, "DELETE", "/b/k", map[string]string{"If-None-Match": "*"})
+	require.Equal(t, 501, status)
+	status, _ = do(t, server, "PUT", "/b/k", map[string]string{"If-None-Match": " * "}, "x")
+	require.Equal(t, 200, status)
 }

@@ -1,7 +1,6 @@
 package s3
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,7 +12,7 @@ import (
 )
 
 func getObject(c *call) error {
-	out, err := c.open(c.h.api.Get)
+	out, err := c.open(true)
 	if err != nil {
 		return err
 	}
@@ -39,7 +38,7 @@ func getObject(c *call) error {
 }
 
 func headObject(c *call) error {
-	out, err := c.open(c.h.api.Head)
+	out, err := c.open(false)
 	if err != nil {
 		return err
 	}
@@ -57,8 +56,8 @@ func statusOf(out *object.GetOutput) int {
 	return http.StatusOK
 }
 
-// open reads what the request asks for, by api's Get or Head.
-func (c *call) open(get func(ctx context.Context, in *object.GetInput) (*object.GetOutput, error)) (*object.GetOutput, error) {
+// open reads what the request asks for, with its body or without.
+func (c *call) open(withBody bool) (*object.GetOutput, error) {
 	in := &c.get
 	in.Bucket, in.Key = c.bucket, c.key
 	var err error
@@ -78,12 +77,19 @@ func (c *call) open(get func(ctx context.Context, in *object.GetInput) (*object.
 		}
 	}
 	added := c.checkIfRange(in)
-	out, err := get(c.ctx(), in)
+	out, err := c.lookUp(withBody)
 	if added && object.KindOf(err) == object.PreconditionFailed {
 		in.Range, in.Conditions = object.Range{}, c.readConditions()
-		out, err = get(c.ctx(), in)
+		out, err = c.lookUp(withBody)
 	}
 	return out, err
+}
+
+func (c *call) lookUp(withBody bool) (*object.GetOutput, error) {
+	if withBody {
+		return c.h.api.Get(c.ctx(), &c.get)
+	}
+	return c.h.api.Head(c.ctx(), &c.get)
 }
 
 // version reads versionId, which may be absent but not empty.
