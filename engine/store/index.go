@@ -534,7 +534,7 @@ func (a *applier) releaseStaged(g *generation) {
 	}
 }
 
-// indexGet reads the index alone; the entry's value is in buf's array or fresh.
+// indexGet reads the index alone; the entry's value is appended to buf.
 func (s *Store) indexGet(key, buf []byte) (indexEntry, bool, error) {
 	if s.filter.absent(key) {
 		return indexEntry{}, false, nil
@@ -546,11 +546,12 @@ func (s *Store) indexGet(key, buf []byte) (indexEntry, bool, error) {
 	if err != nil {
 		return indexEntry{}, false, s.indexError(err)
 	}
-	buf = append(buf[:0], v...)
+	had := len(buf)
+	buf = append(buf, v...)
 	if err := closer.Close(); err != nil {
 		return indexEntry{}, false, s.indexError(err)
 	}
-	e, _, err := decodeIndexEntry(buf)
+	e, _, err := decodeIndexEntry(buf[had:])
 	if err != nil {
 		return indexEntry{}, false, s.indexError(err)
 	}
