@@ -67,7 +67,7 @@ func (s *Service) complete(ctx context.Context, b *bucket, group uint64, in *Com
 	if err := s.parts(ctx, group, 1, func(p *part) bool { parts = append(parts, *p); return true }); err != nil {
 		return PutOutput{}, err
 	}
-	m, sums, err := u.assemble(parts, in)
+	m, sums, err := u.assemble(parts, in, s.o.MinPartSize)
 	if err != nil {
 		// Another Complete may have taken the parts since the upload was read.
 		if _, _, gone := s.upload(in.Bucket, in.Key, in.UploadID); gone != nil {
@@ -125,7 +125,7 @@ type completeSums struct {
 }
 
 // assemble builds the manifest from the parts that are listed, or refuses the list.
-func (u *upload) assemble(parts []part, in *CompleteInput) (*manifest, completeSums, error) {
+func (u *upload) assemble(parts []part, in *CompleteInput, minPartSize int64) (*manifest, completeSums, error) {
 	m := &manifest{group: u.group, algorithm: u.algorithm}
 	sums := completeSums{kind: u.kind}
 	if m.algorithm == NoChecksum && in.Checksum.Algorithm != NoChecksum {

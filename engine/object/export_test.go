@@ -20,10 +20,3 @@ func DeleteBucketWithoutPurge(t testing.TB, s *Service, be backend.Backend, name
 		t.Fatal(err)
 	}
 }
-
-// SetMinPartSize lets tests complete uploads of many small parts.
-func SetMinPartSize(n int64) (restore func()) {
-	old := minPartSize
-	minPartSize = n
-	return func() { minPartSize = old }
-}

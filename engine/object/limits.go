@@ -25,8 +25,6 @@ const (
 	defaultBuckets  = 1_000_000 // a bound on memory, not S3's quota
 )
 
-var minPartSize int64 = MinPartSize // lower in tests that need many parts
-
 // checkKey accepts what S3 does: 1 to 1,024 bytes of UTF-8, whatever they say.
 func checkKey(key string) error {
 	switch {

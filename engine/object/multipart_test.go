@@ -249,10 +249,11 @@ func TestMultipartChecksums(t *testing.T) {
 // TestManyParts: the largest number of parts, whose manifest is a blob, reads
 // back whole and frees everything.
 func TestManyParts(t *testing.T) {
-	s, b := withBucket(t, memory.Options{MaxInline: 64 << 10})
+	b := memory.New(memory.Options{MaxInline: 64 << 10})
+	s := open(t, b, object.Options{MinPartSize: 1})
+	require.NoError(t, s.CreateBucket(ctx, "bucket", "us-east-1", "o"))
 	id := createUpload(t, s, object.CreateUploadInput{Checksum: object.SHA256, ChecksumType: object.Composite})
 	const n = 300 // of 10,000: enough that readers open them one after the other
-	defer object.SetMinPartSize(1)()
 	var parts []object.PartInfo
 	var want bytes.Buffer
 	for i := range n {
@@ -284,8 +285,9 @@ func TestManyParts(t *testing.T) {
 
 // TestPinnedParts: a reader of an object of few parts is not overtaken.
 func TestPinnedParts(t *testing.T) {
-	s, _ := withBucket(t, memory.Options{MaxInline: 10}) // the manifest is a blob
-	defer object.SetMinPartSize(1)()
+	b := memory.New(memory.Options{MaxInline: 10}) // the manifest is a blob
+	s := open(t, b, object.Options{MinPartSize: 1})
+	require.NoError(t, s.CreateBucket(ctx, "bucket", "us-east-1", "o"))
 	id := createUpload(t, s, object.CreateUploadInput{})
 	a, c := uploadPart(t, s, id, 1, "first,"), uploadPart(t, s, id, 2, "second")
 	_, err := complete(s, id, a, c)

@@ -13,6 +13,7 @@ import (
 type Options struct {
 	Now            func() time.Time // nil: time.Now
 	MaxBuckets     int              // 0: 1,000,000, a bound on memory
+	MinPartSize    int64            // of every part but the last, in bytes; 0: S3's 5 MiB
 	UploadExpiry   time.Duration    // an upload idle for so long is aborted; 0: 7 days, below 0: never
 	CompleteMemory time.Duration    // how long a repeated Complete gets its first answer; 0: 24 hours
 	SweepEvery     time.Duration    // how often the two before are looked at; 0: one minute, below 0: only by Sweep
@@ -25,6 +26,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxBuckets == 0 {
 		o.MaxBuckets = defaultBuckets
+	}
+	if o.MinPartSize == 0 {
+		o.MinPartSize = MinPartSize
 	}
 	if o.UploadExpiry == 0 {
 		o.UploadExpiry = 7 * 24 * time.Hour
