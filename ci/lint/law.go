@@ -80,11 +80,12 @@ var layers = []layer{
 
 // labs are the folders of the lab, which reaches a store over the wire alone,
 // so that a rival is measured exactly as Cairn is.
-var labs = []string{"cmd/lab", "harness", "scenarios", "chaos", "regressions", "results", "hardware"}
+var labs = []string{"cmd/lab", "cmd/enginebench", "harness", "scenarios", "chaos", "regressions", "results", "hardware"}
 
 // labMayImport names what of the product a package of the lab may import nevertheless.
 var labMayImport = []layer{
 	{"harness", []string{"engine/auth/sign"}, "signing a request is the client's half of the protocol; a load generator needs it as lean as it gets"},
+	{"cmd/enginebench", []string{"engine"}, "it measures the engine in process, at rates that no wire can carry"},
 }
 
 func ownLayer(path string) *layer {
@@ -143,6 +144,16 @@ func labStaysOutside(p Package) (breaches []string) {
 	return breaches
 }
 
+// belongsToAHalf checks that a package is the product's, the lab's or the
+// pipeline's: what is none of them, no other rule would look at.
+func belongsToAHalf(p Package) []string {
+	path, ok := rel(p.ImportPath)
+	if !ok || withinAny(path, []string{"engine", "cmd/cairn", "ci"}) || withinAny(path, labs) {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s belongs neither to the product nor to the lab: name it in ci/lint/law.go", path)}
+}
+
 // A seam gives one import to few packages.
 type seam struct {
 	imports []string
@@ -173,8 +184,8 @@ var seams = []seam{
 	{[]string{Module + "/engine/backend/memory", Module + "/engine/backend/backendtest", Module + "/engine/disk/disktest", Module + "/engine/object/objecttest", "testing", "github.com/stretchr/testify"},
 		[]string{"engine/backend/backendtest", "engine/backend/memory", "engine/disk/disktest", "engine/object/objecttest"}, "engine",
 		"what exists for tests is linked into tests only"},
-	{[]string{"net/http/pprof", "expvar"}, nil, "",
-		"importing it opens handlers on the default mux, whoever asked for them"},
+	{[]string{"net/http/pprof", "expvar"}, []string{"engine/admin"}, "",
+		"importing it opens handlers on the default mux, whoever asked for them; admin serves profiles on the operators' port, and nothing serves the default mux"},
 }
 
 func seamsHold(p Package) (breaches []string) {

@@ -43,7 +43,7 @@ func TestImportLaw(t *testing.T) {
 	all := list(t, "./...")
 	require.Greater(t, len(all), 5, "the law looks at the whole module")
 	for _, p := range all {
-		for _, rule := range []func(Package) []string{downward, labStaysOutside, seamsHold, namesSaySomething} {
+		for _, rule := range []func(Package) []string{downward, labStaysOutside, belongsToAHalf, seamsHold, namesSaySomething} {
 			for _, breach := range rule(p) {
 				t.Error(breach)
 			}
@@ -127,6 +127,8 @@ func TestBreachesAreCaught(t *testing.T) {
 		{"the lab imports the engine", labStaysOutside, pkg("harness/load", "~/engine/object"), "over the wire"},
 		{"the lab signs", labStaysOutside, pkg("harness/load", "~/engine/auth/sign"), ""},
 		{"the lab imports itself", labStaysOutside, pkg("cmd/lab", "~/harness/load"), ""},
+		{"no half", belongsToAHalf, pkg("cmd/novelty"), "neither to the product nor to the lab"},
+		{"a half", belongsToAHalf, pkg("engine/s3"), ""},
 		{"os in object", seamsHold, pkg("engine/object", "os"), "every byte of data"},
 		{"system calls in store", seamsHold, pkg("engine/store", "golang.org/x/sys/unix"), "every byte of data"},
 		{"os in disk", seamsHold, pkg("engine/disk", "os"), ""},

@@ -117,3 +117,12 @@ func TestPathsAreReserved(t *testing.T) {
 		require.Contains(t, Reserved, first)
 	}
 }
+
+func TestProfilesAreOnTheOwnPortAlone(t *testing.T) {
+	s3 := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap?debug=1", "/debug/pprof/goroutine?debug=1"} {
+		require.Equal(t, 200, ask(handler(nil), "GET", path).Code, path)
+		require.Equal(t, http.StatusTeapot, ask(handler(nil).Beside(s3), "GET", path, "Authorization", "Bearer "+token).Code, path)
+	}
+	require.Equal(t, 404, ask(handler(nil), "GET", "/debug/pprof/nothing").Code)
+}
