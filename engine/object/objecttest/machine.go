@@ -735,9 +735,9 @@ func (m *machine) listUploads(t *rapid.T) {
 	equal(t, "uploads", got, want)
 }
 
-// reopen restarts one time out of eight: it is slow.
+// reopen restarts one time out of four: it is slow.
 func (m *machine) reopen(t *rapid.T) {
-	if m.restart == nil || rapid.IntRange(0, 7).Draw(t, "restart") != 0 {
+	if m.restart == nil || rapid.IntRange(0, 3).Draw(t, "restart") != 0 {
 		return
 	}
 	m.api = m.restart()
