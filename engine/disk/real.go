@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -216,6 +217,33 @@ func (r *real) Usage() (Usage, error) {
 // number to the next file. It also finishes short writes and retries EINTR.
 type realFile struct {
 	f *os.File
+
+	// direct is a second descriptor of the same file, opened with O_DIRECT at
+	// the first need; nil where the file system has no such thing.
+	direct     *os.File
+	directOnce sync.Once
+}
+
+// writeDirect relies on Linux to keep the page cache and the drive in step: a
+// direct write drops the pages that it covers.
+func (r *realFile) writeDirect(p []byte, off int64) (int, error) {
+	r.directOnce.Do(func() {
+		_ = control(r.f, func(fd int) error {
+			f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_WRONLY|unix.O_DIRECT, 0)
+			if err == nil {
+				r.direct = f
+			}
+			return nil // without it, WriteAt does
+		})
+	})
+	if r.direct == nil {
+		return r.WriteAt(p, off)
+	}
+	n, err := r.direct.WriteAt(p, off)
+	if errors.Is(err, unix.EINVAL) { // a drive with blocks over 4 KiB
+		return r.WriteAt(p, off)
+	}
+	return n, withFull(err)
 }
 
 func (r *realFile) ReadAt(p []byte, off int64) (int, error) { return r.f.ReadAt(p, off) }
@@ -270,7 +298,14 @@ func (r *realFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-func (r *realFile) Close() error { return withFull(r.f.Close()) }
+func (r *realFile) Close() error {
+	var err error
+	r.directOnce.Do(func() {}) // no descriptor is opened from now on
+	if r.direct != nil {
+		err = r.direct.Close()
+	}
+	return withFull(errors.Join(err, r.f.Close()))
+}
 
 func (r *realFile) control(op string, fn func(fd int) error) error {
 	if err := control(r.f, fn); err != nil {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
 )
 
 // bulk takes the bodies too large for the log. Its lanes each append to a
@@ -160,7 +161,7 @@ func (y *syncer) sync(f interface{ Sync() error }) error {
 }
 
 var chunkBuffers = sync.Pool{New: func() any {
-	b := make([]byte, chunkSpan)
+	b := disk.AlignedBuffer(chunkSpan)
 	return &b
 }}
 
@@ -239,10 +240,9 @@ func (w *BlobWriter) flush() error {
 		h.crcs[i] = blockCRC(w.id, uint64(h.index)*chunkBlocks+uint64(i), data[i*crcBlock:min((i+1)*crcBlock, len(data))])
 	}
 	h.encode(b)
-	if _, err := w.run.file.WriteAt(b, w.runOff); err != nil {
+	if _, err := disk.WriteDirect(w.run.file, b, w.runOff); err != nil {
 		return w.s.noSpace(fmt.Errorf("stage blob: %w", err))
 	}
-	_ = w.run.file.StartWriteback(w.runOff, span) // a hint
 	xs := w.blob.extents
 	if k := len(xs) - 1; k >= 0 && xs[k].segment == w.run.ordinal && xs[k].offset+uint64(xs[k].span()) == uint64(w.runOff) {
 		xs[k].length += int64(w.fill)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
 )
 
 // position is a place in the commit log: everything before it is in the past.
@@ -545,7 +546,7 @@ func (s *Store) fillZeros(name string) error {
 	if err != nil {
 		return err
 	}
-	b := make([]byte, 1<<20)
+	b := disk.AlignedBuffer(1 << 20)
 	for off := int64(0); off < s.opt.SegmentSize && err == nil; off += int64(len(b)) {
 		c := &s.log
 		c.mu.Lock()
@@ -555,9 +556,10 @@ func (s *Store) fillZeros(name string) error {
 			break
 		}
 		n := min(int64(len(b)), s.opt.SegmentSize-off)
-		if _, err = f.WriteAt(b[:n], off); err == nil {
-			err = f.Sync()
-		}
+		_, err = disk.WriteDirect(f, b[:n], off)
+	}
+	if err == nil {
+		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
 }

@@ -122,12 +122,35 @@ type compactor struct {
 	paid  time.Time
 }
 
-// room makes sure that the open group can take n more bytes.
-func (c *compactor) room(n int) error {
+// room makes sure that the open group can take n more bytes, and has a segment
+// to go to. turned says that it had to begin a segment: what was looked up in
+// the index before is to be looked up again.
+func (c *compactor) room(n int) (turned bool, err error) {
 	if len(c.buf)+len(c.meta)+n > int(c.s.opt.GroupBytes) && c.count > 0 {
-		return c.flushGroup()
+		if err := c.flushGroup(); err != nil {
+			return false, err
+		}
 	}
-	return nil
+	if c.count > 0 {
+		return false, nil
+	}
+	size := roundUp(max(c.s.opt.GroupBytes, int64(groupHeaderSize+n)))
+	if c.cold != nil && c.off+size+tableRoom(len(c.rows)+1) <= c.cold.size {
+		return false, nil
+	}
+	if err := c.turn(); err != nil {
+		return false, err
+	}
+	// A delete's guard names the segments that may hold older records of its
+	// key. One that was made before this segment began does not name it, so no
+	// record that it hides may come here: wait until all such are in the index,
+	// where what they hide is not found. Later ones name this segment.
+	c.s.passTransactions()
+	if err := c.s.Barrier(c.ctx); err != nil {
+		return false, err
+	}
+	c.s.catchUp()
+	return true, nil
 }
 
 // put adds a record, with its body if it has one here.
@@ -141,9 +164,6 @@ func (c *compactor) put(v move, body []byte) error {
 		c.taken = map[string]bool{}
 	}
 	c.taken[string(v.key)] = true
-	if err := c.room(len(v.key) + len(v.to.value) + len(body) + 64); err != nil {
-		return err
-	}
 	kind := noBody
 	ref := v.to.body
 	if body != nil {
@@ -165,7 +185,8 @@ func (c *compactor) put(v move, body []byte) error {
 }
 
 func (c *compactor) putDelete(key []byte, seq, guard uint64) error {
-	if err := c.room(len(key) + 32); err != nil {
+	// Whatever the key has now, its delete may stay.
+	if _, err := c.room(len(key) + 32); err != nil {
 		return err
 	}
 	begin := len(c.meta)
@@ -184,11 +205,6 @@ func (c *compactor) flushGroup() error {
 	}
 	s := c.s
 	size := roundUp(int64(len(c.buf) + len(c.meta)))
-	if c.cold == nil || c.off+size+tableRoom(len(c.rows)+1) > c.cold.size {
-		if err := c.turn(); err != nil {
-			return err
-		}
-	}
 	h := groupHeader{
 		kind: commitGroup, ordinal: c.cold.ordinal, offset: uint32(c.off), prev: uint32(c.last),
 		bodyLen: uint32(len(c.buf) - groupHeaderSize), metaLen: uint32(len(c.meta)),
@@ -388,8 +404,7 @@ func (c *compactor) round(victims []*segment) (int, error) {
 	}
 	// Whoever read a body's place before the moves has appended by now what it
 	// passes on; when that is applied, it is counted where it points.
-	s.transactions.Lock()
-	s.transactions.Unlock() //nolint:staticcheck // a barrier
+	s.passTransactions()
 	if err := s.Barrier(c.ctx); err != nil {
 		return 0, err
 	}
@@ -419,6 +434,12 @@ func (c *compactor) round(victims []*segment) (int, error) {
 		s.stats.recycled.Add(1)
 	}
 	return len(empty), nil
+}
+
+// passTransactions waits for the end of every transaction under way.
+func (s *Store) passTransactions() {
+	s.transactions.Lock()
+	defer s.transactions.Unlock()
 }
 
 func (c *compactor) empty(g *segment) error {
@@ -506,12 +527,20 @@ func (c *compactor) moveGroup(g *segment, h groupHeader, raw []byte) error {
 	return nil
 }
 
+// recordOverhead is more than a record's fixed parts take.
+const recordOverhead = 96
+
 // moveRecord moves key's entry where it is in the group at here, or has its
 // body at ref. It reports whether the body went along.
 func (c *compactor) moveRecord(key []byte, here recordRef, ref backend.BodyRef, body []byte) (bool, error) {
 	x, found, err := c.s.indexGet(key, nil)
 	if err != nil || !found {
 		return false, err
+	}
+	if turned, err := c.room(len(key) + len(x.value) + len(body) + recordOverhead); err != nil {
+		return false, err
+	} else if turned {
+		return c.moveRecord(key, here, ref, body)
 	}
 	hasBody := body != nil && x.body == ref
 	if !hasBody && (x.rec.segment != here.segment || x.rec.group != here.group) {
@@ -569,6 +598,12 @@ func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
 	x, found, err := s.indexGet(key, nil)
 	if err != nil || !found {
 		return err
+	}
+	// Its extents may be more after the move than before.
+	if turned, err := c.room(len(key) + 2*len(x.value) + recordOverhead); err != nil {
+		return err
+	} else if turned {
+		return c.moveBlob(g, id)
 	}
 	b, err := decodeBlob(x.value)
 	if err != nil {
@@ -716,10 +751,12 @@ func (s *Store) freeGroup(ctx context.Context, group uint64) error {
 			return err
 		}
 		b := &Batch{urgent: true}
+		s.Begin() // for the guards
 		for len(b.muts) < freeBatch && it.Next() {
 			b.Delete(s.NextSeq(), it.Entry().Key, s.Guard())
 		}
 		if err := errors.Join(it.Err(), it.Close()); err != nil {
+			s.End()
 			return err
 		}
 		last := len(b.muts) < freeBatch
@@ -727,6 +764,7 @@ func (s *Store) freeGroup(ctx context.Context, group uint64) error {
 			b.Delete(s.NextSeq(), dropKey(group), s.Guard())
 		}
 		t, err := s.Append(b)
+		s.End()
 		if err == nil {
 			err = t.Wait(ctx)
 		}
