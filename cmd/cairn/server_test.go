@@ -216,6 +216,20 @@ func TestStalledUploadIsCutOff(t *testing.T) {
 	require.Equal(t, 404, status)
 }
 
+func TestRequestsAreBounded(t *testing.T) {
+	p := start(t, t.TempDir(), nil, "--max-requests", "1")
+	hang(t, p)
+	require.Eventually(t, func() bool {
+		status, body := p.do(p.keys(), "GET", "/", nil)
+		return status == 503 && strings.Contains(body, "<Code>SlowDown</Code>")
+	}, 10*time.Second, 20*time.Millisecond)
+	status, _ := p.get(url(p.address, "/health/ready"))
+	require.Equal(t, 200, status, "a busy server is a healthy one")
+	_, text := p.get(url(p.admin, "/metrics"))
+	require.Regexp(t, `(?m)^cairn_s3_requests_refused_total [1-9]`, text)
+	require.Contains(t, text, `cairn_s3_errors_total{code="SlowDown"}`)
+}
+
 func TestShutdownDelayKeepsServing(t *testing.T) {
 	p := start(t, t.TempDir(), nil, "--shutdown-delay", "1s")
 	keys := p.keys()
