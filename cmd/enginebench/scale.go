@@ -1,0 +1,322 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairnstore/cairn/engine"
+	"github.com/cairnstore/cairn/engine/object"
+)
+
+// scale asks whether cost grows with work: the same figures at a few thousand
+// objects and at millions.
+type scale struct {
+	dir     string
+	objects int64
+	json    bool
+	lines   []line
+
+	ctx context.Context
+	e   *engine.Engine
+}
+
+type line struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+}
+
+func newScale() *cobra.Command {
+	s := &scale{ctx: context.Background()}
+	cmd := &cobra.Command{
+		Use:     "scale --dir DIR",
+		Short:   "The same figures at 10K objects and at millions; memory, listing, restart",
+		Example: "  enginebench scale --dir /data/bench --objects 5000000",
+		Args:    cobra.NoArgs,
+		RunE:    func(*cobra.Command, []string) error { return s.run() },
+	}
+	cmd.Flags().StringVar(&s.dir, "dir", "", "data directory; made anew, and removed at the end")
+	cmd.Flags().Int64Var(&s.objects, "objects", 5_000_000, "objects of 1 KiB in the large state")
+	cmd.Flags().BoolVar(&s.json, "json", false, "print JSON")
+	return cmd
+}
+
+func (s *scale) say(name string, value float64, unit string) {
+	s.lines = append(s.lines, line{name, value, unit})
+	if !s.json {
+		fmt.Printf("%s %.4g %s %q\n", name, value, unit, "fdatasync before every acknowledgement")
+	}
+}
+
+func (s *scale) run() (err error) {
+	if s.dir == "" {
+		return errors.New("--dir must name a directory that may be made and removed")
+	}
+	if _, err := os.Stat(s.dir); err == nil {
+		return fmt.Errorf("%s exists; name a directory that does not", s.dir)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
+	if err := s.open(); err != nil {
+		return err
+	}
+	empty := rss()
+	s.say("rss.empty", float64(empty)/(1<<20), "MiB")
+	steps := []func() error{
+		func() error { return s.fill("small", 10_000, 0) },
+		func() error { return s.figures("small", 10_000) },
+		func() error { return s.fill("large", s.objects, 0) },
+		func() error { return s.figures("large", s.objects) },
+		func() error {
+			s.say("rss.per_million", float64(rss()-empty)/(1<<20)/(float64(s.objects)/1e6), "MiB")
+			return nil
+		},
+		s.reopen,
+		func() error { return s.figures("large-reopened", s.objects) },
+		s.deleteMany,
+		s.versions,
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return errors.Join(err, s.e.Close(s.ctx))
+		}
+	}
+	if err := s.e.Close(s.ctx); err != nil {
+		return err
+	}
+	if s.json {
+		return json.NewEncoder(os.Stdout).Encode(s.lines)
+	}
+	return nil
+}
+
+func (s *scale) open() (err error) {
+	s.e, err = engine.Open(s.ctx, engine.Options{Dir: s.dir, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	return err
+}
+
+// key spreads n keys over ten prefixes, in no order of time.
+func key(i int64) string {
+	return fmt.Sprintf("prefix-%d/%016x", i%10, uint64(i)*0x9e3779b97f4a7c15)
+}
+
+// bucketOf says in which bucket a state's objects are.
+func bucketOf(state string) string {
+	if state == "large-reopened" {
+		return "large"
+	}
+	return state
+}
+
+// each runs fn for 0 to n-1 on many callers, with progress.
+func (s *scale) each(what string, callers int, n int64, fn func(i int64) error) (time.Duration, error) {
+	var next, done atomic.Int64
+	var failed atomic.Pointer[error]
+	var wg sync.WaitGroup
+	start := time.Now()
+	for range callers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := next.Add(1) - 1; i < n && failed.Load() == nil; i = next.Add(1) - 1 {
+				if err := fn(i); err != nil {
+					failed.Store(&err)
+				}
+				done.Add(1)
+			}
+		}()
+	}
+	stop := make(chan struct{})
+	go progress(&done, start, stop)
+	wg.Wait()
+	close(stop)
+	if p := failed.Load(); p != nil {
+		return 0, fmt.Errorf("%s: %w", what, *p)
+	}
+	return time.Since(start), nil
+}
+
+func (s *scale) put(bucket, key string, body []byte) error {
+	_, err := s.e.Objects().Put(s.ctx, &object.PutInput{Bucket: bucket, Key: key, Body: bytes.NewReader(body), Size: int64(len(body))})
+	return err
+}
+
+func (s *scale) fill(bucket string, n, from int64) error {
+	if err := s.e.CreateBucket(s.ctx, bucket); err != nil {
+		return err
+	}
+	body := make([]byte, 1024)
+	took, err := s.each("put", 1024, n, func(i int64) error { return s.put(bucket, key(from+i), body) })
+	if err != nil {
+		return err
+	}
+	s.say(bucket+".fill", float64(n)/took.Seconds(), "puts/s")
+	info, err := s.e.Objects().Bucket(s.ctx, bucket)
+	if err != nil {
+		return err
+	}
+	if info.Objects != n || info.Bytes != n*1024 {
+		return fmt.Errorf("bucket %s counts %d objects of %d bytes after %d puts", bucket, info.Objects, info.Bytes, n)
+	}
+	return nil
+}
+
+// median times fn and returns the median and the 99th percentile in microseconds.
+func median(times int, fn func(i int) error) (p50, p99 float64, err error) {
+	d := make([]time.Duration, times)
+	for i := range d {
+		start := time.Now()
+		if err := fn(i); err != nil {
+			return 0, 0, err
+		}
+		d[i] = time.Since(start)
+	}
+	slices.Sort(d)
+	us := func(x time.Duration) float64 { return float64(x.Nanoseconds()) / 1000 }
+	return us(d[times/2]), us(d[times*99/100]), nil
+}
+
+func (s *scale) measure(name string, times int, fn func(i int) error) error {
+	p50, p99, err := median(times, fn)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	s.say(name+".p50", p50, "µs")
+	s.say(name+".p99", p99, "µs")
+	return nil
+}
+
+// figures are the ones that must not grow.
+func (s *scale) figures(state string, n int64) error {
+	bucket := bucketOf(state)
+	rng := rand.New(rand.NewPCG(1, 1))
+	api := s.e.Objects()
+	body := make([]byte, 1024)
+	took, err := s.each("overwrite", 256, 20_000, func(i int64) error { return s.put(bucket, key(i*7919%n), body) })
+	if err != nil {
+		return err
+	}
+	s.say(state+".overwrite", 20_000/took.Seconds(), "puts/s")
+	took, err = s.each("get", 16, 50_000, func(i int64) error {
+		out, err := api.Get(s.ctx, &object.GetInput{Bucket: bucket, Key: key(i * 104_729 % n)})
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, out.Body)
+		return errors.Join(err, out.Body.Close())
+	})
+	if err != nil {
+		return err
+	}
+	s.say(state+".get", 50_000/took.Seconds(), "gets/s")
+	err = s.measure(state+".list_page_1000", 200, func(int) error {
+		out, err := api.List(s.ctx, &object.ListInput{Bucket: bucket, After: key(rng.Int64N(n)), MaxKeys: 1000})
+		if err == nil && len(out.Objects) == 0 && out.Truncated {
+			return errors.New("empty page")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.measure(state+".list_delimiter", 200, func(int) error {
+		out, err := api.List(s.ctx, &object.ListInput{Bucket: bucket, Delimiter: "/", MaxKeys: 1000})
+		if err == nil && len(out.Prefixes) != 10 {
+			return fmt.Errorf("%d prefixes", len(out.Prefixes))
+		}
+		return err
+	})
+}
+
+func (s *scale) reopen() error {
+	start := time.Now()
+	if err := s.e.Close(s.ctx); err != nil {
+		return err
+	}
+	s.say("close", time.Since(start).Seconds(), "s")
+	start = time.Now()
+	if err := s.open(); err != nil {
+		return err
+	}
+	s.say("reopen_clean", time.Since(start).Seconds(), "s")
+	info, err := s.e.Objects().Bucket(s.ctx, "large")
+	if err == nil && info.Objects != s.objects {
+		err = fmt.Errorf("%d objects after a restart, %d before", info.Objects, s.objects)
+	}
+	return err
+}
+
+// deleteMany removes a fifth of the keys, every key of two prefixes.
+func (s *scale) deleteMany() error {
+	n := s.objects / 5
+	took, err := s.each("delete", 1024, n, func(i int64) error {
+		return s.e.Delete(s.ctx, "large", key(i/2*10+i%2))
+	})
+	if err != nil {
+		return err
+	}
+	s.say("delete", float64(n)/took.Seconds(), "deletes/s")
+	api := s.e.Objects()
+	for _, when := range []string{"at once", "after 30 s"} {
+		name := "list_after_deletes"
+		if when != "at once" {
+			time.Sleep(30 * time.Second)
+			name = "list_30s_after_deletes"
+		}
+		err = s.measure(name, 50, func(int) error {
+			out, err := api.List(s.ctx, &object.ListInput{Bucket: "large", MaxKeys: 1000})
+			if err == nil && len(out.Objects) != 1000 {
+				return fmt.Errorf("%d keys", len(out.Objects))
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// versions makes a thousand versions of a thousand keys.
+func (s *scale) versions() error {
+	api := s.e.Objects()
+	if err := s.e.CreateBucket(s.ctx, "versioned"); err != nil {
+		return err
+	}
+	if err := api.SetVersioning(s.ctx, "versioned", object.Enabled); err != nil {
+		return err
+	}
+	body := make([]byte, 64)
+	n := min(s.objects/5, 1_000_000)
+	took, err := s.each("versions", 1000, n, func(i int64) error { return s.put("versioned", fmt.Sprintf("key-%04d", i%1000), body) })
+	if err != nil {
+		return err
+	}
+	s.say("versions.fill", float64(n)/took.Seconds(), "puts/s")
+	err = s.measure("versions.list_page_1000", 100, func(int) error {
+		out, err := api.List(s.ctx, &object.ListInput{Bucket: "versioned", MaxKeys: 1000})
+		if err == nil && len(out.Objects) != 1000 {
+			return fmt.Errorf("%d keys", len(out.Objects))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.measure("versions.list_versions_page_1000", 100, func(i int) error {
+		_, err := api.ListVersions(s.ctx, &object.ListVersionsInput{Bucket: "versioned", KeyMarker: fmt.Sprintf("key-%04d", i*7%1000), MaxKeys: 1000})
+		return err
+	})
+}
