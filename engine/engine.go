@@ -112,6 +112,12 @@ func (e *Engine) Put(ctx context.Context, bucket, key string, body io.Reader, si
 	return e.objects.Put(ctx, &object.PutInput{Bucket: bucket, Key: key, Body: body, Size: size})
 }
 
+// PutMany is Put of many objects with one wait for all. Each stands or falls by
+// itself; of two of one key the later one in order is the newer.
+func (e *Engine) PutMany(ctx context.Context, in []*object.PutInput) []object.PutResult {
+	return e.service.PutMany(ctx, in)
+}
+
 // Get opens the latest version. Close its Body.
 func (e *Engine) Get(ctx context.Context, bucket, key string) (*object.GetOutput, error) {
 	return e.objects.Get(ctx, &object.GetInput{Bucket: bucket, Key: key})

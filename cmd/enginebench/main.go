@@ -28,6 +28,7 @@ import (
 type config struct {
 	dir, profile   string
 	size, callers  int
+	batch          int
 	objects        int64
 	duration       time.Duration
 	overlay        int64
@@ -49,6 +50,7 @@ func main() {
 	f.StringVar(&c.dir, "dir", "", "data directory; made anew, and removed at the end")
 	f.IntVar(&c.size, "size", 256, "bytes of a body")
 	f.IntVar(&c.callers, "callers", 1024, "concurrent callers of single puts")
+	f.IntVar(&c.batch, "batch", 1, "puts that a caller hands over at a time")
 	f.Int64Var(&c.objects, "objects", 0, "stop after this many puts; 0: by time alone")
 	f.DurationVar(&c.duration, "duration", 60*time.Second, "how long to put")
 	f.Int64Var(&c.overlay, "overlay", 0, "bytes of records that may wait for the index; 0: the engine's default")
@@ -75,6 +77,7 @@ type result struct {
 	RSS        int64   `json:"rss_bytes"`
 	Size       int     `json:"size"`
 	Callers    int     `json:"callers"`
+	Batch      int     `json:"batch"`
 	Durability string  `json:"durability"`
 }
 
@@ -120,22 +123,28 @@ func run(c config) (err error) {
 			defer wg.Done()
 			rng := rand.New(rand.NewPCG(1, uint64(w)))
 			body := make([]byte, c.size)
-			r := bytes.NewReader(body)
-			in := &object.PutInput{Bucket: "bench", Size: int64(c.size)}
+			readers := make([]*bytes.Reader, c.batch)
+			ins := make([]*object.PutInput, c.batch)
+			for i := range ins {
+				readers[i] = bytes.NewReader(body)
+				ins[i] = &object.PutInput{Bucket: "bench", Size: int64(c.size), Body: readers[i]}
+			}
 			key := make([]byte, 0, 32)
 			for t := time.Now(); t.Before(end) && (c.objects == 0 || puts.Load() < c.objects); {
-				// Random keys: the index sees no order. Unique: 64 random bits and the caller.
-				key = fmt.Appendf(key[:0], "%016x-%04x", rng.Uint64(), w)
-				r.Reset(body)
-				in.Key, in.Body = string(key), r
-				if _, err := e.Objects().Put(ctx, in); err != nil {
+				for i, in := range ins {
+					// Random keys: the index sees no order. Unique: 64 random bits and the caller.
+					key = fmt.Appendf(key[:0], "%016x-%04x", rng.Uint64(), w)
+					readers[i].Reset(body)
+					in.Key = string(key)
+				}
+				if err := putAll(ctx, e, ins); err != nil {
 					failed.Store(&err)
 					return
 				}
 				n := time.Now()
 				_ = h.RecordValue(n.Sub(t).Microseconds()) // beyond a minute counts as a minute
 				t = n
-				puts.Add(1)
+				puts.Add(int64(c.batch))
 			}
 		}()
 	}
@@ -162,7 +171,7 @@ func run(c config) (err error) {
 	}
 	ms := func(q float64) float64 { return float64(all.ValueAtQuantile(q)) / 1000 }
 	res := result{
-		Name: fmt.Sprintf("engine-durable-put-%dB-c%d", c.size, c.callers), Puts: puts.Load(), Size: c.size, Callers: c.callers,
+		Name: fmt.Sprintf("engine-durable-put-%dB-c%d-b%d", c.size, c.callers, c.batch), Batch: c.batch, Puts: puts.Load(), Size: c.size, Callers: c.callers,
 		Rate: float64(puts.Load()) / took.Seconds(), Caught: float64(puts.Load()) / caught.Seconds(),
 		Seconds: took.Seconds(), CatchUp: (caught - took).Seconds(),
 		P50: ms(50), P99: ms(99), P999: ms(99.9),
@@ -177,6 +186,19 @@ func run(c config) (err error) {
 	}
 	fmt.Printf("%s %.0f puts/s %q (index caught up: %.0f/s; P50 %.2f ms, P99 %.2f ms, P99.9 %.2f ms; %.2f µs CPU a put; RSS %d MiB; %d cores)\n",
 		res.Name, res.Rate, res.Durability, res.Caught, res.P50, res.P99, res.P999, res.CPU, res.RSS>>20, runtime.NumCPU())
+	return nil
+}
+
+func putAll(ctx context.Context, e *engine.Engine, ins []*object.PutInput) error {
+	if len(ins) == 1 {
+		_, err := e.Objects().Put(ctx, ins[0])
+		return err
+	}
+	for _, r := range e.PutMany(ctx, ins) {
+		if r.Err != nil {
+			return r.Err
+		}
+	}
 	return nil
 }
 

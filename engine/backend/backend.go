@@ -134,6 +134,13 @@ type Iter interface {
 	Close() error
 }
 
+// A Pending is a transaction whose writes are queued and not durable yet.
+type Pending interface {
+	// Wait returns nil when the writes are durable and visible to every reader.
+	// When ctx ends first they may still become so.
+	Wait(ctx context.Context) error
+}
+
 // Backend is what package object asks for. Safe for concurrent use.
 type Backend interface {
 	// Update runs fn, which looks at the current state and either says what to
@@ -142,6 +149,10 @@ type Backend interface {
 	// when every write that fn could have seen is durable. fn may be run more
 	// than once and must depend on the Tx alone.
 	Update(ctx context.Context, locks Locks, fn func(Tx) error) error
+
+	// Enqueue is Update without its wait: later transactions see the writes, no
+	// reader does before Pending says so. A refusal is returned as by Update.
+	Enqueue(ctx context.Context, locks Locks, fn func(Tx) error) (Pending, error)
 
 	// Get returns the durable entry of a key, appending to buf for its slices.
 	Get(key, buf []byte) (Entry, bool, error)

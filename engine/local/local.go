@@ -202,12 +202,33 @@ func (t *tx) DropBlobs(group uint64) {
 
 // Update runs fn under its locks and makes durable what it decides.
 func (l *Local) Update(ctx context.Context, n backend.Locks, fn func(backend.Tx) error) error {
+	ticket, err := l.enqueue(ctx, &n, fn)
+	if err != nil {
+		return err
+	}
+	return mapError(ticket.Wait(ctx))
+}
+
+// Enqueue runs fn under its locks and queues what it decides.
+func (l *Local) Enqueue(ctx context.Context, n backend.Locks, fn func(backend.Tx) error) (backend.Pending, error) {
+	ticket, err := l.enqueue(ctx, &n, fn)
+	if err != nil {
+		return nil, err
+	}
+	return pending{ticket}, nil
+}
+
+type pending struct{ store.Ticket }
+
+func (p pending) Wait(ctx context.Context) error { return mapError(p.Ticket.Wait(ctx)) }
+
+func (l *Local) enqueue(ctx context.Context, n *backend.Locks, fn func(backend.Tx) error) (store.Ticket, error) {
 	t := txs.Get().(*tx)
 	defer txs.Put(t)
 	for {
-		ticket, again, err := l.attempt(t, &n, fn)
+		ticket, again, err := l.attempt(t, n, fn)
 		if err == nil && !again {
-			return mapError(ticket.Wait(ctx))
+			return ticket, nil
 		}
 		if err != nil {
 			for _, b := range t.staged {
@@ -216,10 +237,10 @@ func (l *Local) Update(ctx context.Context, n backend.Locks, fn func(backend.Tx)
 		}
 		// What fn saw must not be undone by a crash once its refusal is told.
 		if werr := t.seen.Wait(ctx); werr != nil {
-			return mapError(werr)
+			return ticket, mapError(werr)
 		}
 		if err != nil {
-			return mapError(err)
+			return ticket, mapError(err)
 		}
 	}
 }

@@ -15,23 +15,72 @@ import (
 func (s *Service) Put(ctx context.Context, in *PutInput) (PutOutput, error) {
 	p := s.puts.Get().(*put)
 	defer p.release()
-	if err := p.admit(in); err != nil {
+	if err := p.climb(ctx, in); err != nil {
 		return PutOutput{}, err
 	}
-	if err := p.checkEarly(); err != nil {
-		return PutOutput{}, err
-	}
-	if err := p.takeBody(ctx); err != nil {
-		return PutOutput{}, err
-	}
-	if err := verify(&p.digest, in.ContentMD5, &in.Checksum, in.ChecksumTrailer); err != nil {
-		return PutOutput{}, err
-	}
-	p.describe()
 	if err := p.commit(ctx); err != nil {
 		return PutOutput{}, failed("putting an object", err)
 	}
 	return p.output(), nil
+}
+
+// climb takes every rung but the last.
+func (p *put) climb(ctx context.Context, in *PutInput) error {
+	if err := p.admit(in); err != nil {
+		return err
+	}
+	if err := p.checkEarly(); err != nil {
+		return err
+	}
+	if err := p.takeBody(ctx); err != nil {
+		return err
+	}
+	if err := verify(&p.digest, in.ContentMD5, &in.Checksum, in.ChecksumTrailer); err != nil {
+		return err
+	}
+	p.describe()
+	return nil
+}
+
+// PutResult is what came of one of PutMany's.
+type PutResult struct {
+	PutOutput
+	Err error
+}
+
+// PutMany is Put for each of in, in order, with one wait for all: each stands
+// or falls by itself. Of two of the same key the later one is the newer.
+func (s *Service) PutMany(ctx context.Context, in []*PutInput) []PutResult {
+	type queued struct {
+		put  *put
+		done backend.Pending
+	}
+	out := make([]PutResult, len(in))
+	all := make([]queued, len(in))
+	for i := range in {
+		p := s.puts.Get().(*put)
+		all[i].put = p
+		if out[i].Err = p.climb(ctx, in[i]); out[i].Err != nil {
+			continue
+		}
+		done, err := p.enqueue(ctx, p.runPut)
+		if err != nil {
+			out[i].Err = failed("putting an object", err)
+			continue
+		}
+		all[i].done = done
+	}
+	for i, q := range all {
+		if q.done != nil {
+			if err := q.done.Wait(ctx); err != nil {
+				out[i].Err = failed("putting an object", err)
+			} else {
+				out[i].PutOutput = q.put.output()
+			}
+		}
+		q.put.release()
+	}
+	return out
 }
 
 // CheckPut implements API.
@@ -109,13 +158,22 @@ func (w *write) run(tx backend.Tx) error {
 
 // update runs the transaction, given as run so that a pooled write makes no closure for it.
 func (w *write) update(ctx context.Context, run func(backend.Tx) error) error {
+	return w.s.backend.Update(ctx, w.names(), run)
+}
+
+func (w *write) enqueue(ctx context.Context, run func(backend.Tx) error) (backend.Pending, error) {
+	return w.s.backend.Enqueue(ctx, w.names(), run)
+}
+
+// names are what the transaction depends on.
+func (w *write) names() backend.Locks {
 	w.locks[0] = w.slot.curKey
 	locks := backend.Locks{Shared: w.slot.bucket.lock, Exclusive: w.locks[:1]}
 	if w.alsoLocks != nil {
 		w.locks[1] = w.alsoLocks
 		locks.Exclusive = w.locks[:2]
 	}
-	return w.s.backend.Update(ctx, locks, run)
+	return locks
 }
 
 func (w *write) output() PutOutput {
