@@ -51,17 +51,16 @@ func newFilter(keys int64) *filter {
 	return f
 }
 
-// bits of a key: six in one block, from its hash.
-func (l *filterLayer) block(h uint64) []uint64 {
-	b := (h >> 40) & l.mask
-	if l.mask >= 1<<24 {
-		b = (h * 0x9e3779b97f4a7c15 >> 20) & l.mask
-	}
-	return l.words[b*filterWords : b*filterWords+filterWords : b*filterWords+filterWords]
+// block finds a key's block, and mixes its hash anew: bits that choose the block
+// say nothing more within it.
+func (l *filterLayer) block(h uint64) (words []uint64, mixed uint64) {
+	b := h & l.mask
+	h = (h ^ h>>29) * 0x9e3779b97f4a7c15
+	return l.words[b*filterWords : b*filterWords+filterWords : b*filterWords+filterWords], h ^ h>>32
 }
 
 func (l *filterLayer) add(h uint64) {
-	w := l.block(h)
+	w, h := l.block(h)
 	for range 6 {
 		atomic.OrUint64(&w[h&7], 1<<(h>>3&63))
 		h = h>>9 | h<<55
@@ -69,7 +68,7 @@ func (l *filterLayer) add(h uint64) {
 }
 
 func (l *filterLayer) has(h uint64) bool {
-	w := l.block(h)
+	w, h := l.block(h)
 	for range 6 {
 		if atomic.LoadUint64(&w[h&7])&(1<<(h>>3&63)) == 0 {
 			return false
