@@ -236,6 +236,8 @@ func (c *committer) admit(b *Batch) error {
 			return c.mu.failed
 		case c.mu.closing:
 			return ErrClosed
+		case c.mu.next == nil && c.mu.nextErr != nil && !b.urgent:
+			return c.mu.nextErr // what is left of the current segment is for deletes
 		case c.s.overlay.bytes.Load() > c.s.opt.OverlayBytes && !b.urgent:
 			c.rotateSoon() // and the applier will signal
 		case c.mu.active.count > 0 && c.mu.active.size()+n > c.s.opt.GroupBytes:
@@ -517,7 +519,7 @@ func (c *committer) prepare() {
 			err = c.s.fillZeros(name)
 		}
 		c.mu.Lock()
-		c.mu.nextErr = err
+		c.mu.nextErr = c.s.noSpace(err)
 		if err == nil {
 			c.mu.next = &segment{name: name}
 			c.room.Broadcast()

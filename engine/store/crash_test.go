@@ -334,6 +334,15 @@ func crashPoint(t *testing.T, fsys *disk.Memory, rng *rand.Rand, acked map[strin
 	if err := s.Close(); err != nil {
 		return fmt.Errorf("close: %w", err)
 	}
+	if rng.IntN(4) == 0 {
+		for name, fsys := range map[string]*disk.Memory{"recovered": fsys, "crashed again": after} {
+			if r, err := Check(ctx, small(fsys), CheckOptions{}); err != nil {
+				return err
+			} else if !r.Sound() {
+				return fmt.Errorf("check, %s: %+v, notes %q", name, r.Damage, r.Notes)
+			}
+		}
+	}
 	s, err = Open(small(after))
 	if err != nil {
 		return fmt.Errorf("recover again: %w", err)

@@ -39,7 +39,7 @@ func decodeEpoch(b []byte) (uint64, error) {
 
 // loadEpoch starts the ordinals after every one that may have been given out.
 func (t *segments) loadEpoch() error {
-	f, err := t.fs.Open(epochFile)
+	n, err := readEpoch(t.fs)
 	if errors.Is(err, fs.ErrNotExist) {
 		if t.mu.ordinal > 0 {
 			return fmt.Errorf("file %q is missing: %w", epochFile, backend.ErrCorrupt)
@@ -49,17 +49,25 @@ func (t *segments) loadEpoch() error {
 	if err != nil {
 		return err
 	}
+	t.mu.ordinal = max(t.mu.ordinal, n)
+	return t.reserve()
+}
+
+func readEpoch(fsys disk.FS) (uint64, error) {
+	f, err := fsys.Open(epochFile)
+	if err != nil {
+		return 0, err
+	}
 	b := make([]byte, 20)
 	_, err = f.ReadAt(b, 0)
 	if err = errors.Join(ignoreEOF(err), f.Close()); err != nil {
-		return fmt.Errorf("read %s: %w", epochFile, err)
+		return 0, fmt.Errorf("read %s: %w", epochFile, err)
 	}
 	n, err := decodeEpoch(b)
 	if err != nil {
-		return fmt.Errorf("file %q is damaged: %w", epochFile, backend.ErrCorrupt)
+		return 0, fmt.Errorf("file %q is damaged: %w", epochFile, backend.ErrCorrupt)
 	}
-	t.mu.ordinal = max(t.mu.ordinal, n)
-	return t.reserve()
+	return n, nil
 }
 
 func ignoreEOF(err error) error {

@@ -14,6 +14,8 @@ import (
 const (
 	blockSize       = 4096 // groups and chunks start on this boundary
 	groupHeaderSize = 64
+	headerSize      = 64
+	headerCopy      = 2048 // where the segment header stands again
 	formatVersion   = 1
 
 	segmentMagic = 0x6e726143 // "Carn"
@@ -66,7 +68,28 @@ func (h *segmentHeader) encode() []byte {
 	le.PutUint64(b[32:], h.prev)
 	le.PutUint64(b[40:], uint64(h.size))
 	le.PutUint32(b[60:], crc(b[:60]))
+	copy(b[headerCopy:], b[:headerSize])
 	return b
+}
+
+// decodeHeaderBlock reads a segment's header from its block, where it stands
+// twice, in two of the drive's sectors: what a segment holds must not hang on
+// one bit. half says that one of the two is no header.
+func decodeHeaderBlock(b []byte) (h segmentHeader, half bool, err error) {
+	h, err = decodeSegmentHeader(b)
+	if errors.Is(err, ErrVersion) || len(b) < headerCopy+headerSize {
+		return h, false, err
+	}
+	// Where both are valid and differ, power failed within the write; either is
+	// as good as the other, for the file was not synced since.
+	second, err2 := decodeSegmentHeader(b[headerCopy:])
+	switch {
+	case err == nil:
+		return h, err2 != nil, nil
+	case err2 == nil:
+		return second, true, nil
+	}
+	return h, false, err
 }
 
 // ErrVersion: the data was written by a later version of Cairn.
@@ -278,6 +301,9 @@ func (d *decoder) next(r *record) bool {
 	*r = record{body: body}
 	r.key = d.bytes()
 	r.seq = d.uvarint()
+	if len(r.key) == 0 {
+		d.bad = true
+	}
 	switch kind {
 	case putRecord:
 		r.space = d.uvarint()

@@ -49,6 +49,8 @@ func blobKey(id backend.BlobID) []byte {
 	return binary.BigEndian.AppendUint64(b, id.Part)
 }
 
+const blobKeySize = 17
+
 func decodeBlobKey(k []byte) backend.BlobID {
 	return backend.BlobID{Group: binary.BigEndian.Uint64(k[1:]), Part: binary.BigEndian.Uint64(k[9:])}
 }
@@ -143,7 +145,11 @@ func openIndex(o *Options, readOnly bool, failed func(err error, fatal bool)) (*
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		po.Levels[i].BlockSize = 16 << 10
 	}
-	po.EventListener = &pebble.EventListener{BackgroundError: func(err error) { failed(err, false) }}
+	po.EventListener = &pebble.EventListener{
+		BackgroundError: func(err error) { failed(err, false) },
+		// Whoever meets it is told by the error as well. The default is Fatalf.
+		DataCorruption: func(pebble.DataCorruptionInfo) {},
+	}
 	type opened struct {
 		db  *pebble.DB
 		err error
@@ -183,7 +189,8 @@ func (q indexLogger) Fatalf(f string, a ...any) {
 	runtime.Goexit()
 }
 
-// indexFailed ends the writing when the index can't be written.
+// indexFailed ends the writing when the index can't be written for any reason
+// but a full drive. Pebble's locks are held.
 func (s *Store) indexFailed(err error, fatal bool) {
 	if fatal {
 		s.indexDead.Store(true)
@@ -197,13 +204,21 @@ func (s *Store) indexFailed(err error, fatal bool) {
 		return
 	default:
 	}
+	if isFull(err) && !fatal {
+		s.refusing.Store(true)
+		return // Pebble tries again
+	}
 	s.applier.mu.Lock()
 	if s.applier.mu.err == nil {
 		s.applier.mu.err = err
 	}
 	s.applier.mu.Unlock()
 	s.applier.progress.Broadcast()
-	go s.fail(fmt.Errorf("index: %w", err)) // Pebble's locks are held here
+	if indexDamaged(err) {
+		go s.condemnIndex(err)
+		return
+	}
+	go s.fail(fmt.Errorf("index: %w", err))
 }
 
 // An applier is the one writer of the index: it takes generations in the order
@@ -220,10 +235,13 @@ type applier struct {
 		flushed   watermark // applied and on the drive
 		flushes   uint64    // ended
 		flushWant uint64    // how many somebody waits for
+		waiting   int       // callers of await
 		spaces    map[uint64]spaceCount
 		err       error
 	}
 	progress  sync.Cond // mark or flushed moved on
+	burst     bool      // of writes: see watchBurst
+	seen      int64     // records, at the last tick
 	flushing  chan struct{}
 	flushMark watermark
 	flushTime time.Time
@@ -262,6 +280,7 @@ func (a *applier) run() {
 		select {
 		case <-a.signal:
 		case <-idle.C:
+			a.watchBurst()
 			c := &a.s.log
 			c.mu.Lock()
 			c.rotateSoon()
@@ -309,6 +328,9 @@ func (a *applier) fail(err error) {
 // drain applies every generation that is closed and durable, and every move.
 func (a *applier) drain() error {
 	for {
+		if a.s.spaceWaits.Load() > 0 && int64(a.s.db.Metrics().MemTable.Size) > 2*a.s.opt.IndexMemBytes {
+			return nil // the overlay keeps it: a write would wait for a flush that waits for space
+		}
 		a.mu.Lock()
 		if a.mu.err != nil {
 			a.mu.Unlock()
@@ -328,7 +350,7 @@ func (a *applier) drain() error {
 		g := gens[0]
 		ready := len(gens) > 1 && int(g.durable.Load()) == g.nEntry
 		c.mu.Unlock()
-		if !ready {
+		if !ready || a.mayWait() {
 			return nil
 		}
 		if err := a.applyGeneration(g); err != nil {
@@ -341,6 +363,32 @@ func (a *applier) drain() error {
 		c.room.Broadcast()
 		a.maybeFlush()
 	}
+}
+
+// burstRecords a second make a burst: while one lasts, and the overlay has room,
+// the index waits and the writers have the cores.
+const burstRecords = 50_000
+
+// watchBurst looks at the rate of writes once a tick.
+func (a *applier) watchBurst() {
+	n := a.s.stats.records.Load()
+	a.burst = float64(n-a.seen) > burstRecords*a.s.opt.ApplyEvery.Seconds()
+	a.seen = n
+}
+
+// mayWait reports that a closed generation can stay in the overlay for now.
+func (a *applier) mayWait() bool {
+	if !a.burst || a.s.overlay.bytes.Load() > a.s.opt.OverlayBytes/2 {
+		return false
+	}
+	select {
+	case <-a.s.closing:
+		return false
+	default:
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.mu.waiting == 0 && len(a.mu.moves) == 0
 }
 
 // change gathers what a batch does to the counters.
@@ -561,7 +609,7 @@ func (s *Store) indexGet(key, buf []byte) (indexEntry, bool, error) {
 // indexError marks the index for a rebuild at the next start, where the error
 // says that it is damaged: it holds nothing that the log has not.
 func (s *Store) indexError(err error) error {
-	if errors.Is(err, errInvalid) || pebble.IsCorruptionError(err) {
+	if indexDamaged(err) {
 		s.condemnIndex(err)
 		return fmt.Errorf("index is damaged: %w: %w", backend.ErrUnavailable, err)
 	}
@@ -622,6 +670,9 @@ func (a *applier) flushed() {
 func (a *applier) await(ok func() bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.mu.waiting++
+	defer func() { a.mu.waiting-- }()
+	a.wake() // it may have left work for later
 	for !ok() {
 		if a.mu.err != nil {
 			return a.mu.err

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/cairnstore/cairn/engine/backend"
 )
@@ -64,6 +66,8 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.segs.loadEpoch(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	inner := s.opt.IndexFS
+	s.opt.IndexFS = func() vfs.FS { return spaceFS{inner(), s.awaitSpace} }
 	s.overlay = newOverlay()
 	s.log.init(s)
 	s.applier = newApplier(s)
@@ -94,6 +98,7 @@ func Open(o Options) (_ *Store, err error) {
 	s.logger.Info("store is open", "id", s.ID(), "clean", s.Recovery.Clean, "rebuilt", s.Recovery.Rebuilt,
 		"groups", s.Recovery.Groups, "records", s.Recovery.Records, "bytes", s.Recovery.Bytes, "took", s.Recovery.Duration)
 	s.startDuties()
+	s.opened.Store(true)
 	return s, nil
 }
 
@@ -103,12 +108,16 @@ func (s *Store) openOrMakeIndex() error {
 	o := &s.opt
 	_, err := o.FS.Stat(condemned)
 	bad := err == nil
+	watch := &indexWatch{s: s}
 	if !bad {
-		s.db, err = openIndex(o, false, s.indexFailed)
+		s.db, err = openIndex(o, false, watch.failed)
 		switch {
 		case err == nil:
 			bad, err = s.loadIndex()
-			if err != nil && !pebble.IsCorruptionError(err) && !errors.Is(err, errInvalid) {
+			if err == nil && !bad {
+				err = watch.accept()
+			}
+			if err != nil && !indexDamaged(err) {
 				return err
 			}
 			bad = bad || err != nil
@@ -120,12 +129,15 @@ func (s *Store) openOrMakeIndex() error {
 		}
 	}
 	if !bad {
-		return nil
+		return s.settleMissing()
 	}
-	if s.db != nil {
+	if len(s.segs.suspects) > 0 {
+		s.logger.Warn("files without a valid header are left as they are while the index is made again", "files", len(s.segs.suspects))
+	}
+	if closable := watch.drop(); closable && s.db != nil {
 		_ = s.db.Close() // it is removed next
-		s.db = nil
 	}
+	s.db = nil
 	if err := removeAll(o.FS, indexDir); err != nil {
 		return fmt.Errorf("remove index: %w", err)
 	}
@@ -175,6 +187,21 @@ func (s *Store) loadIndex() (rebuild bool, err error) {
 	return false, s.loadCounters()
 }
 
+// settleMissing refuses a store of which a segment is gone, with its file or
+// with its header.
+func (s *Store) settleMissing() error {
+	if len(s.missing) == 0 {
+		return s.segs.freeSuspects()
+	}
+	s.stats.corruptions.Add(int64(len(s.missing)))
+	if s.opt.AcceptLoss {
+		s.logger.Error("segments are missing, and what was in them is lost", "segments", s.missing)
+		return nil
+	}
+	return fmt.Errorf("segments %v are missing, and acknowledged writes with them: a file was removed, or its header is damaged; "+
+		"restore it, or open with accept-loss to go on without: %w", s.missing, backend.ErrCorrupt)
+}
+
 func (s *Store) loadCounters() error {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{metaPrefix}, UpperBound: []byte{metaPrefix + 1}})
 	if err != nil {
@@ -193,11 +220,16 @@ func (s *Store) loadCounters() error {
 			if err != nil {
 				return err
 			}
-			if g := s.segs.get(n); g != nil {
-				g.mu.live, g.mu.tombs, g.mu.guard = st.live, st.tombs, st.guard
-				if g.kind == bulkSegment {
-					g.mu.used = max(st.used, blockSize)
+			g := s.segs.get(n)
+			if g == nil {
+				if st.live > 0 { // nothing is recycled before the index on the drive has it empty
+					s.missing = append(s.missing, n)
 				}
+				continue
+			}
+			g.mu.live, g.mu.tombs, g.mu.guard = st.live, st.tombs, st.guard
+			if g.kind == bulkSegment {
+				g.mu.used = max(st.used, blockSize)
 			}
 		case 'c':
 			d := decoder{b: it.Value()}
@@ -533,20 +565,18 @@ func (s *Store) rebuild() error {
 	s.logger.Info("making the index again from the log")
 	var last uint64
 	tombs := map[uint64]*segmentStat{}
-	for _, g := range s.segs.all() {
+	all := s.segs.all()
+	for i, g := range all {
+		s.opt.progress(int64(i), int64(len(all)))
 		if g.kind == bulkSegment {
 			continue
 		}
-		rows, err := readTable(g)
-		if errors.Is(err, errInvalid) {
-			if g.kind == coldSegment {
-				rows, err = sealScanned(g)
-			} else {
-				continue // the open segment, or one whose damage replay will report
-			}
-		}
+		rows, err := s.rebuildRows(g, all[i+1:])
 		if err != nil {
 			return err
+		}
+		if rows == nil {
+			continue // the open segment
 		}
 		if g.kind == logSegment {
 			last = g.ordinal
@@ -569,6 +599,50 @@ func (s *Store) rebuild() error {
 	}
 	s.applier.mu.mark, s.applier.mu.flushed = mark, mark
 	return nil
+}
+
+// rebuildRows lists a segment's groups; nil for the open one, which is replayed.
+func (s *Store) rebuildRows(g *segment, later []*segment) ([]tableRow, error) {
+	rows, err := readTable(g)
+	if !errors.Is(err, errInvalid) {
+		return append([]tableRow{}, rows...), err
+	}
+	if g.kind == coldSegment {
+		rows, err = sealScanned(g)
+		return append([]tableRow{}, rows...), err
+	}
+	if !slices.ContainsFunc(later, func(o *segment) bool { return o.kind == logSegment }) {
+		return nil, nil
+	}
+	// A log segment with a successor was sealed: its table is damaged. The
+	// groups tell of themselves where they are, but not where they end.
+	s.stats.corruptions.Add(1)
+	s.logger.Error("the table of a sealed segment is damaged; reading its groups one by one", "segment", g.ordinal, "file", g.name)
+	return s.scanSealed(g)
+}
+
+// scanSealed finds all groups of a sealed segment without its table.
+func (s *Store) scanSealed(g *segment) ([]tableRow, error) {
+	rows := []tableRow{}
+	for off := int64(blockSize); ; {
+		h, _, _, err := readGroup(g, off, false)
+		if err == nil {
+			rows = append(rows, tableRow{uint32(off), uint32(off) + groupHeaderSize + h.bodyLen, h.metaLen})
+			off += h.size()
+			continue
+		}
+		if !errors.Is(err, errInvalid) {
+			return nil, err
+		}
+		next, found, err := laterGroup(g, off)
+		if err != nil || !found {
+			return rows, err
+		}
+		if err := s.damaged(g, off); err != nil {
+			return nil, err
+		}
+		off = next
+	}
 }
 
 // sealScanned makes durable what an unsealed cold segment holds: the rebuilt

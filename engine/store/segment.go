@@ -61,6 +61,8 @@ type segments struct {
 	storeID [16]byte
 	size    [2]int64 // of log and of bulk files
 	spare   int      // free log files kept; more are removed
+	// suspects are found by load and settled before the store is open.
+	suspects []suspect
 
 	mu struct {
 		sync.RWMutex
@@ -281,12 +283,17 @@ func (t *segments) loadFile(c int, name string) error {
 			return errors.Join(fmt.Errorf("load segment %s: %w", name, err), f.Close())
 		}
 	}
-	h, err := decodeSegmentHeader(b)
+	h, _, err := decodeHeaderBlock(b)
 	switch {
 	case errors.Is(err, ErrVersion):
 		return errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
 	case err == nil && h.storeID != t.storeID:
 		return errors.Join(fmt.Errorf("%s belongs to another store: %w", name, backend.ErrCorrupt), f.Close())
+	case err != nil && hasLife(f):
+		// Power may have failed while the first header of a new life was
+		// written; or the header of this one was lost. The index can tell.
+		t.suspects = append(t.suspects, suspect{name, c, size})
+		return f.Close()
 	case err != nil || h.kind == freeSegment:
 		// Never begun, or its last life is over. A file that was not fully
 		// preallocated when power failed is of no use.
@@ -294,17 +301,52 @@ func (t *segments) loadFile(c int, name string) error {
 		if cerr := f.Close(); cerr != nil {
 			return cerr
 		}
-		if size == t.size[c] && len(t.mu.free[c]) < t.spare {
-			t.mu.free[c] = append(t.mu.free[c], name)
-			return nil
-		}
-		return t.fs.Remove(name)
+		return t.keepOrRemove(suspect{name, c, size})
 	}
 	g := &segment{ordinal: h.ordinal, kind: h.kind, prev: h.prev, size: size, name: name, file: f}
 	g.mu.used = blockSize
 	g.mu.sealed = true
 	t.mu.live[h.ordinal] = g
 	t.mu.ordinal = max(t.mu.ordinal, h.ordinal)
+	return nil
+}
+
+// A suspect is a file without a valid header that holds groups or chunks of
+// some life, perhaps of its last one, perhaps of one that was not over.
+type suspect struct {
+	name  string
+	class int
+	size  int64
+}
+
+func hasLife(f disk.File) bool {
+	b := make([]byte, groupHeaderSize*2)
+	if _, err := f.ReadAt(b, blockSize); err != nil {
+		return false
+	}
+	_, group := decodeGroupHeader(b)
+	_, chunk := decodeChunkHeader(b)
+	return group == nil || chunk == nil
+}
+
+// keepOrRemove disposes of a file between lives.
+func (t *segments) keepOrRemove(x suspect) error {
+	if x.size == t.size[x.class] && len(t.mu.free[x.class]) < t.spare {
+		t.mu.free[x.class] = append(t.mu.free[x.class], x.name)
+		return nil
+	}
+	return t.fs.Remove(x.name)
+}
+
+// freeSuspects lets the files go to new lives; called when the index, which
+// counts what is in every segment, misses none.
+func (t *segments) freeSuspects() error {
+	for _, x := range t.suspects {
+		if err := t.keepOrRemove(x); err != nil {
+			return err
+		}
+	}
+	t.suspects = nil
 	return nil
 }
 

@@ -76,7 +76,8 @@ type Options struct {
 	// AcceptLoss opens a log that is damaged before its tail, without what was lost.
 	AcceptLoss bool
 
-	retry time.Duration
+	retry    time.Duration
+	progress func(done, total int64) // of a rebuild, in segments
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -125,6 +126,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.retry == 0 {
 		o.retry = 250 * time.Millisecond
 	}
+	if o.progress == nil {
+		o.progress = func(int64, int64) {}
+	}
 	if o.Alias == nil {
 		o.Alias = func([]byte, uint64) []byte { return nil }
 	}
@@ -165,6 +169,8 @@ type Store struct {
 	seq        atomic.Uint64
 	refusing   atomic.Bool // space is down to the reserve
 	failed     atomic.Bool
+	opened     atomic.Bool  // Open has returned
+	spaceWaits atomic.Int32 // of the index
 	condemnOne sync.Once
 	indexDead  atomic.Bool // Pebble met a fatal error
 	indexErr   chan error  // the latest that Pebble met by itself
@@ -174,6 +180,7 @@ type Store struct {
 	// place is still in somebody's hands.
 	transactions sync.RWMutex
 
+	missing  []uint64 // ordinals that the index counts in and no file has; at Open
 	closing  chan struct{}
 	closed   sync.Once
 	duties   sync.WaitGroup
@@ -268,7 +275,7 @@ func (s *Store) identify() error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read identity: %w", err)
 	}
-	h, err := decodeSegmentHeader(b[:n])
+	h, _, err := decodeHeaderBlock(b[:n])
 	if errors.Is(err, ErrVersion) {
 		return err
 	}
@@ -328,10 +335,27 @@ func (s *Store) close() error {
 	<-c.done
 	close(s.closing)
 	s.applier.progress.Broadcast()
-	<-s.applier.done
+	s.awaitApplier()
 	s.applier.progress.Broadcast()
 	s.duties.Wait()
 	return errors.Join(s.closeIndex(), s.segs.close(), s.lock.Close())
+}
+
+// awaitApplier gives up on one that waits for a flush that waits for space; the
+// log has everything.
+func (s *Store) awaitApplier() {
+	for {
+		select {
+		case <-s.applier.done:
+			return
+		case <-time.After(time.Second):
+		}
+		if s.spaceWaits.Load() > 0 {
+			s.logger.Error("closing without the index: it waits for space on the drive")
+			s.indexDead.Store(true)
+			return
+		}
+	}
 }
 
 // closeIndex flushes the index, so that the next Open has nothing to replay.
@@ -384,7 +408,7 @@ func (s *Store) checkSpace() {
 		return
 	}
 	free := u.Free + int64(s.segs.freeFiles(0))*s.opt.SegmentSize + int64(s.segs.freeFiles(1))*s.opt.BulkSegmentSize
-	low := free < s.opt.Reserve
+	low := free < s.opt.Reserve || s.spaceWaits.Load() > 0
 	if s.refusing.Swap(low) != low {
 		if low {
 			s.logger.Warn("drive is full: new data is refused until space is freed", "free", free, "reserve", s.opt.Reserve)

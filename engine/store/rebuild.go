@@ -1,0 +1,80 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/cairnstore/cairn/engine/backend"
+)
+
+// Rebuild deletes the index of a store that is not open and makes it again from
+// the log. Where the log itself is damaged it refuses before it touches
+// anything, unless o.AcceptLoss: what the old index knows would be lost with it.
+func Rebuild(ctx context.Context, o Options, progress func(Progress)) error {
+	if progress == nil {
+		progress = func(Progress) {}
+	}
+	if !o.AcceptLoss {
+		if err := logIsSound(ctx, o, progress); err != nil {
+			return fmt.Errorf("rebuild: %w", err)
+		}
+	}
+	if _, err := o.FS.Stat(identityFile); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("rebuild: %w", ErrNoStore)
+	}
+	// The note makes the next Open rebuild, this one or, should it not come to
+	// its end, whichever comes.
+	f, err := o.FS.Create(condemned)
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close(), o.FS.SyncDir("."))
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("rebuild: %w", err)
+	}
+	o.CompactEvery, o.ScrubRate = -1, -1
+	o.progress = func(done, total int64) {
+		progress(Progress{Phase: "rebuild", Unit: "segments", Done: done, Total: total})
+	}
+	s, err := Open(o)
+	if err != nil {
+		return fmt.Errorf("rebuild: %w", err)
+	}
+	if err := s.Close(); err != nil {
+		return fmt.Errorf("rebuild: %w", err)
+	}
+	return nil
+}
+
+// logIsSound reads all records, without their bodies.
+func logIsSound(ctx context.Context, o Options, progress func(Progress)) (err error) {
+	c, err := openChecker(ctx, o, CheckOptions{Progress: progress})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	if err := c.s.identify(); err != nil {
+		return err
+	}
+	c.s.segs.storeID = c.s.id
+	if err := c.loadSegments(); err != nil {
+		return err
+	}
+	// The old index says up to where the log was synced, and which segments
+	// there were; what is wrong with itself is no matter.
+	c.openIndex()
+	c.report.Damage = slices.DeleteFunc(c.report.Damage, func(d Damage) bool { return d.What == "index" })
+	c.report.DamageCount = int64(len(c.report.Damage))
+	c.skipBodies = true
+	if err := c.checkLog(); err != nil {
+		return err
+	}
+	if !c.report.Sound() {
+		d := c.report.Damage[0]
+		return fmt.Errorf("the log is damaged, and without the index more would be lost: %s of %s at %d: %s (%d in all): %w",
+			d.What, d.File, d.Offset, d.Detail, c.report.DamageCount, backend.ErrCorrupt)
+	}
+	return nil
+}
