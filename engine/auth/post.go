@@ -101,16 +101,16 @@ func (v *Verifier) checkPolicy(text string, fields map[string]string, bucket, ac
 			value = bucket
 		}
 		if !c.holds(value) {
-			return nil, refuse(PolicyViolated, "the form breaks its policy: "+c.String())
+			return nil, refuse(PolicyViolated, "Invalid according to Policy: Policy Condition failed: "+c.String())
 		}
 		covered[c.field] = true
 	}
 	if !covered["bucket"] {
-		return nil, refuse(PolicyViolated, "the policy has no condition for the bucket")
+		return nil, refuse(PolicyViolated, "Invalid according to Policy: the policy has no condition for the bucket")
 	}
 	for name := range fields {
 		if !covered[name] && mustCover(name) {
-			return nil, refuse(PolicyViolated, "the policy has no condition for the form's field "+name)
+			return nil, refuse(PolicyViolated, "Invalid according to Policy: Extra input fields: "+name)
 		}
 	}
 	return &Post{AccessKey: accessKey, MinLength: p.minLength, MaxLength: p.maxLength}, nil

@@ -255,7 +255,7 @@ type CopyInput struct {
 	Headers                                  Headers // with ReplaceMetadata; StorageClass always
 	ReplaceTags                              bool
 	Tags                                     []Tag
-	Checksum                                 ChecksumAlgorithm // to compute; NoChecksum keeps the source's
+	Checksum                                 ChecksumAlgorithm // to compute; NoChecksum keeps the source's, or CRC64NVME where that has none and bytes are copied
 	Owner                                    string
 }
 

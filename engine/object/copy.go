@@ -42,6 +42,10 @@ func (s *Service) Copy(ctx context.Context, in *CopyInput) (CopyOutput, error) {
 			}
 			return err
 		}
+		if put.Checksum.Algorithm == NoChecksum {
+			// S3 gives one to every copy; without it, the bytes pass by unchecked end to end.
+			put.Checksum.Algorithm = CRC64NVME
+		}
 		out.PutOutput, err = s.Put(ctx, &put.PutInput)
 		return err
 	})

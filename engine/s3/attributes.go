@@ -66,8 +66,10 @@ func getAttributes(c *call) error {
 			x.text("ETag", out.ETag) // without quotes, alone among S3's answers
 		}
 		if want&wantChecksum != 0 && out.Checksum.Algorithm != object.NoChecksum {
+			sum := out.Checksum
+			sum.Parts = 0 // S3 tells how many beside it, and here alone not in the value
 			x.open("Checksum")
-			x.checksum(out.Checksum)
+			x.checksum(sum)
 			x.close("Checksum")
 		}
 		if want&wantParts != 0 && out.Parts > 0 {

@@ -467,6 +467,9 @@ func (m *machine) copy(t *rapid.T) {
 	if out.ETag != v.etag { // copied bytes are no longer in parts
 		c.etag, c.parts = md5hex(v.body), nil
 	}
+	if c.sum.Algorithm == object.NoChecksum && out.Checksum.Algorithm == object.CRC64NVME { // so have their own
+		c.sum = object.Checksum{Algorithm: object.CRC64NVME, Value: checksum.Append(nil, object.CRC64NVME, c.body)}
+	}
 	if in.ReplaceMetadata {
 		c.typ, c.user = "copied", nil
 	}
