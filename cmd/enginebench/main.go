@@ -26,14 +26,13 @@ import (
 )
 
 type config struct {
-	dir, profile   string
-	size, callers  int
-	batch          int
-	objects        int64
-	duration       time.Duration
-	overlay        int64
-	json           bool
-	verify, sorted bool
+	dir, profile  string
+	size, callers int
+	batch         int
+	objects       int64
+	duration      time.Duration
+	overlay       int64
+	json          bool
 }
 
 func main() {

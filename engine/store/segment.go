@@ -42,12 +42,6 @@ type segment struct {
 	}
 }
 
-func (g *segment) addLive(n int64) {
-	g.mu.Lock()
-	g.mu.live += n
-	g.mu.Unlock()
-}
-
 func (g *segment) seal() {
 	g.mu.Lock()
 	g.mu.sealed = true
@@ -202,8 +196,9 @@ func (t *segments) begin(name string, kind segmentKind, prev uint64) (*segment, 
 func (t *segments) nextOrdinal() (uint64, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.mu.ordinal == t.mu.reserved {
-		if err := t.reserve(); err != nil {
+	if t.mu.reserved-t.mu.ordinal <= epochReserve/2 {
+		// Early, so that a full drive has time to be freed.
+		if err := t.reserve(); err != nil && t.mu.ordinal == t.mu.reserved {
 			return 0, err
 		}
 	}
