@@ -61,6 +61,8 @@ func TestModel(t *testing.T) {
 		}
 	})
 	t.Logf("%d restarts, %d segments recycled", restarts, recycled)
-	require.Positive(t, restarts)
-	require.Positive(t, recycled)
+	if !testing.Short() { // too few histories to be sure of either
+		require.Positive(t, restarts)
+		require.Positive(t, recycled)
+	}
 }
