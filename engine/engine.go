@@ -10,7 +10,6 @@ import (
 
 	"github.com/cairnstore/cairn/engine/admin"
 	"github.com/cairnstore/cairn/engine/auth"
-	"github.com/cairnstore/cairn/engine/disk"
 	"github.com/cairnstore/cairn/engine/local"
 	"github.com/cairnstore/cairn/engine/object"
 	"github.com/cairnstore/cairn/engine/s3"
@@ -37,16 +36,14 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	fs, err := disk.OpenReal(o.Dir)
+	so, err := storeOptions(o.Dir, o.Log)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", o.Dir, err)
+		return nil, explain(o.Dir, err)
 	}
-	st, err := store.Open(store.Options{FS: fs, Logger: o.Log, Alias: object.Alias, OverlayBytes: o.OverlayBytes})
-	if errors.Is(err, disk.ErrLocked) {
-		return nil, fmt.Errorf("open %s: another process has this data directory open; stop it first, or choose another directory: %w", o.Dir, err)
-	}
+	so.OverlayBytes = o.OverlayBytes
+	st, err := store.Open(so)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", o.Dir, err)
+		return nil, explain(o.Dir, err)
 	}
 	e := &Engine{store: st}
 	if err := e.wire(o); err != nil {

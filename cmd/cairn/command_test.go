@@ -28,6 +28,7 @@ func inProcess(args ...string) ran {
 func TestHelpIsAsReviewed(t *testing.T) {
 	for name, args := range map[string][]string{
 		"help": {"help"}, "server": {"server", "--help"}, "credentials": {"credentials", "show", "--help"}, "version": {"version", "--help"},
+		"store": {"store", "--help"}, "store-check": {"store", "check", "--help"}, "store-rebuild": {"store", "rebuild", "--help"}, "store-stat": {"store", "stat", "--help"},
 	} {
 		got := inProcess(args...)
 		require.Equal(t, exitOK, got.code, got.errOut)
@@ -69,6 +70,14 @@ func TestExitCodes(t *testing.T) {
 		{"server --data " + notADirectory + " --address 127.0.0.1:0", exitFailure, "not a directory"},
 		{"credentials show", exitUsage, "--data ./data"},
 		{"credentials show --data " + t.TempDir(), exitFailure, "on its first start"},
+		{"store chek " + dir, exitUsage, "did you mean check?"},
+		{"store check", exitUsage, "needs a data directory"},
+		{"store check a b", exitUsage, "takes one data directory"},
+		{"store check " + filepath.Join(dir, "nowhere"), exitUsage, "there is no directory"},
+		{"store stat " + notADirectory, exitUsage, "not a directory"},
+		{"store check " + dir, exitFailure, "there is no store here"},
+		{"store rebuild " + dir, exitFailure, "there is no store here"},
+		{"store stat " + dir, exitFailure, "there is no store here"},
 		{"credentials show --json --env --data " + dir, exitUsage, "exclude each other"},
 	} {
 		t.Run(c.args, func(t *testing.T) {

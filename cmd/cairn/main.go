@@ -55,7 +55,8 @@ acknowledged survives a crash and the loss of power.
 
 Exit codes: 0 success, 1 failure, 2 a command line or setting that makes no sense.`,
 		Example: `  cairn server --data ./data
-  cairn credentials show --data ./data`,
+  cairn credentials show --data ./data
+  cairn store check ./data`,
 		Args:          unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
@@ -64,7 +65,7 @@ Exit codes: 0 success, 1 failure, 2 a command line or setting that makes no sens
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServer(environ), newCredentials(), newVersion())
+	root.AddCommand(newServer(environ), newCredentials(), newStore(), newVersion())
 	return root
 }
 

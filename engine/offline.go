@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/cairnstore/cairn/engine/disk"
+	"github.com/cairnstore/cairn/engine/object"
+	"github.com/cairnstore/cairn/engine/store"
+)
+
+// What can be done to a directory that no engine has open.
+
+// storeOptions are what every opening of a store in dir has in common.
+func storeOptions(dir string, log *slog.Logger) (store.Options, error) {
+	fs, err := disk.OpenReal(dir)
+	return store.Options{FS: fs, Logger: log, Alias: object.Alias}, err
+}
+
+// explain makes a sentence of an error in opening dir.
+func explain(dir string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, disk.ErrLocked):
+		return fmt.Errorf("open %s: another process has this data directory open; stop the server first, or choose another directory: %w", dir, err)
+	}
+	return fmt.Errorf("open %s: %w", dir, err)
+}
+
+// Check verifies everything that is kept in dir, and changes nothing. An error
+// means that it could not be checked; what is damaged is in the report.
+func Check(ctx context.Context, dir string, o store.CheckOptions) (store.CheckReport, error) {
+	so, err := storeOptions(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return store.CheckReport{}, explain(dir, err)
+	}
+	report, err := store.Check(ctx, so, o)
+	return report, explain(dir, err)
+}
+
+// Rebuild makes the index in dir again from the log. Where the log is damaged
+// it refuses, unless the loss of what is damaged is accepted.
+func Rebuild(ctx context.Context, dir string, acceptLoss bool, log *slog.Logger, progress func(store.Progress)) error {
+	so, err := storeOptions(dir, log)
+	if err != nil {
+		return explain(dir, err)
+	}
+	so.AcceptLoss = acceptLoss
+	return explain(dir, store.Rebuild(ctx, so, progress))
+}
+
+// Usage says where the space in dir is, and changes nothing.
+func Usage(ctx context.Context, dir string) (store.UsageReport, error) {
+	so, err := storeOptions(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return store.UsageReport{}, explain(dir, err)
+	}
+	report, err := store.ReadUsage(ctx, so)
+	return report, explain(dir, err)
+}
