@@ -29,6 +29,9 @@ func (s *Store) Get(key, buf []byte) (backend.Entry, bool, error) {
 		x.value = append(buf, x.value...)[len(buf):]
 		return toEntry(key, &x), true, nil
 	}
+	if s.isClosed() {
+		return backend.Entry{}, false, ErrClosed
+	}
 	x, found, err := s.indexGet(key, buf)
 	if !found {
 		return backend.Entry{}, false, err
@@ -49,6 +52,9 @@ type Look struct {
 func (s *Store) Latest(key []byte) (Look, error) {
 	g, e, i := s.overlay.find(key, true)
 	if e == nil {
+		if s.isClosed() {
+			return Look{}, ErrClosed
+		}
 		x, found, err := s.indexGet(key, nil)
 		if err != nil || !found {
 			return Look{Fresh: err == nil}, err
@@ -131,6 +137,9 @@ func (c *genCursor) seek(key []byte) {
 
 // NewIter walks the durable entries in [lower, upper).
 func (s *Store) NewIter(lower, upper []byte) (*Iter, error) {
+	if s.isClosed() {
+		return nil, ErrClosed
+	}
 	it := &Iter{s: s, lower: lower, upper: upper}
 	// A lister wants the open generation closed, so that it is sorted once and
 	// the next lister finds only what came since.
@@ -276,6 +285,16 @@ func (s *Store) FirstPending(lower, upper []byte) (backend.Entry, bool, Ticket, 
 	e := *it.Entry()
 	e.Key, e.Value = bytes.Clone(e.Key), bytes.Clone(e.Value)
 	return e, true, t, nil
+}
+
+// isClosed is for calls that come after Close; none may be under way beside it.
+func (s *Store) isClosed() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
 }
 
 var bodyBuffers = sync.Pool{New: func() any {
