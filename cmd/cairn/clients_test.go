@@ -164,12 +164,43 @@ func TestAWSCommandLine(t *testing.T) {
 	require.Error(t, err)
 	require.Contains(t, out, "NoSuchBucketPolicy")
 
+	status, body := s.get(strings.TrimSpace(s3("s3", "presign", "--expires-in", "60", "s3://photos/k")))
+	require.Equal(t, 200, status)
+	require.Len(t, body, 1000)
+
+	source := filepath.Join(goroot(t), "src", "net", "url")
+	s3("s3", "sync", source, "s3://photos/url")
+	require.Empty(t, s3("s3", "sync", source, "s3://photos/url"), "nothing has changed")
+	s3("s3", "sync", "s3://photos/url", s.home+"/url")
+	require.Greater(t, s.sameTrees(source, s.home+"/url"), 3)
+	require.NoError(t, os.Remove(s.home+"/url/url.go"))
+	require.Contains(t, s3("s3", "sync", "--delete", s.home+"/url", "s3://photos/url"), "delete: s3://photos/url/url.go")
+
+	var versions struct {
+		Versions      []struct{ Key, VersionId string }
+		DeleteMarkers []struct{ Key, VersionId string }
+	}
+	s3("s3api", "put-bucket-versioning", "--bucket", "photos", "--versioning-configuration", "Status=Enabled")
+	s3("s3", "cp", small, "s3://photos/versioned")
+	s3("s3", "cp", s.file("other", 10), "s3://photos/versioned")
+	s3("s3", "rm", "s3://photos/versioned")
+	require.NoError(t, json.Unmarshal([]byte(s3("s3api", "list-object-versions", "--bucket", "photos", "--prefix", "versioned")), &versions))
+	require.Len(t, versions.Versions, 2)
+	require.Len(t, versions.DeleteMarkers, 1)
+	s3("s3api", "get-object", "--bucket", "photos", "--key", "versioned", "--version-id", versions.Versions[1].VersionId, s.home+"/first")
+	s.same(small, s.home+"/first")
+	s3("s3api", "delete-object", "--bucket", "photos", "--key", "versioned", "--version-id", versions.DeleteMarkers[0].VersionId)
+	s3("s3", "cp", "s3://photos/versioned", s.home+"/second")
+	s.same(s.home+"/other", s.home+"/second")
+
 	s3("s3", "rm", "--recursive", "s3://photos")
-	s3("s3", "rb", "s3://photos")
+	out, err = s.try(aws, "--endpoint-url", "http://"+s.address, "s3", "rb", "s3://photos")
+	require.Error(t, err, "its versions are still there")
+	require.Contains(t, out, "BucketNotEmpty")
 }
 
 const boto = `
-import io, os, sys, urllib.request
+import base64, hashlib, io, json, os, ssl, sys, urllib.error, urllib.request, zlib
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
@@ -218,7 +249,64 @@ assert keys == ["page/%02d" % i for i in range(25)], keys
 gone = s3.delete_objects(Bucket="photos", Delete={"Objects": [{"Key": k} for k in keys]})
 assert len(gone["Deleted"]) == 25 and "Errors" not in gone, gone
 assert s3.list_objects_v2(Bucket="photos", Prefix="page/")["KeyCount"] == 0
-s3.put_object(Bucket="photos", Key="once", Body=b"1")
+
+# Pages of versions and of uploads and parts, whatever their size.
+seen = [(v["Key"], v["VersionId"]) for p in s3.get_paginator("list_object_versions").paginate(Bucket="photos", Prefix="page/", PaginationConfig={"PageSize": 7})
+        for v in p.get("Versions", []) + p.get("DeleteMarkers", [])]
+assert len(seen) == len(set(seen)) == 50, len(seen)
+upload = s3.create_multipart_upload(Bucket="photos", Key="parts")["UploadId"]
+more = [s3.create_multipart_upload(Bucket="photos", Key="more/%d" % i)["UploadId"] for i in range(5)]
+assert len([u for p in s3.get_paginator("list_multipart_uploads").paginate(Bucket="photos", PaginationConfig={"PageSize": 2}) for u in p["Uploads"]]) == 6
+etags = [s3.upload_part(Bucket="photos", Key="parts", UploadId=upload, PartNumber=n, Body=b"p" * (5 << 20 if n < 4 else 10))["ETag"] for n in range(1, 5)]
+parts = [p for page in s3.get_paginator("list_parts").paginate(Bucket="photos", Key="parts", UploadId=upload, PaginationConfig={"PageSize": 3}) for p in page["Parts"]]
+assert [p["ETag"] for p in parts] == etags, parts
+s3.complete_multipart_upload(Bucket="photos", Key="parts", UploadId=upload, MultipartUpload={"Parts": [{"PartNumber": p["PartNumber"], "ETag": p["ETag"]} for p in parts]})
+assert s3.head_object(Bucket="photos", Key="parts", PartNumber=4)["ContentLength"] == 10
+for i, u in enumerate(more):
+    s3.abort_multipart_upload(Bucket="photos", Key="more/%d" % i, UploadId=u)
+
+# Checksums: sent by the client, kept, given back, and refused where they are wrong.
+data = b"checked " * 1000
+b64 = lambda b: base64.b64encode(b).decode()
+want = {"CRC32": b64(zlib.crc32(data).to_bytes(4, "big")), "SHA1": b64(hashlib.sha1(data).digest()), "SHA256": b64(hashlib.sha256(data).digest())}
+once = boto3.client("s3", endpoint_url=os.environ["ENDPOINT"], config=Config(retries={"max_attempts": 0}))
+for name, value in want.items():
+    field = "Checksum" + name
+    s3.put_object(Bucket="photos", Key="sum", Body=data, ChecksumAlgorithm=name)
+    got = s3.get_object(Bucket="photos", Key="sum", ChecksumMode="ENABLED")
+    assert got["Body"].read() == data and got[field] == value, got
+    assert s3.get_object_attributes(Bucket="photos", Key="sum", ObjectAttributes=["Checksum"])["Checksum"][field] == value
+    try:
+        once.put_object(Bucket="photos", Key="bad", Body=b"something else", **{field: value})
+        sys.exit("a wrong checksum was taken")
+    except ClientError as e:
+        assert e.response["Error"]["Code"] in ("BadDigest", "InvalidRequest"), e
+
+# Over TLS, this client sends the checksum of a stream after it, as a trailer.
+tls = boto3.client("s3", endpoint_url=os.environ["TLS_ENDPOINT"], verify=os.environ["TLS_CERT"])
+sent = []
+tls.meta.events.register("before-send.s3.PutObject", lambda request, **kw: sent.append(dict(request.headers)))
+tls.create_bucket(Bucket="trailers")
+tls.put_object(Bucket="trailers", Key="t", Body=io.BytesIO(data), ChecksumAlgorithm="SHA256")
+assert any(str(v).lower().find("x-amz-checksum-sha256") >= 0 for h in sent for k, v in h.items() if k.lower() == "x-amz-trailer"), sent
+assert tls.head_object(Bucket="trailers", Key="t", ChecksumMode="ENABLED")["ChecksumSHA256"] == want["SHA256"]
+
+# A form that a browser would post, with a policy.
+def post(form, file):
+    lines = []
+    for k, v in list(form["fields"].items()) + [("file", file)]:
+        lines += [b"--limit", ('Content-Disposition: form-data; name="%s"%s' % (k, '; filename="f"' if k == "file" else "")).encode(), b"", v if isinstance(v, bytes) else v.encode()]
+    body = b"\r\n".join(lines + [b"--limit--", b""])
+    try:
+        return urllib.request.urlopen(urllib.request.Request(form["url"], data=body, headers={"Content-Type": "multipart/form-data; boundary=limit"})).status
+    except urllib.error.HTTPError as e:
+        return e.code
+form = v4.generate_presigned_post("photos", "posted/${filename}", Fields={"acl": "private"}, Conditions=[{"acl": "private"}, ["content-length-range", 1, 100]], ExpiresIn=60)
+assert post(form, b"from a form") == 204
+assert s3.get_object(Bucket="photos", Key="posted/f")["Body"].read() == b"from a form"
+assert post(form, b"x" * 101) == 400
+form["fields"]["acl"] = "public-read"
+assert post(form, b"from a form") == 403
 print("done")
 `
 
@@ -228,6 +316,11 @@ func TestBoto3(t *testing.T) {
 		missing(t, "boto3 is not installed; ci/setup installs it")
 	}
 	s := openShop(t)
+	cert, key := filepath.Join(s.home, "cert.pem"), filepath.Join(s.home, "key.pem")
+	certificate(t, cert, key, 1)
+	k := s.keys()
+	tls := start(t, t.TempDir(), []string{"CAIRN_ROOT_USER=" + k.AccessKey, "CAIRN_ROOT_PASSWORD=" + k.SecretKey}, "--tls-cert", cert, "--tls-key", key)
+	s.env = append(s.env, "TLS_ENDPOINT=https://"+tls.address, "TLS_CERT="+cert)
 	require.Contains(t, s.run(python, write(t, s.home, "test.py", boto)), "done")
 }
 
@@ -263,6 +356,19 @@ func TestMC(t *testing.T) {
 	run("mirror", "--quiet", source, "cairn/photos/net")
 	run("mirror", "--quiet", "cairn/photos/net", s.home+"/net")
 	require.Greater(t, s.sameTrees(source, s.home+"/net"), 100)
+	require.Equal(t, "cairn/photos/net/url/url.go\n", run("find", "cairn/photos/net", "--name", "url.go"))
+	require.Contains(t, run("du", "cairn/photos/dir"), "20MiB\t1 object")
+	run("mv", "cairn/photos/dir/large", "cairn/photos/moved")
+	require.NotContains(t, run("ls", "--recursive", "cairn/photos"), "dir/large")
+	run("cp", "cairn/photos/moved", s.home+"/large3")
+	s.same(large, s.home+"/large3")
+	run("mb", "cairn/more")
+	run("cp", "cairn/photos/moved", "cairn/more/copy")
+	run("rb", "--force", "cairn/more")
+	require.NotContains(t, run("ls", "cairn"), "more")
+	out, err := s.try(mc, "--no-color", "rb", "cairn/photos")
+	require.Error(t, err)
+	require.Contains(t, out, "not empty")
 	run("rm", "--recursive", "--force", "--versions", "cairn/photos")
 	run("rb", "cairn/photos")
 }
