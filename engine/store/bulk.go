@@ -76,11 +76,11 @@ func (b *bulk) leave(l *lane) {
 }
 
 // reserve gives out n bytes, in one piece, in a segment held for the blob.
-func (b *bulk) reserve(l *lane, n int64, held map[uint64]*segment) (*segment, int64, error) {
+func (b *bulk) reserve(l *lane, n int64, held map[uint64]*segment, urgent bool) (*segment, int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.seg == nil || l.off+n > l.seg.size {
-		if b.s.refusing.Load() {
+		if !urgent && !b.s.roomFor(b.s.opt.BulkSegmentSize) {
 			return nil, 0, backend.ErrFull
 		}
 		name, _, err := b.s.segs.takeFile(1)
@@ -167,13 +167,14 @@ var chunkBuffers = sync.Pool{New: func() any {
 
 // A BlobWriter brings one large body to the drive, chunk by chunk.
 type BlobWriter struct {
-	s    *Store
-	ctx  context.Context
-	id   backend.BlobID
-	lane *lane
-	left int64 // of the announced size; -1: unknown
-	blob blob
-	held map[uint64]*segment
+	s      *Store
+	ctx    context.Context
+	id     backend.BlobID
+	lane   *lane
+	left   int64 // of the announced size; -1: unknown
+	urgent bool  // compaction's: it may use the space reserve
+	blob   blob
+	held   map[uint64]*segment
 
 	buf  *[]byte // header and data gathered
 	fill int     // bytes of data in it
@@ -226,7 +227,7 @@ func (w *BlobWriter) flush() error {
 			n = min((w.left/chunkData)*chunkSpan, runChunks*chunkSpan)
 			n = max(n, span)
 		}
-		seg, off, err := w.s.bulk.reserve(w.lane, n, w.held)
+		seg, off, err := w.s.bulk.reserve(w.lane, n, w.held, w.urgent)
 		if err != nil {
 			return fmt.Errorf("stage blob: %w", err)
 		}

@@ -137,7 +137,7 @@ func openChecker(ctx context.Context, o Options, co CheckOptions) (_ *checker, e
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{opt: o, logger: o.Logger, lock: lock, closing: make(chan struct{}), indexErr: make(chan error, 1)}
+	s := &Store{opt: o, logger: o.Logger, lock: lock, leaving: make(chan struct{}), closing: make(chan struct{}), indexErr: make(chan error, 1)}
 	s.segs = newSegments(o.FS, s.id, o.SegmentSize, o.BulkSegmentSize)
 	s.log.init(s)
 	s.applier = newApplier(s)

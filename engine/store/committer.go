@@ -162,30 +162,38 @@ type committer struct {
 		table   []tableRow
 		next    *segment // prepared, header not written
 		nextErr error
+		starved bool // a delete has no room
 		writing *group
 		rotate  bool
 		closing bool
 		failed  error
 	}
-	room sync.Cond // space for appenders
-	work sync.Cond // work for the writer
-	need sync.Cond // a segment to prepare
-	done chan struct{}
+	room  sync.Cond     // space for appenders
+	work  sync.Cond     // work for the writer
+	need  sync.Cond     // a segment to prepare
+	hurry chan struct{} // to prepare at once
+	done  chan struct{}
 }
 
 // tableRow tells a rebuild where a group's records are.
 type tableRow struct{ offset, metaOff, metaLen uint32 }
 
 func (c *committer) init(s *Store) {
-	c.s, c.done = s, make(chan struct{})
+	c.s, c.done, c.hurry = s, make(chan struct{}), make(chan struct{}, 1)
 	c.room.L, c.work.L, c.need.L = &c.mu.Mutex, &c.mu.Mutex, &c.mu.Mutex
 }
 
 // fits reports whether the active group with n more bytes has a place. The
 // group goes into the current segment or, where it is too large for what is
 // left there, into the prepared one.
-func (c *committer) fits(n int64) bool {
+//
+// While no segment is prepared, the current one's last eighth is for deletes:
+// the drive may be full.
+func (c *committer) fits(n int64, urgent bool) bool {
 	size := roundUp(c.mu.active.size() + n + blockSize)
+	if !urgent && c.mu.next == nil {
+		size += c.mu.cur.size / 8
+	}
 	if c.mu.off+size+tableRoom(len(c.mu.table)+2) <= c.mu.cur.size {
 		return true
 	}
@@ -230,6 +238,7 @@ func (s *Store) Append(b *Batch) (Ticket, error) {
 // the overlay.
 func (c *committer) admit(b *Batch) error {
 	n := int64(len(b.meta) + b.body)
+	asked := false
 	for {
 		switch {
 		case c.mu.failed != nil:
@@ -242,11 +251,19 @@ func (c *committer) admit(b *Batch) error {
 			c.rotateSoon() // and the applier will signal
 		case c.mu.active.count > 0 && c.mu.active.size()+n > c.s.opt.GroupBytes:
 		case c.mu.active.gen != nil && c.mu.active.gen.full(len(b.muts), len(b.meta)):
-		case !c.fits(n):
-			if c.mu.nextErr != nil {
+		case !c.fits(n, b.urgent):
+			switch {
+			case c.mu.nextErr == nil:
+				c.need.Signal()
+			case !asked: // b is a delete: there is a reserve for it
+				asked, c.mu.starved = true, true
+				select {
+				case c.hurry <- struct{}{}:
+				default:
+				}
+			case !c.mu.starved:
 				return c.mu.nextErr
 			}
-			c.need.Signal()
 		default:
 			return nil
 		}
@@ -415,7 +432,7 @@ func (c *committer) write(g *group, seg *segment, off int64) error {
 	h.metaCRC = crc(g.buf[groupHeaderSize+int(h.bodyLen):])
 	g.buf = append(g.buf, zeros[:h.size()-int64(len(g.buf))]...)
 	h.encode(g.buf)
-	if _, err := seg.file.WriteAt(g.buf, off); err != nil {
+	if err := c.s.writeWhenRoom(seg.file, g.buf, off); err != nil {
 		return fmt.Errorf("write log: %w", err)
 	}
 	start := time.Now()
@@ -513,13 +530,14 @@ func (c *committer) prepare() {
 		if c.mu.closing || c.mu.failed != nil {
 			return
 		}
+		starved := c.mu.starved
 		c.mu.Unlock()
-		name, recycled, err := c.s.segs.takeFile(0)
-		if err == nil && !recycled {
-			err = c.s.fillZeros(name)
-		}
+		name, err := c.s.makeNext(starved)
 		c.mu.Lock()
 		c.mu.nextErr = c.s.noSpace(err)
+		if starved {
+			c.mu.starved = false
+		}
 		if err == nil {
 			c.mu.next = &segment{name: name}
 			c.room.Broadcast()
@@ -532,10 +550,28 @@ func (c *committer) prepare() {
 		c.mu.Unlock()
 		select {
 		case <-time.After(c.s.opt.retry):
+		case <-c.hurry:
 		case <-c.s.closing:
 		}
 		c.mu.Lock()
 	}
+}
+
+// makeNext finds a file for the next segment. The space reserve is touched only
+// for a delete that has no room in the current one.
+func (s *Store) makeNext(starved bool) (string, error) {
+	if !starved {
+		if s.checkSpace(); s.refusing.Load() {
+			return "", backend.ErrFull
+		}
+	}
+	name, recycled, err := s.segs.takeFile(0)
+	if err == nil && !recycled {
+		if err = s.fillZeros(name); err != nil {
+			_ = s.opt.FS.Remove(name) // it has no header, and would be reused
+		}
+	}
+	return name, err
 }
 
 // fillZeros writes a new file once, in steps, giving up the speed for the room

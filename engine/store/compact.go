@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -328,11 +329,7 @@ func (s *Store) victims() []*segment {
 	if s.refusing.Load() {
 		threshold = min(threshold, 0.1)
 	}
-	type scored struct {
-		g *segment
-		v float64
-	}
-	var list []scored
+	var logs, bulks []victim
 	all := s.segs.all()
 	for _, g := range all {
 		if g.kind == logSegment && g.ordinal >= applied.segment {
@@ -345,34 +342,48 @@ func (s *Store) victims() []*segment {
 			live += g.mu.tombs
 		}
 		g.mu.Unlock()
-		if garbage := 1 - float64(live)/float64(g.size); ok && garbage >= threshold {
-			list = append(list, scored{g, garbage})
+		switch {
+		case !ok || 1-float64(live)/float64(g.size) < threshold:
+		case g.kind == bulkSegment:
+			bulks = append(bulks, victim{g, live})
+		default:
+			logs = append(logs, victim{g, live})
 		}
 	}
-	slices.SortFunc(list, func(a, b scored) int {
-		switch {
-		case a.v > b.v:
-			return -1
-		case a.v < b.v:
-			return 1
-		}
-		return 0
-	})
-	var out []*segment
-	room := s.opt.SegmentSize
-	for _, x := range list {
-		// One round must not fill more segments than it empties.
-		if len(out) == maxVictims {
+	leastLive := func(a, b victim) int { return cmp.Compare(a.live, b.live) }
+	slices.SortFunc(logs, leastLive)
+	slices.SortFunc(bulks, leastLive)
+	out := s.worthwhile(logs)
+	for _, v := range bulks[:min(len(bulks), maxVictims-len(out))] {
+		out = append(out, v.g)
+	}
+	return out
+}
+
+type victim struct {
+	g    *segment
+	live int64
+}
+
+// worthwhile is the longest run of victims that fill fewer segments than they
+// empty: the rest would only move about, and be victims again. On a full drive
+// there is room for one.
+func (s *Store) worthwhile(logs []victim) (out []*segment) {
+	usable := s.opt.SegmentSize - s.opt.GroupBytes - 4*blockSize
+	filled := func(live int64) int64 { return (live + usable - 1) / usable }
+	best := 0
+	var live int64
+	for i, v := range logs[:min(len(logs), maxVictims)] {
+		live += v.live
+		if s.refusing.Load() && filled(live) > 1 {
 			break
 		}
-		if x.v < 1 {
-			room -= int64((1 - x.v) * float64(x.g.size))
+		if filled(live) < int64(i+1) {
+			best = i + 1
 		}
-		out = append(out, x.g)
 	}
-	// A lone victim that is nearly half live only moves about.
-	if len(out) == 1 && list[0].v < 0.75 && !s.refusing.Load() && list[0].g.kind != bulkSegment {
-		return nil
+	for _, v := range logs[:best] {
+		out = append(out, v.g)
 	}
 	return out
 }
@@ -609,7 +620,7 @@ func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
 	if err != nil {
 		return err
 	}
-	w := &BlobWriter{s: s, ctx: c.ctx, id: id, left: b.size, lane: s.bulk.choose(), held: map[uint64]*segment{}, buf: chunkBuffers.Get().(*[]byte)}
+	w := &BlobWriter{s: s, ctx: c.ctx, id: id, left: b.size, urgent: true, lane: s.bulk.choose(), held: map[uint64]*segment{}, buf: chunkBuffers.Get().(*[]byte)}
 	defer w.Abort()
 	var out blob
 	var at int64

@@ -200,7 +200,7 @@ func (s *Store) indexFailed(err error, fatal bool) {
 	default:
 	}
 	select {
-	case <-s.closing: // an error of the closing itself is told by Close
+	case <-s.leaving: // an error of the closing itself is told by Close
 		return
 	default:
 	}

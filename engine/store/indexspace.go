@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cairnstore/cairn/engine/disk"
 )
 
 // spaceFS keeps a full drive from Pebble, which would end the process over a
@@ -81,8 +83,8 @@ func (s *Store) awaitSpace(err error) bool {
 	if !isFull(err) || !s.opened.Load() {
 		return false
 	}
-	if s.spaceWaits.Add(1) == 1 {
-		s.logger.Warn("the index waits for space on the drive", "err", err)
+	if s.spaceWaits.Add(1) == 1 && s.refusing.CompareAndSwap(false, true) {
+		s.logger.Warn("drive is full: a write waits, and new data is refused, until space is freed", "err", err)
 	}
 	defer s.spaceWaits.Add(-1)
 	s.refusing.Store(true)
@@ -92,9 +94,19 @@ func (s *Store) awaitSpace(err error) bool {
 	select {
 	case <-time.After(s.opt.retry):
 		return true
-	case <-s.closing:
+	case <-s.leaving:
 		time.Sleep(s.opt.retry / 4) // Pebble may try again at once
 		return false
+	}
+}
+
+// writeWhenRoom writes to a place that was preallocated, which not every file
+// system keeps its word about: one that copies on write may be full all the same.
+func (s *Store) writeWhenRoom(f disk.File, b []byte, off int64) error {
+	for {
+		if _, err := f.WriteAt(b, off); err == nil || !s.awaitSpace(err) {
+			return err
+		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"github.com/cairnstore/cairn/engine/backend"
 )
@@ -18,7 +17,7 @@ func Rebuild(ctx context.Context, o Options, progress func(Progress)) error {
 		progress = func(Progress) {}
 	}
 	if !o.AcceptLoss {
-		if err := logIsSound(ctx, o, progress); err != nil {
+		if err := verifyRecords(ctx, o, progress, false); err != nil {
 			return fmt.Errorf("rebuild: %w", err)
 		}
 	}
@@ -45,11 +44,15 @@ func Rebuild(ctx context.Context, o Options, progress func(Progress)) error {
 	if err := s.Close(); err != nil {
 		return fmt.Errorf("rebuild: %w", err)
 	}
+	if err := verifyRecords(ctx, o, progress, true); err != nil {
+		return fmt.Errorf("rebuild: %w", err)
+	}
 	return nil
 }
 
-// logIsSound reads all records, without their bodies.
-func logIsSound(ctx context.Context, o Options, progress func(Progress)) (err error) {
+// verifyRecords reads all records, without their bodies. Before a rebuild it
+// asks for a sound log; after one, for an index and counters that agree with it.
+func verifyRecords(ctx context.Context, o Options, progress func(Progress), after bool) (err error) {
 	c, err := openChecker(ctx, o, CheckOptions{Progress: progress})
 	if err != nil {
 		return err
@@ -62,19 +65,25 @@ func logIsSound(ctx context.Context, o Options, progress func(Progress)) (err er
 	if err := c.loadSegments(); err != nil {
 		return err
 	}
-	// The old index says up to where the log was synced, and which segments
-	// there were; what is wrong with itself is no matter.
 	c.openIndex()
-	c.report.Damage = slices.DeleteFunc(c.report.Damage, func(d Damage) bool { return d.What == "index" })
-	c.report.DamageCount = int64(len(c.report.Damage))
 	c.skipBodies = true
 	if err := c.checkLog(); err != nil {
 		return err
 	}
-	if !c.report.Sound() {
-		d := c.report.Damage[0]
-		return fmt.Errorf("the log is damaged, and without the index more would be lost: %s of %s at %d: %s (%d in all): %w",
-			d.What, d.File, d.Offset, d.Detail, c.report.DamageCount, backend.ErrCorrupt)
+	why := "the log is damaged, and without the index more would be lost"
+	if after {
+		why = "the index that was made is not right"
+		if err := c.checkIndex(); err != nil {
+			return err
+		}
+	}
+	for _, d := range c.report.Damage {
+		// The old index says up to where the log was synced and which segments
+		// there were; what is wrong with itself is no matter. What is wrong with
+		// the log was accepted before the new one was made.
+		if ofIndex := d.What == "index" || d.What == "counter"; ofIndex == after {
+			return fmt.Errorf("%s: %s, %s at %d, key %s: %s: %w", why, d.What, d.File, d.Offset, d.Key, d.Detail, backend.ErrCorrupt)
+		}
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{opt: o, logger: o.Logger, lock: lock, closing: make(chan struct{}), indexErr: make(chan error, 1)}
+	s := &Store{opt: o, logger: o.Logger, lock: lock, leaving: make(chan struct{}), closing: make(chan struct{}), indexErr: make(chan error, 1)}
 	defer func() {
 		if err != nil {
 			if s.db != nil {
@@ -306,6 +306,17 @@ func (s *Store) replaySegment(g *segment, start int64, later []*segment) (*logTa
 			next, found, serr := laterGroup(g, off)
 			if serr != nil {
 				return nil, serr
+			}
+			if off < start {
+				// The index has its records, which are readable one by one. The
+				// row keeps the damage known to scrub, check and rebuild.
+				_ = s.quarantine(g, off, "group") // counted and logged
+				t.rows = append(t.rows, tableRow{uint32(off), uint32(off) + groupHeaderSize, 0})
+				if !found || next > start {
+					next = start
+				}
+				off = next
+				continue
 			}
 			if !found && len(later) > 0 && err != nil {
 				found, serr = hasGroups(later)

@@ -23,7 +23,8 @@ func (s *Store) scrubForever(ctx context.Context) {
 	}
 }
 
-// Scrub reads and verifies every sealed segment once, at rate bytes a second
+// Scrub reads and verifies every segment once, but for those that the log and
+// compaction are writing, at rate bytes a second
 // (0: unbounded). What it finds is in the log, in Stats and quarantined.
 func (s *Store) Scrub(ctx context.Context, rate int64) error {
 	p := &compactor{s: s, ctx: ctx}
@@ -46,7 +47,7 @@ func (s *Store) Scrub(ctx context.Context, rate int64) error {
 			return ctx.Err()
 		}
 		g.mu.Lock()
-		skip := !g.mu.sealed
+		skip := !g.mu.sealed && g.kind != bulkSegment // of a bulk segment only what the index has is read
 		g.mu.Unlock()
 		if skip {
 			continue
@@ -67,11 +68,19 @@ func (s *Store) Scrub(ctx context.Context, rate int64) error {
 // verifySegment checks what the index points to in a segment; bad counts what
 // failed.
 func (s *Store) verifySegment(ctx context.Context, g *segment, pay func(int64)) (bad int, err error) {
+	if s.verifyHeader(g) {
+		bad++
+	}
 	if g.kind == bulkSegment {
-		return s.verifyBulk(ctx, g, pay)
+		n, err := s.verifyBulk(ctx, g, pay)
+		return bad + n, err
 	}
 	rows, err := readTable(g)
 	if errors.Is(err, errInvalid) {
+		if g.kind == logSegment || hasFooter(g) {
+			bad++
+			_ = s.quarantine(g, g.size-tableFooter, "table") // counted and logged
+		}
 		rows, err = scanRows(g)
 	}
 	if err != nil {
@@ -99,6 +108,22 @@ func (s *Store) verifySegment(ctx context.Context, g *segment, pay func(int64)) 
 		pay(h.size())
 	}
 	return bad, nil
+}
+
+// verifyHeader reports whether a copy of the header is bad. What is in the
+// segment does not suffer by it, and may be moved.
+func (s *Store) verifyHeader(g *segment) bool {
+	b := make([]byte, blockSize)
+	if _, err := g.file.ReadAt(b, 0); err != nil {
+		_ = s.readFailed(g, 0, err) // counted and logged
+		return true
+	}
+	if _, half, err := decodeHeaderBlock(b); err == nil && !half {
+		return false
+	}
+	s.stats.corruptions.Add(1)
+	s.logger.Error("checksum mismatch", "what", "header", "segment", g.ordinal, "file", g.name)
+	return true
 }
 
 func (s *Store) verifyBulk(ctx context.Context, g *segment, pay func(int64)) (bad int, err error) {

@@ -180,8 +180,9 @@ type Store struct {
 	// place is still in somebody's hands.
 	transactions sync.RWMutex
 
-	missing  []uint64 // ordinals that the index counts in and no file has; at Open
-	closing  chan struct{}
+	missing  []uint64      // ordinals that the index counts in and no file has; at Open
+	leaving  chan struct{} // Close was called
+	closing  chan struct{} // and what was queued is done
 	closed   sync.Once
 	duties   sync.WaitGroup
 	compactM sync.Mutex
@@ -325,6 +326,7 @@ func (s *Store) Close() error {
 
 func (s *Store) close() error {
 	c := &s.log
+	close(s.leaving)
 	_ = s.Barrier(context.Background()) // its error is every writer's already
 	c.mu.Lock()
 	c.mu.closing = true
@@ -408,7 +410,8 @@ func (s *Store) checkSpace() {
 		return
 	}
 	free := u.Free + int64(s.segs.freeFiles(0))*s.opt.SegmentSize + int64(s.segs.freeFiles(1))*s.opt.BulkSegmentSize
-	low := free < s.opt.Reserve || s.spaceWaits.Load() > 0
+	// One segment more: the log takes it in advance.
+	low := free < s.opt.Reserve+s.opt.SegmentSize || s.spaceWaits.Load() > 0
 	if s.refusing.Swap(low) != low {
 		if low {
 			s.logger.Warn("drive is full: new data is refused until space is freed", "free", free, "reserve", s.opt.Reserve)
@@ -418,6 +421,18 @@ func (s *Store) checkSpace() {
 	}
 	s.stats.diskFree.Store(u.Free)
 	s.stats.diskTotal.Store(u.Total)
+}
+
+// roomFor reports whether a new file of n bytes leaves the reserve alone.
+func (s *Store) roomFor(n int64) bool {
+	if s.refusing.Load() {
+		return false
+	}
+	if s.segs.freeFiles(1) > 0 {
+		return true
+	}
+	u, err := s.opt.FS.Usage()
+	return err == nil && u.Free-n >= s.opt.Reserve
 }
 
 func removeAll(fsys disk.FS, dir string) error {

@@ -69,6 +69,7 @@ func tryPut(s *Store, key, value string, body []byte) error {
 func tryDelete(s *Store, key string) error {
 	var b Batch
 	b.Delete(s.NextSeq(), []byte(key), s.Guard())
+	b.SetUrgent()
 	tk, err := s.Append(&b)
 	if err != nil {
 		return err

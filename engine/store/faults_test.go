@@ -1,0 +1,686 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
+)
+
+// faultyStore opens a store on a drive that fails by rules.
+func faultyStore(t testing.TB, tune func(*Options)) (*Store, *disk.Faulty, *disk.Memory) {
+	t.Helper()
+	m := disk.NewMemory(1)
+	f := disk.NewFaulty(m, 1)
+	o := small(f)
+	o.retry = 2 * time.Millisecond
+	if tune != nil {
+		tune(&o)
+	}
+	s := open(t, o)
+	return s, f, m
+}
+
+// putUntil puts until the error comes, and returns what was acknowledged.
+func putUntil(t testing.TB, s *Store, want error, most int) map[string][]byte {
+	t.Helper()
+	acked := map[string][]byte{}
+	for i := range most {
+		k := fmt.Sprintf("until-%06d", i)
+		b := bytes.Repeat([]byte{byte(i), byte(i >> 8)}, 4000)
+		err := tryPut(s, k, "v", b)
+		if err == nil {
+			acked[k] = b
+			continue
+		}
+		require.ErrorIs(t, err, want)
+		return acked
+	}
+	t.Fatalf("%d puts and no %v", most, want)
+	return nil
+}
+
+func eventuallyPut(t testing.TB, s *Store, key string, b []byte) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		err := tryPut(s, key, "v", b)
+		if err != nil {
+			require.ErrorIs(t, err, backend.ErrFull)
+		}
+		return err == nil
+	}, 10*time.Second, 5*time.Millisecond)
+}
+
+// reads compares what can be read without the counters, which wait for the index.
+func reads(t testing.TB, s *Store, want map[string][]byte) {
+	t.Helper()
+	for k, w := range want {
+		b, ok := body(t, s, k)
+		require.True(t, ok, k)
+		require.True(t, bytes.Equal(w, b), k)
+	}
+}
+
+// stillServes is what every refusal of writes must leave: reads and deletes.
+func stillServes(t testing.TB, s *Store, acked map[string][]byte) {
+	t.Helper()
+	require.False(t, s.Failed())
+	reads(t, s, acked)
+	it, err := s.NewIter([]byte{FirstKey}, nil)
+	require.NoError(t, err)
+	n := 0
+	for it.Next() {
+		n++
+	}
+	require.NoError(t, errors.Join(it.Err(), it.Close()))
+	require.Equal(t, len(acked), n)
+	for i, k := range slices.Sorted(maps.Keys(acked)) {
+		if i == 3 {
+			break
+		}
+		require.NoError(t, tryDelete(s, k))
+		delete(acked, k)
+		_, found := body(t, s, k)
+		require.False(t, found)
+	}
+	w, err := s.Stage(ctx, backend.BlobID{Group: s.NextSeq()}, 5<<20)
+	if err == nil { // there may be room for it
+		_, err = w.Write(make([]byte, 5<<20))
+		w.Abort()
+	}
+	if err != nil {
+		require.ErrorIs(t, err, backend.ErrFull)
+	}
+}
+
+// reopened closes a store whose drive is sound again and opens it anew.
+func reopened(t testing.TB, s *Store, fsys disk.FS, acked map[string][]byte) {
+	t.Helper()
+	require.NoError(t, s.Close())
+	require.Empty(t, checked(t, fsys).Damage)
+	s = open(t, small(fsys))
+	check(t, s, acked)
+	require.NoError(t, s.Close())
+}
+
+func TestFullDrive(t *testing.T) {
+	s, f, m := faultyStore(t, nil)
+	m.SetCapacity(12 << 20)
+	acked := putUntil(t, s, backend.ErrFull, 3000)
+	require.Greater(t, len(acked), 100)
+	stillServes(t, s, acked)
+	require.True(t, s.Stats().Refusing)
+	_, err := s.Stage(ctx, backend.BlobID{Group: s.NextSeq()}, 5<<20)
+	require.ErrorIs(t, err, backend.ErrFull)
+	m.SetCapacity(64 << 20)
+	eventuallyPut(t, s, "again", []byte("b"))
+	acked["again"] = []byte("b")
+	check(t, s, acked)
+	reopened(t, s, f, acked)
+}
+
+// Deletes and compaction alone give a full drive its space back.
+func TestFullDriveIsFreedByDeletes(t *testing.T) {
+	s, f, m := faultyStore(t, nil)
+	m.SetCapacity(12 << 20)
+	acked := putUntil(t, s, backend.ErrFull, 3000)
+	for i, k := range slices.Sorted(maps.Keys(acked)) {
+		if i%4 != 0 {
+			require.NoError(t, tryDelete(s, k))
+			delete(acked, k)
+		}
+		if i%40 == 0 { // as it does by itself every few seconds
+			s.catchUp()
+			require.NoError(t, s.Compact(ctx))
+		}
+	}
+	eventuallyPut(t, s, "again", []byte("b"))
+	acked["again"] = []byte("b")
+	check(t, s, acked)
+	reopened(t, s, f, acked)
+}
+
+// Wherever the drive says that it is full, new data is refused and nothing else.
+func TestFullBy(t *testing.T) {
+	for _, rules := range []string{
+		"preallocate log/*: ENOSPC",
+		"create log/*: ENOSPC",
+		"create,preallocate *: ENOSPC",
+		"write index/*: ENOSPC",
+		"write index/*: short",
+		"create,write,rename index/*: ENOSPC",
+		"sync index/*.sst: ENOSPC",
+		"create,preallocate,write index/*: ENOSPC\npreallocate log/*: ENOSPC",
+	} {
+		t.Run(rules, func(t *testing.T) {
+			s, f, _ := faultyStore(t, func(o *Options) { o.OverlayBytes = 4 << 20 })
+			put(t, s, "until-before", "v", []byte("b"))
+			require.NoError(t, f.AddText(rules))
+			acked := putUntil(t, s, backend.ErrFull, 3000)
+			acked["until-before"] = []byte("b")
+			require.Positive(t, f.Fired())
+			stillServes(t, s, acked)
+			f.Clear()
+			eventuallyPut(t, s, "again", []byte("b"))
+			acked["again"] = []byte("b")
+			check(t, s, acked)
+			reopened(t, s, f, acked)
+		})
+	}
+}
+
+// A log write that finds no room waits for it: what it holds was promised a place.
+func TestFullWithinTheLog(t *testing.T) {
+	for _, effect := range []string{"ENOSPC", "short"} {
+		s, f, _ := faultyStore(t, nil)
+		put(t, s, "before", "v", []byte("b"))
+		require.NoError(t, f.AddText("write "+s.log.mu.cur.name+": "+effect))
+		done := make(chan error, 1)
+		go func() { done <- tryPut(s, "during", "v", []byte("d")) }()
+		require.Eventually(t, func() bool { return s.Stats().Refusing }, 5*time.Second, time.Millisecond)
+		reads(t, s, map[string][]byte{"before": []byte("b")})
+		f.Clear()
+		require.NoError(t, <-done)
+		eventuallyPut(t, s, "again", []byte("b"))
+		acked := map[string][]byte{"before": []byte("b"), "during": []byte("d"), "again": []byte("b")}
+		check(t, s, acked)
+		reopened(t, s, f, acked)
+	}
+}
+
+// A store can be closed while the drive is full; the log has everything.
+func TestCloseWhileFull(t *testing.T) {
+	for _, rules := range []string{"create,write index/*: ENOSPC", "write,create,preallocate *: ENOSPC"} {
+		s, f, _ := faultyStore(t, nil)
+		acked := map[string][]byte{}
+		for i := range 50 {
+			k := fmt.Sprint("k", i)
+			acked[k] = bytes.Repeat([]byte{byte(i)}, 3000)
+			put(t, s, k, "v", acked[k])
+		}
+		require.NoError(t, f.AddText(rules))
+		closed := make(chan error, 1)
+		go func() { closed <- s.Close() }()
+		select {
+		case err := <-closed:
+			require.ErrorIs(t, err, disk.ErrFull)
+		case <-time.After(20 * time.Second):
+			t.Fatal("close hangs")
+		}
+		f.Clear()
+		s = open(t, small(f))
+		check(t, s, acked)
+		require.NoError(t, s.Close())
+	}
+}
+
+// A read that the drive refuses is an error and never wrong bytes; when the
+// drive has thought better of it, the bytes are there.
+func TestReadErrors(t *testing.T) {
+	s, f, _ := faultyStore(t, nil)
+	acked := map[string][]byte{}
+	for i := range 40 {
+		k := fmt.Sprint("k", i)
+		acked[k] = bytes.Repeat([]byte{byte(i)}, 3000+i)
+		put(t, s, k, "v", acked[k])
+	}
+	id := backend.BlobID{Group: s.NextSeq()}
+	data := bytes.Repeat([]byte("blob"), 700_000)
+	var b Batch
+	b.Adopt(s.NextSeq(), stage(t, s, id, data))
+	tk, err := s.Append(&b)
+	require.NoError(t, err)
+	require.NoError(t, tk.Wait(ctx))
+
+	tryAll := func() (good, bad int) {
+		for k, w := range acked {
+			e, found, err := s.Get([]byte(k), nil)
+			require.NoError(t, err)
+			require.True(t, found)
+			r, err := s.OpenBody(&e, 0, int64(e.Body.Length))
+			if err != nil {
+				require.ErrorIs(t, err, backend.ErrCorrupt)
+				bad++
+				continue
+			}
+			got, err := io.ReadAll(r)
+			require.NoError(t, errors.Join(err, r.Close()))
+			require.True(t, bytes.Equal(w, got))
+			good++
+		}
+		r, err := s.OpenBlob(id, 100, int64(len(data)-100))
+		require.NoError(t, err)
+		got, err := io.ReadAll(r)
+		require.NoError(t, r.Close())
+		require.True(t, bytes.Equal(data[100:100+len(got)], got), "never wrong bytes")
+		if err != nil {
+			require.ErrorIs(t, err, backend.ErrCorrupt)
+			bad++
+		} else {
+			require.Len(t, got, len(data)-100)
+			good++
+		}
+		return good, bad
+	}
+	for _, rules := range []string{"read log/*: EIO\nread bulk/*: EIO", "read log/* every 3: EIO", "read log/*: flip\nread bulk/*: flip", "read log/* prob 0.4: flip\nread bulk/* every 3: flip"} {
+		before := s.Stats()
+		require.NoError(t, f.AddText(rules))
+		_, bad := tryAll()
+		require.Positive(t, bad, rules)
+		after := s.Stats()
+		require.Greater(t, after.Corruptions+after.ReadErrors, before.Corruptions+before.ReadErrors)
+		f.Clear()
+		good, bad := tryAll()
+		require.Zero(t, bad)
+		require.Equal(t, len(acked)+1, good)
+	}
+	require.NoError(t, tryPut(s, "after", "v", nil), "errors of reads do not stop writes")
+	require.NoError(t, s.Close())
+}
+
+// A sync that fails ends the acknowledging until a restart, whose recovery
+// writes what it found of the tail anew, so that what was read once stays.
+func TestFailedSync(t *testing.T) {
+	for _, rule := range []string{"sync log/* nth 20: EIO", "sync log/* nth 20: lose", "write log/* nth 20: EIO", "write log/* nth 20: torn"} {
+		for _, how := range []string{"restart", "power"} {
+			t.Run(rule+" "+how, func(t *testing.T) {
+				s, f, m := faultyStore(t, nil)
+				require.NoError(t, f.AddText(rule))
+				var mu sync.Mutex
+				acked := map[string][]byte{}
+				tried := map[string]bool{}
+				var wg sync.WaitGroup
+				for w := range 6 {
+					wg.Add(1)
+					go func() {
+						defer wg.Done()
+						for i := range 400 {
+							k := fmt.Sprintf("k%d-%d", w, i)
+							b := bytes.Repeat([]byte(k), 50)
+							mu.Lock()
+							tried[k] = true
+							mu.Unlock()
+							if err := tryPut(s, k, "v", b); err != nil {
+								if !errors.Is(err, backend.ErrUnavailable) {
+									t.Error(err)
+								}
+								return
+							}
+							mu.Lock()
+							acked[k] = b
+							mu.Unlock()
+						}
+					}()
+				}
+				wg.Wait()
+				require.True(t, s.Failed())
+				require.Less(t, len(acked), 6*400)
+				reads(t, s, acked)
+				for range 5 { // for ever, though a second sync would say that all is well
+					require.ErrorIs(t, tryPut(s, "more", "v", nil), backend.ErrUnavailable)
+					require.ErrorIs(t, tryDelete(s, "k0-0"), backend.ErrUnavailable)
+				}
+				_, err := s.Stage(ctx, backend.BlobID{Group: 1}, 1)
+				require.ErrorIs(t, err, backend.ErrUnavailable)
+				_ = s.Close() // its error is the drive's again
+				f.Clear()
+				var fsys disk.FS = f
+				if how == "power" {
+					fsys = m.Crash(disk.NothingUnsynced, nil)
+				}
+				s = open(t, small(fsys))
+				reads(t, s, acked)
+				seen := map[string][]byte{}
+				it, err := s.NewIter([]byte{FirstKey}, nil)
+				require.NoError(t, err)
+				for it.Next() {
+					k := string(it.Entry().Key)
+					require.True(t, tried[k], "never put: %s", k)
+					seen[k] = bytes.Repeat([]byte(k), 50)
+				}
+				require.NoError(t, errors.Join(it.Err(), it.Close()))
+				reads(t, s, seen)
+				require.NoError(t, tryPut(s, "later", "v", nil))
+				if how == "restart" {
+					// What recovery showed must not go with the page cache.
+					after := m.Fork(disk.NothingUnsynced, nil)
+					s2 := open(t, small(after))
+					reads(t, s2, seen)
+					require.NoError(t, s2.Close())
+				}
+				require.NoError(t, s.Close())
+			})
+		}
+	}
+}
+
+// A bit flipped anywhere in a closed store's segments is found by the scrub, or
+// by the start; no read returns wrong bytes, and what is not damaged is there.
+func TestFlipsAreFoundByReadAndScrub(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	h := &history{acked: map[string]string{}}
+	rng := rand.New(rand.NewPCG(7, 5))
+	require.NoError(t, script(s, h, rng, 80))
+	require.NoError(t, s.Close())
+	all := regions(t, m)
+	kinds := map[string][]region{}
+	for _, r := range all {
+		kinds[r.what] = append(kinds[r.what], r)
+	}
+	for i := range 150 {
+		of := kinds[[]string{"header", "table", "group", "body", "chunk"}[i%5]]
+		r := of[rng.IntN(len(of))]
+		off := r.off + rng.Int64N(r.n)
+		after := m.Fork(disk.NothingUnsynced, rng)
+		flip(t, after, r.name, off, 1<<rng.IntN(8))
+		s, err := Open(small(after))
+		if err != nil {
+			require.ErrorIs(t, err, backend.ErrCorrupt)
+			continue
+		}
+		unread := 0
+		for k, v := range h.acked {
+			got, found, err := content(s, k)
+			if err != nil {
+				require.ErrorIs(t, err, backend.ErrCorrupt, "%+v at %d", r, off)
+				unread++
+				continue
+			}
+			require.True(t, found, "%+v at %d: %s", r, off, k)
+			require.Equal(t, v, got)
+		}
+		require.LessOrEqual(t, unread, 2, "one flip, one body: %+v", r)
+		require.NoError(t, s.Scrub(ctx, 0))
+		require.Positive(t, s.Stats().Corruptions, "%+v at %d", r, off)
+		require.NoError(t, s.Compact(ctx))
+		require.NoError(t, s.Close())
+	}
+}
+
+// Damage of the index is never an answer: at worst the writing ends, and the
+// next start makes the index again.
+func TestIndexDamage(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	want := map[string][]byte{}
+	for i := range 3000 {
+		k := fmt.Sprintf("key-%06d", i*7919%100_000)
+		want[k] = []byte(k)
+		var b Batch
+		b.Put(s.NextSeq(), &backend.Put{Key: []byte(k), Value: bytes.Repeat([]byte(k), 10), Body: want[k], Space: 7, Weight: int64(len(k))}, true)
+		tk, err := s.Append(&b)
+		require.NoError(t, err)
+		if i%100 == 99 {
+			require.NoError(t, tk.Wait(ctx))
+		}
+	}
+	require.NoError(t, s.Close())
+	names, err := m.List(indexDir)
+	require.NoError(t, err)
+	tables := slices.DeleteFunc(names, func(n string) bool { return path.Ext(n) != ".sst" })
+	require.NotEmpty(t, tables)
+	rng := rand.New(rand.NewPCG(3, 1))
+	rebuilt := 0
+	for range 12 {
+		after := m.Fork(disk.NothingUnsynced, rng)
+		for _, name := range tables {
+			info, err := after.Stat(path.Join(indexDir, name))
+			require.NoError(t, err)
+			for range 1 + rng.IntN(3) {
+				flip(t, after, path.Join(indexDir, name), rng.Int64N(info.Size), 1<<rng.IntN(8))
+			}
+		}
+		for {
+			s := open(t, small(after))
+			if s.Recovery.Rebuilt {
+				rebuilt++
+			}
+			failed := false
+			for k, w := range want {
+				e, found, err := s.Get([]byte(k), nil)
+				if err != nil {
+					require.ErrorIs(t, err, backend.ErrUnavailable)
+					failed = true
+					break
+				}
+				require.True(t, found, k)
+				r, err := s.OpenBody(&e, 0, int64(e.Body.Length))
+				require.NoError(t, err)
+				got, err := io.ReadAll(r)
+				require.NoError(t, errors.Join(err, r.Close()))
+				require.True(t, bytes.Equal(w, got))
+			}
+			if failed {
+				require.Eventually(t, s.Failed, 5*time.Second, time.Millisecond)
+				require.ErrorIs(t, tryPut(s, "x", "v", nil), backend.ErrUnavailable)
+				_ = s.Close()
+				continue
+			}
+			if err := s.Close(); err != nil {
+				continue // the filter, or a compaction, has met it
+			}
+			break
+		}
+	}
+	require.Positive(t, rebuilt)
+}
+
+// A segment whose header is lost, or whose file is, is missed at the next start
+// and never taken for a file without a life.
+func TestLostSegment(t *testing.T) {
+	m := disk.NewMemory(1)
+	filled(t, m, 1)
+	first := regions(t, m)[0].name
+	for name, lose := range map[string]func(disk.FS){
+		"header": func(f disk.FS) { flip(t, f, first, 20, 4); flip(t, f, first, headerCopy+30, 4) },
+		"file":   func(f disk.FS) { require.NoError(t, f.Remove(first)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			after := m.Fork(disk.NothingUnsynced, nil)
+			lose(after)
+			for range 2 {
+				_, err := Open(small(after))
+				require.ErrorIs(t, err, backend.ErrCorrupt)
+				require.ErrorContains(t, err, "missing")
+			}
+			require.ErrorIs(t, Rebuild(ctx, small(after), nil), backend.ErrCorrupt)
+			if name == "header" { // nothing was done to it: it can be mended
+				flip(t, after, first, 20, 4)
+				s := open(t, small(after))
+				require.NoError(t, s.Close())
+			}
+		})
+	}
+}
+
+// One bad bit in a header is as good as none.
+func TestHeaderStandsTwice(t *testing.T) {
+	m := disk.NewMemory(1)
+	h := &history{acked: map[string]string{}}
+	s := open(t, small(m))
+	require.NoError(t, script(s, h, rand.New(rand.NewPCG(2, 5)), 40))
+	require.NoError(t, s.Close())
+	for _, at := range []int64{0, headerCopy} {
+		after := m.Fork(disk.NothingUnsynced, nil)
+		for _, dir := range segmentDirs {
+			names, err := after.List(dir)
+			require.NoError(t, err)
+			for _, n := range names {
+				flip(t, after, path.Join(dir, n), at+24, 1)
+			}
+		}
+		flip(t, after, identityFile, at+12, 1)
+		s := open(t, small(after))
+		require.NoError(t, judge(s, h.acked, "", nil, false))
+		require.NoError(t, s.Close())
+	}
+}
+
+// Without a sealed segment's table its groups are found one by one.
+func TestRebuildWithoutATable(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	want := map[string][]byte{}
+	for i := range 200 {
+		k := fmt.Sprint("k", i%150)
+		want[k] = bytes.Repeat([]byte{byte(i)}, 6000)
+		put(t, s, k, "v", want[k])
+	}
+	require.NoError(t, s.Close())
+	n := 0
+	for _, r := range regions(t, m) {
+		if r.what != "table" || r.n == tableFooter {
+			continue
+		}
+		n++
+		after := m.Fork(disk.NothingUnsynced, nil)
+		flip(t, after, r.name, r.off, 1)
+		require.NoError(t, removeAll(after, indexDir))
+		s, err := Open(small(after))
+		require.NoError(t, err, r.name)
+		check(t, s, want)
+		require.NoError(t, s.Close())
+	}
+	require.Greater(t, n, 2)
+}
+
+func TestRebuild(t *testing.T) {
+	m := disk.NewMemory(1)
+	h := &history{acked: map[string]string{}}
+	s := open(t, small(m))
+	require.NoError(t, script(s, h, rand.New(rand.NewPCG(5, 5)), 120))
+	require.NoError(t, s.Close())
+	var phases []string
+	require.NoError(t, Rebuild(ctx, small(m), func(p Progress) {
+		if len(phases) == 0 || phases[len(phases)-1] != p.Phase {
+			phases = append(phases, p.Phase)
+		}
+	}))
+	require.Equal(t, []string{"log", "rebuild", "log", "index"}, phases)
+	require.Empty(t, checked(t, m).Damage)
+	s = open(t, small(m))
+	require.False(t, s.Recovery.Rebuilt)
+	require.NoError(t, judge(s, h.acked, "", nil, false))
+	require.ErrorIs(t, Rebuild(ctx, small(m), nil), disk.ErrLocked)
+	require.NoError(t, s.Close())
+	require.ErrorIs(t, Rebuild(ctx, small(disk.NewMemory(1)), nil), ErrNoStore)
+
+	// A damaged log is left alone, unless what is lost is given up.
+	groups := slices.DeleteFunc(regions(t, m), func(r region) bool { return r.what != "group" || r.n != groupHeaderSize })
+	for _, r := range groups { // but for one that a crash may have torn
+		if flip(t, m, r.name, r.off+8, 1); !func() bool { r := checked(t, m); return r.Sound() }() {
+			break
+		}
+	}
+	before, err := m.List(indexDir)
+	require.NoError(t, err)
+	require.ErrorIs(t, Rebuild(ctx, small(m), nil), backend.ErrCorrupt)
+	after, err := m.List(indexDir)
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+	o := small(m)
+	o.AcceptLoss = true
+	require.NoError(t, Rebuild(ctx, o, nil))
+	s = open(t, small(m))
+	for k := range h.acked {
+		if v, found, err := content(s, k); found {
+			require.NoError(t, err)
+			require.NotEmpty(t, v)
+		}
+	}
+	require.NoError(t, s.Close())
+}
+
+// Recovery that can't read is no recovery: nothing is given up for lost.
+func TestReadErrorsInRecovery(t *testing.T) {
+	m := disk.NewMemory(1)
+	h := &history{acked: map[string]string{}}
+	s := open(t, small(m))
+	require.NoError(t, script(s, h, rand.New(rand.NewPCG(6, 5)), 60))
+	crashed := m.Fork(disk.TornLast, nil)
+	require.NoError(t, s.Close())
+	for n := 1; ; n++ {
+		after := crashed.Fork(disk.NothingUnsynced, nil)
+		f := disk.NewFaulty(after, 1)
+		require.NoError(t, f.AddText(fmt.Sprintf("read log/* nth %d: EIO", n)))
+		s, err := Open(small(f))
+		if err == nil {
+			fired := f.Fired() > 0
+			require.NoError(t, s.Close())
+			if !fired {
+				require.Greater(t, n, 10)
+				break
+			}
+		}
+		f.Clear()
+		s = open(t, small(f))
+		require.NoError(t, judge(s, h.acked, "", nil, false), "read %d", n)
+		require.NoError(t, s.Close())
+		n += n / 8
+	}
+}
+
+// On a slow drive what waits is bounded: in the group that gathers, and in the
+// overlay when it is the index that is slow.
+func TestSlowDrive(t *testing.T) {
+	for _, rule := range []string{"sync log/*: delay 5ms", "write index/*: delay 10ms"} {
+		s, f, _ := faultyStore(t, func(o *Options) { o.GroupBytes, o.OverlayBytes = 64<<10, 256<<10 })
+		require.NoError(t, f.AddText(rule))
+		var most, mostOverlay atomic.Int64
+		stop := make(chan struct{})
+		var watch sync.WaitGroup
+		watch.Add(1)
+		go func() {
+			defer watch.Done()
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(200 * time.Microsecond):
+				}
+				s.log.mu.Lock()
+				most.Store(max(most.Load(), s.log.mu.active.size()))
+				s.log.mu.Unlock()
+				mostOverlay.Store(max(mostOverlay.Load(), s.overlay.bytes.Load()))
+			}
+		}()
+		deadline, cancel := context.WithTimeout(ctx, time.Second)
+		var wg sync.WaitGroup
+		for w := range 32 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				for i := 0; deadline.Err() == nil; i++ {
+					if err := tryPut(s, fmt.Sprintf("k%d-%d", w, i), "v", make([]byte, 8000)); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}()
+		}
+		wg.Wait()
+		cancel()
+		close(stop)
+		watch.Wait()
+		require.Positive(t, f.Fired())
+		require.LessOrEqual(t, most.Load(), int64(64<<10)+16<<10, rule)
+		require.LessOrEqual(t, mostOverlay.Load(), int64(256<<10)+32*16<<10, rule)
+		f.Clear()
+		require.NoError(t, s.Close())
+	}
+}
