@@ -163,14 +163,14 @@ func (c *checker) checkEntry(key []byte, x *indexEntry) {
 			wrong("the entry is not what its record says")
 		}
 	default:
-		c.checkOtherCopy(key, x, wrong)
+		c.checkOtherCopy(key, x, k, wrong)
 	}
 }
 
 // checkOtherCopy is for an entry that points to a copy of the newest record
 // that a rebuild would not choose: compaction was cut off between the copying
 // and the change of the index.
-func (c *checker) checkOtherCopy(key []byte, x *indexEntry, wrong func(string, ...any)) {
+func (c *checker) checkOtherCopy(key []byte, x *indexEntry, k *keySlot, wrong func(string, ...any)) {
 	i, ok := c.at[x.rec.segment]
 	if !ok {
 		wrong("the record's segment is not there")
@@ -185,7 +185,11 @@ func (c *checker) checkOtherCopy(key []byte, x *indexEntry, wrong func(string, .
 		wrong("the entry is not what its record says")
 		return
 	}
-	c.checkNamed(c.list[i], x.rec.group, &r)
+	// What the entry names is what counts.
+	k.place = k.place&(slotSeen|slotPending|slotDelete) | makePlace(i, x.rec.group)
+	if r.body == keptBody || key[0] == blobPrefix {
+		c.named[i] = true
+	}
 }
 
 // checkMissing reports keys of the log that the index has not.

@@ -223,7 +223,7 @@ func (c *checker) addRecord(i int, g *segment, h *groupHeader, r *record, length
 		// copied it: the index on the drive may know neither.
 		flags |= k.place & slotPending
 		k.place |= flags
-		if c.list[k.segment()].ordinal > g.ordinal {
+		if c.list[k.segment()].ordinal > g.ordinal || !c.s.whole(r) {
 			return
 		}
 	}

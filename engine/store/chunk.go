@@ -81,6 +81,9 @@ type extent struct {
 	length  int64 // of data
 }
 
+// maxExtent bounds offsets and lengths that are believed: far over any segment.
+const maxExtent = 1 << 50
+
 // span is what the extent takes in its segment.
 func (x extent) span() int64 {
 	full := x.length / chunkData
@@ -118,10 +121,11 @@ func decodeBlob(v []byte) (b blob, err error) {
 	b.extents = make([]extent, 0, n)
 	var sum int64
 	for range n {
-		x := extent{segment: d.uvarint(), offset: d.uvarint() * blockSize, length: int64(d.uvarint())}
-		if d.bad || x.length <= 0 || x.offset > 1<<40 || sum%chunkData != 0 {
+		segment, block, length := d.uvarint(), d.uvarint(), d.uvarint()
+		if d.bad || length == 0 || length > maxExtent || block > maxExtent/blockSize || sum%chunkData != 0 || sum > maxExtent {
 			return b, fmt.Errorf("blob entry: %w", errInvalid)
 		}
+		x := extent{segment: segment, offset: block * blockSize, length: int64(length)}
 		sum += x.length
 		b.extents = append(b.extents, x)
 	}

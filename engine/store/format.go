@@ -301,7 +301,7 @@ func (d *decoder) next(r *record) bool {
 	*r = record{body: body}
 	r.key = d.bytes()
 	r.seq = d.uvarint()
-	if len(r.key) == 0 {
+	if len(r.key) == 0 || len(r.key) > MaxKey {
 		d.bad = true
 	}
 	switch kind {
@@ -397,7 +397,8 @@ func decodeIndexEntry(b []byte) (e indexEntry, flags byte, err error) {
 	d := decoder{b: b, off: 1}
 	e.seq = d.uvarint()
 	e.rec.segment = d.uvarint()
-	e.rec.group = uint32(d.uvarint() * blockSize)
+	block := d.uvarint()
+	e.rec.group = uint32(block) * blockSize
 	e.rec.length = d.length()
 	if flags&entryCounted != 0 {
 		e.space = d.uvarint()
@@ -412,7 +413,7 @@ func decodeIndexEntry(b []byte) (e indexEntry, flags byte, err error) {
 		e.body.Length = d.length()
 		e.body.CRC = d.uint32()
 	}
-	if d.bad {
+	if d.bad || block >= 1<<32/blockSize {
 		return e, 0, fmt.Errorf("index entry: %w", errInvalid)
 	}
 	e.value = b[d.off:]

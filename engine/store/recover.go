@@ -726,7 +726,7 @@ func (s *Store) rebuildSegment(g *segment, rows []tableRow, st *segmentStat) err
 				if err := errors.Join(derr, closer.Close()); err != nil {
 					return err
 				}
-				if newer(&old, r.seq, g.ordinal) {
+				if newer(&old, r.seq, g.ordinal) || old.seq == r.seq && !s.whole(&r) {
 					continue
 				}
 			} else if !errors.Is(err, pebble.ErrNotFound) {
@@ -748,6 +748,39 @@ func (s *Store) rebuildSegment(g *segment, rows []tableRow, st *segmentStat) err
 		}
 	}
 	return w.Commit(pebble.NoSync)
+}
+
+// whole reports whether what a copy of a record names is there. Compaction that
+// was cut off before the index knew leaves a copy whose chunks belong to nobody:
+// an upload since then may have taken their room.
+func (s *Store) whole(r *record) bool {
+	if r.delete || r.key[0] != blobPrefix {
+		return true
+	}
+	b, err := decodeBlob(r.value)
+	if err != nil || len(r.key) != blobKeySize {
+		return false
+	}
+	id := decodeBlobKey(r.key)
+	head := make([]byte, 128)
+	var at int64
+	for _, x := range b.extents {
+		g := s.segs.get(x.segment)
+		if g == nil {
+			return false
+		}
+		for off := int64(0); off < x.length; off += chunkData {
+			if _, err := g.file.ReadAt(head, int64(x.offset)+off/chunkData*chunkSpan); err != nil {
+				return false
+			}
+			h, err := decodeChunkHeader(head)
+			if err != nil || h.id != id || h.ordinal != x.segment || int64(h.index) != (at+off)/chunkData {
+				return false
+			}
+		}
+		at += x.length
+	}
+	return true
 }
 
 // settleRebuild drops the deletes that the rebuild carried, and counts what stays.
