@@ -293,3 +293,43 @@ func requireCounted(t *testing.T, s *stack, name string) {
 	require.NoError(t, err)
 	require.Equal(t, [2]int64{versions, size}, [2]int64{b.Objects, b.Bytes}, name)
 }
+
+// TestCountsAtOnce: a bucket's counters have every write that was acknowledged
+// before they were asked for, while others write.
+func TestCountsAtOnce(t *testing.T) {
+	s, err := openStack(disk.NewMemory(1), smallParts)
+	require.NoError(t, err)
+	until, stop := context.WithTimeout(ctx, time.Second)
+	defer stop()
+	errs := make([]error, 8)
+	var wg sync.WaitGroup
+	for i := range errs {
+		name := fmt.Sprint("bucket-", i)
+		require.NoError(t, s.CreateBucket(ctx, name, "r", "o"))
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(i), 2))
+			sizes := map[string]int64{}
+			var sum int64
+			for until.Err() == nil && errs[i] == nil {
+				key, size := fmt.Sprint(rng.IntN(10)), int64(rng.IntN(2000))
+				var err error
+				if sum -= sizes[key]; rng.IntN(3) == 0 {
+					_, err = s.Delete(ctx, &object.DeleteInput{Bucket: name, Key: key})
+					delete(sizes, key)
+				} else {
+					_, err = s.Put(ctx, &object.PutInput{Bucket: name, Key: key, Body: bytes.NewReader(make([]byte, size)), Size: size})
+					sizes[key] = size
+					sum += size
+				}
+				b, berr := s.Bucket(ctx, name)
+				if errs[i] = errors.Join(err, berr); errs[i] == nil && (b.Objects != int64(len(sizes)) || b.Bytes != sum) {
+					errs[i] = fmt.Errorf("%s counts %d objects of %d bytes; there are %d of %d", name, b.Objects, b.Bytes, len(sizes), sum)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, errors.Join(errs...))
+	require.NoError(t, s.Close())
+	require.NoError(t, s.store.Close())
+}

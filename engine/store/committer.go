@@ -368,9 +368,6 @@ func (c *committer) take() (*group, *segment, int64) {
 	if c.mu.off+g.size()+tableRoom(len(c.mu.table)+1) > c.mu.cur.size {
 		if err := c.turn(); err != nil {
 			c.fail(err)
-			g.err = c.mu.failed
-			close(g.done)
-			c.mu.active = c.newGroup()
 			c.room.Broadcast()
 			return c.takeNothing()
 		}
@@ -456,11 +453,6 @@ func (c *committer) finish(g *group, seg *segment, off int64, err error, took ti
 		c.fail(err)
 		g.err = c.mu.failed
 		close(g.done)
-		if a := c.mu.active; a.count > 0 {
-			a.err = c.mu.failed
-			close(a.done)
-			c.mu.active = c.newGroup()
-		}
 		c.room.Broadcast()
 		return
 	}
@@ -490,12 +482,18 @@ func (c *committer) finish(g *group, seg *segment, off int64, err error, took ti
 	c.room.Broadcast()
 }
 
-// fail ends the writing; the first cause stays.
+// fail ends the writing; the first cause stays. Whoever waits for the group
+// that gathers is told: nobody will write it.
 func (c *committer) fail(err error) {
 	if c.mu.failed == nil {
 		c.mu.failed = errors.Join(backend.ErrUnavailable, err)
 		c.s.logger.Error("the drive failed; no more writes until a restart", "err", err)
 		c.s.failed.Store(true)
+	}
+	if a := c.mu.active; a != nil && a.count > 0 {
+		a.err = c.mu.failed
+		close(a.done)
+		c.mu.active = c.newGroup()
 	}
 	c.need.Signal()
 }

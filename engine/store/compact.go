@@ -724,7 +724,7 @@ const freeBatch = 500
 
 // Drop marks every blob of a group as garbage, with the batch.
 func (b *Batch) Drop(seq, group uint64) {
-	b.Put(seq, &backend.Put{Key: dropKey(group)}, true)
+	b.Put(seq, &backend.Put{Key: dropKey(group)}, false) // a purge that a crash has interrupted drops it again
 }
 
 // DropBlob frees one blob with the batch.

@@ -87,6 +87,12 @@ func (s *Store) pendingTicket() Ticket {
 	c := &s.log
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.mu.failed != nil {
+		// What was pending will never be durable, and must not be taken for it.
+		g := &group{done: make(chan struct{}), err: c.mu.failed}
+		close(g.done)
+		return Ticket{g}
+	}
 	if c.mu.active.count > 0 {
 		return Ticket{c.mu.active}
 	}

@@ -243,17 +243,20 @@ func (s *Store) condemnIndex(cause error) {
 func (s *Store) catchUp() {
 	c := &s.log
 	c.mu.Lock()
-	g := s.overlay.open()
-	want := g.end
-	if g.durable.Load() > 0 {
+	// A generation may have been closed before any of its groups was synced: what
+	// was durable at the call then ends with an earlier one.
+	gens := *s.overlay.gens.Load()
+	n := len(gens) - 1
+	for n >= 0 && gens[n].durable.Load() == 0 {
+		n--
+	}
+	if n < 0 {
+		c.mu.Unlock()
+		return
+	}
+	want := gens[n].end
+	if n == len(gens)-1 {
 		c.rotateSoon()
-	} else {
-		gens := *s.overlay.gens.Load()
-		if len(gens) < 2 {
-			c.mu.Unlock()
-			return
-		}
-		want = gens[len(gens)-2].end
 	}
 	c.mu.Unlock()
 	s.applier.wake()
