@@ -252,7 +252,9 @@ func TestCrowd(t *testing.T) {
 	require.NoError(t, got.Body.Close())
 	require.Equal(t, fmt.Sprint(c.won.Load()), string(b), "no increment is lost, none is done twice")
 	t.Logf("%d operations, %d increments, %d segments recycled", steps.Load(), c.won.Load(), s.store.Stats().Recycled)
-	require.Positive(t, s.store.Stats().Recycled)
+	if !testing.Short() { // a short crowd need not leave a segment worth emptying
+		require.Positive(t, s.store.Stats().Recycled)
+	}
 
 	before, err := look(s)
 	require.NoError(t, err)
