@@ -496,7 +496,12 @@ func (c *committer) fail(err error) {
 		c.mu.active = c.newGroup()
 	}
 	c.need.Signal()
+	c.s.applier.wake()
 }
+
+// ended reports whether nothing more will ever be durable: what is pending now
+// is so for good, and nobody need wait for it. Called with mu held.
+func (c *committer) ended() bool { return c.mu.failed != nil && c.mu.writing == nil }
 
 // Barrier waits until everything appended so far is durable.
 func (s *Store) Barrier(ctx context.Context) error {

@@ -348,7 +348,7 @@ func (a *applier) drain() error {
 		c.mu.Lock()
 		gens := *a.s.overlay.gens.Load()
 		g := gens[0]
-		ready := len(gens) > 1 && int(g.durable.Load()) == g.nEntry
+		ready := len(gens) > 1 && (int(g.durable.Load()) == g.nEntry || c.ended())
 		c.mu.Unlock()
 		if !ready || a.mayWait() {
 			return nil
