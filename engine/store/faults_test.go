@@ -406,9 +406,14 @@ func TestFlipsAreFoundByReadAndScrub(t *testing.T) {
 		}
 		require.LessOrEqual(t, unread, 2, "one flip, one body: %+v", r)
 		require.NoError(t, s.Scrub(ctx, 0))
-		require.Positive(t, s.Stats().Corruptions, "%+v at %d", r, off)
+		if r.what != "header" { // that was mended at the start
+			require.Positive(t, s.Stats().Corruptions, "%+v at %d", r, off)
+		}
 		require.NoError(t, s.Compact(ctx))
 		require.NoError(t, s.Close())
+		if r.what == "header" {
+			require.Empty(t, checked(t, after).Damage)
+		}
 	}
 }
 
@@ -485,7 +490,7 @@ func TestIndexDamage(t *testing.T) {
 func TestLostSegment(t *testing.T) {
 	m := disk.NewMemory(1)
 	filled(t, m, 1)
-	first := regions(t, m)[0].name
+	first := fileOf(t, m, "heir")
 	for name, lose := range map[string]func(disk.FS){
 		"header": func(f disk.FS) { flip(t, f, first, 20, 4); flip(t, f, first, headerCopy+30, 4) },
 		"file":   func(f disk.FS) { require.NoError(t, f.Remove(first)) },

@@ -75,6 +75,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.openOrMakeIndex(); err != nil {
 		return nil, err
 	}
+	s.mendHeaders()
 	s.filter = newFilter(s.applier.entries())
 	tail, err := s.replay()
 	if err != nil {
@@ -185,6 +186,20 @@ func (s *Store) loadIndex() (rebuild bool, err error) {
 	s.seq.Store(mark.seq)
 	s.segs.mu.ordinal = max(s.segs.mu.ordinal, mark.ordinal)
 	return false, s.loadCounters()
+}
+
+// mendHeaders makes headers whole of which power, or a fault, left one copy.
+func (s *Store) mendHeaders() {
+	for _, x := range s.segs.halves {
+		if x.g.mu.live > 0 { // it was synced
+			s.stats.corruptions.Add(1)
+			s.logger.Error("one of two copies of a header is damaged; writing it anew", "segment", x.g.ordinal, "file", x.g.name)
+		}
+		if err := x.mend(); err != nil {
+			s.logger.Error("could not write the header", "segment", x.g.ordinal, "file", x.g.name, "err", err)
+		}
+	}
+	s.segs.halves = nil
 }
 
 // settleMissing refuses a store of which a segment is gone, with its file or
@@ -661,6 +676,9 @@ func (s *Store) scanSealed(g *segment) ([]tableRow, error) {
 func sealScanned(g *segment) ([]tableRow, error) {
 	rows, err := scanRows(g)
 	if err != nil {
+		return nil, err
+	}
+	if err := g.file.Sync(); err != nil {
 		return nil, err
 	}
 	return rows, writeTable(g, rows)

@@ -55,8 +55,9 @@ type segments struct {
 	storeID [16]byte
 	size    [2]int64 // of log and of bulk files
 	spare   int      // free log files kept; more are removed
-	// suspects are found by load and settled before the store is open.
+	// suspects and halves are found by load and settled before the store is open.
 	suspects []suspect
+	halves   []halfHeader
 
 	mu struct {
 		sync.RWMutex
@@ -278,7 +279,7 @@ func (t *segments) loadFile(c int, name string) error {
 			return errors.Join(fmt.Errorf("load segment %s: %w", name, err), f.Close())
 		}
 	}
-	h, _, err := decodeHeaderBlock(b)
+	h, half, err := decodeHeaderBlock(b)
 	switch {
 	case errors.Is(err, ErrVersion):
 		return errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
@@ -301,9 +302,35 @@ func (t *segments) loadFile(c int, name string) error {
 	g := &segment{ordinal: h.ordinal, kind: h.kind, prev: h.prev, size: size, name: name, file: f}
 	g.mu.used = blockSize
 	g.mu.sealed = true
+	if half {
+		t.halves = append(t.halves, halfHeader{g, h})
+	}
 	t.mu.live[h.ordinal] = g
 	t.mu.ordinal = max(t.mu.ordinal, h.ordinal)
 	return nil
+}
+
+// A halfHeader is one of which one copy is bad.
+type halfHeader struct {
+	g *segment
+	h segmentHeader
+}
+
+// mend writes the copy of a header that is bad, and not the other.
+func (x halfHeader) mend() error {
+	b := make([]byte, blockSize)
+	if _, err := x.g.file.ReadAt(b, 0); err != nil {
+		return err
+	}
+	for _, at := range []int64{0, headerCopy} {
+		if _, err := decodeSegmentHeader(b[at : at+headerSize]); err == nil {
+			continue
+		}
+		if _, err := x.g.file.WriteAt(x.h.encode()[:headerSize], at); err != nil {
+			return err
+		}
+	}
+	return x.g.file.Sync()
 }
 
 // A suspect is a file without a valid header that holds groups or chunks of
