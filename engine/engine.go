@@ -64,9 +64,14 @@ func (e *Engine) wire(o Options) (err error) {
 	}
 	e.objects = reserving{e.service}
 
-	verifier, err := auth.New(auth.Options{Region: o.Region, Secret: func(key string) (string, bool) {
-		return o.SecretKey, key == o.AccessKey && key != ""
-	}})
+	verifier, err := auth.New(auth.Options{
+		Region: o.Region,
+		Secret: func(key string) (string, bool) { return o.SecretKey, key == o.AccessKey && key != "" },
+		HostBucket: func(host string) string {
+			bucket, _ := s3.HostBucket(o.Domains, host)
+			return bucket
+		},
+	})
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ const (
 	MalformedTrailer
 	IncompleteBody
 	MissingDecodedLength // MissingContentLength
-	UnsupportedSignature // SigV2: asks for AWS4-HMAC-SHA256
+	UnsupportedSignature // SigV4A, say: asks for AWS4-HMAC-SHA256
 )
 
 // Error is a refusal by this package. Message is for the caller and never
@@ -62,8 +62,11 @@ type Options struct {
 	Region string // requests must name this one; "us-east-1" when empty
 	// Secret returns an access key's secret.
 	Secret func(accessKey string) (secret string, ok bool)
-	Now    func() time.Time // nil: time.Now
-	Skew   time.Duration    // 0: 15 minutes
+	// HostBucket returns the bucket that a host names, "" where it names none;
+	// Version 2 signs it. nil: no host does.
+	HostBucket func(host string) string
+	Now        func() time.Time // nil: time.Now
+	Skew       time.Duration    // 0: 15 minutes
 }
 
 // Request is an authenticated request.

@@ -33,11 +33,11 @@ func (p *Post) CheckLength(n int64) error {
 // are held against what will be stored. The file is not a field.
 func (v *Verifier) VerifyPost(fields map[string]string, bucket string) (*Post, error) {
 	policy, signed := fields["policy"]
-	if _, old := fields["awsaccesskeyid"]; old {
-		return nil, refuse(UnsupportedSignature, "Signature Version 2 is not supported; use AWS4-HMAC-SHA256")
-	}
 	if !signed {
 		return nil, refuse(AccessDenied, "the form has no policy, and anonymous uploads are not allowed")
+	}
+	if _, old := fields["awsaccesskeyid"]; old && fields["x-amz-algorithm"] == "" {
+		return v.verifyPost2(fields, bucket)
 	}
 	c, flaw := v.postCredential(fields)
 	if flaw != nil {
@@ -120,7 +120,7 @@ func (v *Verifier) checkPolicy(text string, fields map[string]string, bucket, ac
 // policy").
 func mustCover(name string) bool {
 	switch name {
-	case "x-amz-signature", "file", "policy", "bucket":
+	case "x-amz-signature", "awsaccesskeyid", "signature", "file", "policy", "bucket":
 		return false
 	}
 	return !strings.HasPrefix(name, "x-ignore-")

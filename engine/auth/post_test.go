@@ -129,7 +129,6 @@ func TestPostCredentials(t *testing.T) {
 	}{
 		"anonymous":         {map[string]string{"key": "a"}, AccessDenied},
 		"no policy":         {without("policy"), AccessDenied},
-		"SigV2":             {map[string]string{"awsaccesskeyid": "K", "policy": "e30=", "signature": "s"}, UnsupportedSignature},
 		"no algorithm":      {without("x-amz-algorithm"), UnsupportedSignature},
 		"other algorithm":   {with("x-amz-algorithm", "AWS4-ECDSA-P256-SHA256"), UnsupportedSignature},
 		"no credential":     {without("x-amz-credential"), MalformedQuery},

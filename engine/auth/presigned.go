@@ -23,7 +23,7 @@ const (
 
 // presigned reports whether the query claims an authorization, of whatever version.
 func (w *work) presigned() bool {
-	for _, name := range [...]string{queryAlgorithm, querySignature, queryCredential, "AWSAccessKeyId", "Signature"} {
+	for _, name := range [...]string{queryAlgorithm, querySignature, queryCredential, query2AccessKey, query2Signature} {
 		if _, n := w.query.Find(name); n > 0 {
 			return true
 		}
@@ -62,14 +62,7 @@ func (v *Verifier) verifyPresigned(w *work, r *http.Request) (*Request, error) {
 
 // parsePresigned reads what the query says of the signature.
 func (w *work) parsePresigned() (a authorization, date string, flaw *Error) {
-	if value, n := w.query.Find(queryAlgorithm); n == 0 {
-		if _, old := w.query.Find("AWSAccessKeyId"); old > 0 {
-			return a, "", refuse(UnsupportedSignature, "Signature Version 2 is not supported; use AWS4-HMAC-SHA256")
-		}
-		if _, old := w.query.Find("Signature"); old > 0 {
-			return a, "", refuse(UnsupportedSignature, "Signature Version 2 is not supported; use AWS4-HMAC-SHA256")
-		}
-	} else if string(value) != sigv4.Algorithm {
+	if value, n := w.query.Find(queryAlgorithm); n > 0 && string(value) != sigv4.Algorithm {
 		return a, "", refuse(UnsupportedSignature, "X-Amz-Algorithm must be AWS4-HMAC-SHA256")
 	}
 	for _, name := range [...]string{queryAlgorithm, queryCredential, queryDate, queryExpires, querySignedHeaders, querySignature} {

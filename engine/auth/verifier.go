@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cairnstore/cairn/engine/auth/internal/sigv2"
 	"github.com/cairnstore/cairn/engine/auth/internal/sigv4"
 )
 
@@ -41,10 +42,11 @@ func (o Options) validate() error {
 
 // A Verifier tells who sent a request. It accepts AWS Signature Version 4 in
 // the Authorization header, in the query (presigned) and in the fields of a
-// form. Safe for concurrent use.
+// form, and Version 2 in the same places. Safe for concurrent use.
 //
-// A request's signature covers its method, path, query, host and every header
-// that begins with x-amz-; the payload is covered as Request.Body says.
+// A Version 4 signature covers a request's method, path, query, host and every
+// header that begins with x-amz-; the payload is covered as Request.Body says.
+// What Version 2 covers is told in version2.go.
 type Verifier struct {
 	o    Options
 	keys *keys
@@ -95,6 +97,8 @@ func (v *Verifier) Verify(r *http.Request) (*Request, error) {
 		return nil, refuse(MalformedAuthorization, "give one authorization: an Authorization header, or X-Amz-Algorithm or Signature in the query")
 	case len(header) == 1:
 		return v.verifyHeader(w, r, header[0])
+	case presigned && w.presigned2():
+		return v.verifyPresigned2(w, r)
 	case presigned:
 		return v.verifyPresigned(w, r)
 	}
@@ -102,6 +106,9 @@ func (v *Verifier) Verify(r *http.Request) (*Request, error) {
 }
 
 func (v *Verifier) verifyHeader(w *work, r *http.Request, header string) (*Request, error) {
+	if value, ok := strings.CutPrefix(header, sigv2.Algorithm+" "); ok {
+		return v.verifyHeader2(w, r, value)
+	}
 	rest, ok := strings.CutPrefix(header, sigv4.Algorithm)
 	if !ok || rest == "" || rest[0] != ' ' {
 		return nil, refuseAlgorithm(header)
@@ -134,8 +141,8 @@ func refuseAlgorithm(header string) error {
 		return refuse(MalformedAuthorization, "the Authorization header is empty")
 	case scheme == sigv4.Algorithm:
 		return refuse(MalformedAuthorization, "the Authorization header has no fields")
-	case scheme == "AWS":
-		return refuse(UnsupportedSignature, "Signature Version 2 is not supported; use AWS4-HMAC-SHA256")
+	case scheme == sigv2.Algorithm:
+		return refuse(MalformedAuthorization, "the Authorization header must be AWS ACCESS-KEY:SIGNATURE")
 	}
 	return refuse(UnsupportedSignature, "this kind of authorization is not supported; use AWS4-HMAC-SHA256")
 }

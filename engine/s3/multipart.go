@@ -344,7 +344,7 @@ func (c *call) locationOf(bucket, key string) string {
 	}
 	b := make([]byte, 0, len(scheme)+len(c.r.Host)+len(bucket)+len(key)+2)
 	b = append(append(append(b, scheme...), c.r.Host...), '/')
-	if _, hosted := c.h.hostBucket(c.r.Host); !hosted {
+	if _, hosted := HostBucket(c.h.domains, c.r.Host); !hosted {
 		b = append(append(b, bucket...), '/')
 	}
 	return string(appendURLEncoded(b, key))

@@ -305,7 +305,7 @@ func (c *call) locate() error {
 		return refuse(codeInvalidURI, "")
 	}
 	rest := path[1:]
-	name, hosted := c.h.hostBucket(c.r.Host)
+	name, hosted := HostBucket(c.h.domains, c.r.Host)
 	if !hosted {
 		var more bool
 		name, rest, more = strings.Cut(rest, "/")
@@ -333,15 +333,16 @@ func (c *call) locate() error {
 	return nil
 }
 
-// hostBucket returns the bucket of a virtual-host style request.
-func (h *Handler) hostBucket(host string) (string, bool) {
-	if len(h.domains) == 0 {
+// HostBucket returns the bucket that a virtual-host style request names, by
+// base domains. ok is false where the request is not of that style.
+func HostBucket(domains []string, host string) (bucket string, ok bool) {
+	if len(domains) == 0 {
 		return "", false
 	}
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.IndexByte(host[i:], ']') < 0 {
 		host = host[:i]
 	}
-	for _, d := range h.domains {
+	for _, d := range domains {
 		n := len(host) - len(d)
 		if n > 1 && host[n-1] == '.' && strings.EqualFold(host[n:], d) {
 			return host[:n-1], true

@@ -194,7 +194,7 @@ func TestHostBucket(t *testing.T) {
 		"b.s3.example.com": "b", "b.s3.example.com:9000": "b", "a.b.S3.Example.COM": "a.b", "b.localhost:80": "b",
 		"s3.example.com": "", ".s3.example.com": "", "xs3.example.com": "", "other": "", "[::1]:9000": "", "[::1]": "", "": "",
 	} {
-		got, ok := h.hostBucket(host)
+		got, ok := HostBucket(h.domains, host)
 		require.Equal(t, want, got, host)
 		require.Equal(t, want != "", ok, host)
 	}

@@ -2,6 +2,7 @@ package sigv4
 
 import (
 	"bytes"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -202,6 +203,18 @@ func (q *Query) Find(name string) (value []byte, count int) {
 		}
 	}
 	return value, count
+}
+
+// All yields every parameter, plain, ordered by name and then by value, both
+// as they are escaped.
+func (q *Query) All() iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for _, p := range q.pairs {
+			if !yield(Unescape(q.text[p.name:p.value]), Unescape(q.text[p.value:p.end])) {
+				return
+			}
+		}
+	}
 }
 
 // Unescape returns the plain form of a value that Find returned.
