@@ -109,14 +109,21 @@ func run(c config) (err error) {
 	}
 	var puts atomic.Int64
 	var failed atomic.Pointer[error]
-	hists := make([]*hdrhistogram.Histogram, c.callers)
+	// Few, for they are large: one for each of thousands of callers would measure
+	// the processor's cache.
+	var hists [16]struct {
+		sync.Mutex
+		*hdrhistogram.Histogram
+	}
+	for i := range hists {
+		hists[i].Histogram = hdrhistogram.New(1, 60_000_000, 3)
+	}
 	var wg sync.WaitGroup
 	cpu := cpuTime()
 	start := time.Now()
 	end := start.Add(c.duration)
 	for w := range c.callers {
-		h := hdrhistogram.New(1, 60_000_000, 3)
-		hists[w] = h
+		h := &hists[w%len(hists)]
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
@@ -141,7 +148,9 @@ func run(c config) (err error) {
 					return
 				}
 				n := time.Now()
+				h.Lock()
 				_ = h.RecordValue(n.Sub(t).Microseconds()) // beyond a minute counts as a minute
+				h.Unlock()
 				t = n
 				puts.Add(int64(c.batch))
 			}
@@ -164,9 +173,9 @@ func run(c config) (err error) {
 	if info.Objects != puts.Load() {
 		return fmt.Errorf("acknowledged %d puts, the bucket counts %d", puts.Load(), info.Objects)
 	}
-	all := hists[0]
-	for _, h := range hists[1:] {
-		all.Merge(h)
+	all := hists[0].Histogram
+	for i := range hists[1:] {
+		all.Merge(hists[i+1].Histogram)
 	}
 	ms := func(q float64) float64 { return float64(all.ValueAtQuantile(q)) / 1000 }
 	res := result{

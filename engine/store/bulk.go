@@ -85,7 +85,7 @@ func (b *bulk) reserve(l *lane, n int64, held map[uint64]*segment, urgent bool) 
 		}
 		name, _, err := b.s.segs.takeFile(1)
 		if err != nil {
-			return nil, 0, b.s.noSpace(err)
+			return nil, 0, err
 		}
 		seg, err := b.s.segs.begin(name, bulkSegment, 0)
 		if err != nil {
@@ -229,7 +229,7 @@ func (w *BlobWriter) flush() error {
 		}
 		seg, off, err := w.s.bulk.reserve(w.lane, n, w.held, w.urgent)
 		if err != nil {
-			return fmt.Errorf("stage blob: %w", err)
+			return fmt.Errorf("stage blob: %w", w.s.noFile(err))
 		}
 		w.run, w.runOff, w.runEnd = seg, off, off+n
 	}

@@ -321,11 +321,12 @@ func (c *checker) checkHeaders() {
 }
 
 func (c *checker) checkEpoch() {
-	n, err := readEpoch(c.s.opt.FS)
+	e, err := readEpoch(c.s.opt.FS)
+	c.s.segs.mu.round = e.round
 	switch {
 	case err != nil:
 		c.damage(Damage{What: "epoch", File: epochFile, Detail: err.Error()})
-	case n < c.s.segs.mu.ordinal:
-		c.damage(Damage{What: "epoch", File: epochFile, Detail: fmt.Sprintf("segment %d exists, only %d were reserved", c.s.segs.mu.ordinal, n)})
+	case e.ordinal < c.s.segs.mu.ordinal:
+		c.damage(Damage{What: "epoch", File: epochFile, Detail: fmt.Sprintf("segment %d exists, only %d were reserved", c.s.segs.mu.ordinal, e.ordinal)})
 	}
 }

@@ -403,7 +403,7 @@ func TestCheckFindsFlipsOfTheIndex(t *testing.T) {
 		flip(t, after, name, rng.Int64N(info.Size), 1<<rng.IntN(8))
 		if r := checked(t, after); !r.Sound() {
 			found++
-			require.Contains(t, "index", places(r), "%s", name)
+			require.Contains(t, places(r), "index", "%s", name)
 		}
 		s := open(t, small(after))
 		require.NoError(t, s.Close())

@@ -42,7 +42,7 @@ func (c *checker) openIndex() {
 	}
 	foreign, err := c.s.loadIndex()
 	if err == nil && foreign {
-		err = errors.New("it is not of this log")
+		err = errors.New("it is not of this log, or has lost what it had made durable")
 	}
 	if err != nil {
 		damaged(err)

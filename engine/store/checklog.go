@@ -30,10 +30,14 @@ func (c *checker) checkLog() error {
 	return nil
 }
 
-// lastLog reports whether no log segment with groups comes after g.
-func (c *checker) lastLog(g *segment) bool {
+// last reports whether no log segment with groups, or no cold segment, comes
+// after g: then it may never have been sealed.
+func (c *checker) last(g *segment) bool {
 	for _, o := range c.list[c.at[g.ordinal]+1:] {
-		if o.kind == logSegment {
+		if o.kind == g.kind && g.kind == coldSegment {
+			return false
+		}
+		if o.kind == g.kind {
 			if has, err := hasGroups([]*segment{o}); has || err != nil {
 				return false
 			}
@@ -65,7 +69,7 @@ func (c *checker) rows(g *segment, report bool) (rows []tableRow, open bool, err
 	switch {
 	case !errors.Is(err, errInvalid):
 		damaged = err.Error()
-	case g.kind == logSegment && !c.lastLog(g):
+	case !c.last(g):
 		damaged = "checksum mismatch, or missing in a segment that has a successor"
 	case hasFooter(g):
 		damaged = "checksum mismatch"
@@ -74,6 +78,13 @@ func (c *checker) rows(g *segment, report bool) (rows []tableRow, open bool, err
 	}
 	if damaged != "" && report {
 		c.damageAt("table", g, g.size-tableFooter, nil, damaged)
+	}
+	if open && g.kind == coldSegment {
+		// What is not synced in it may survive a crash in any part.
+		if rows, err = scanRows(g, true); err != nil && report {
+			c.damageAt("group", g, 0, nil, err.Error())
+		}
+		return rows, open, nil
 	}
 	rows, err = c.scan(g, report)
 	return rows, open, err
@@ -102,7 +113,7 @@ func (c *checker) scan(g *segment, report bool) ([]tableRow, error) {
 		}
 		h, _, _, err := readGroup(g, off, false)
 		if err == nil {
-			rows = append(rows, tableRow{uint32(off), uint32(off) + groupHeaderSize + h.bodyLen, h.metaLen})
+			rows = append(rows, h.row())
 			off += h.size()
 			continue
 		}
@@ -223,7 +234,7 @@ func (c *checker) addRecord(i int, g *segment, h *groupHeader, r *record, length
 		// copied it: the index on the drive may know neither.
 		flags |= k.place & slotPending
 		k.place |= flags
-		if c.list[k.segment()].ordinal > g.ordinal || !c.s.whole(r) {
+		if c.list[k.segment()].ordinal > g.ordinal || !c.s.whole(g, h, r) {
 			return
 		}
 	}

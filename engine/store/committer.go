@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"runtime"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/disk"
@@ -129,10 +131,9 @@ func (t Ticket) Wait(ctx context.Context) error {
 	if t.g == nil {
 		return nil
 	}
-	select {
-	case <-t.g.done:
+	if ctx.Done() == nil {
+		<-t.g.done
 		return t.g.err
-	default:
 	}
 	select {
 	case <-t.g.done:
@@ -338,12 +339,14 @@ func (c *committer) copyIn(g *group, b *Batch) {
 	g.count += len(b.muts)
 }
 
-const overlayEntrySize = 128 // an entry and its share of the hash table
+// overlayEntrySize is of an entry and its share of the hash table.
+const overlayEntrySize = int64(unsafe.Sizeof(overlayEntry{})) + 16
 
 // run is the writer.
 func (c *committer) run() {
 	defer close(c.done)
 	for {
+		c.gather()
 		g, seg, off := c.take()
 		if g == nil {
 			return
@@ -351,6 +354,28 @@ func (c *committer) run() {
 		start := time.Now()
 		err := c.write(g, seg, off)
 		c.finish(g, seg, off, err, time.Since(start))
+	}
+}
+
+// gatherTurns is enough for a queue of thousands, and bounds what one append
+// waits for.
+const gatherTurns = 8
+
+// gather lets others run as long as that makes the group larger. Whoever the
+// last sync woke is about to append again; without this, a sync on a fast drive
+// returns before they had a turn, and every group holds a few records. Where
+// nobody else wants to run it costs nothing.
+func (c *committer) gather() {
+	last := 0
+	for range gatherTurns {
+		c.mu.Lock()
+		n := c.mu.active.count
+		c.mu.Unlock()
+		if n == last {
+			return
+		}
+		last = n
+		runtime.Gosched()
 	}
 }
 
@@ -569,6 +594,9 @@ func (s *Store) makeNext(starved bool) (string, error) {
 		}
 	}
 	name, recycled, err := s.segs.takeFile(0)
+	if errors.Is(err, errSync) {
+		return "", s.noFile(err)
+	}
 	if err == nil && !recycled {
 		if err = s.fillZeros(name); err != nil {
 			_ = s.opt.FS.Remove(name) // it has no header, and would be reused

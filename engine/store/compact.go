@@ -225,7 +225,7 @@ func (c *compactor) flushGroup() error {
 			v.to.body.Offset += uint32(c.off)
 		}
 	}
-	c.rows = append(c.rows, tableRow{uint32(c.off), uint32(c.off) + groupHeaderSize + h.bodyLen, h.metaLen})
+	c.rows = append(c.rows, h.row())
 	c.last = c.off
 	c.off += size
 	c.start = len(c.moves)
@@ -257,7 +257,7 @@ func (c *compactor) turn() error {
 	}
 	name, _, err := c.s.segs.takeFile(0)
 	if err != nil {
-		return c.s.noSpace(err)
+		return c.s.noFile(err)
 	}
 	c.cold, err = c.s.segs.begin(name, coldSegment, 0)
 	c.off, c.last, c.rows = blockSize, 0, nil
@@ -300,14 +300,15 @@ func (c *compactor) settle() error {
 	return err
 }
 
-// Compact moves what is worth moving until nothing is; for tests and tools, and
-// the background duty's one round.
+// Compact moves what is worth moving until nothing is that was there at the
+// call; for tests and tools, and the background duty's one round.
 func (s *Store) Compact(ctx context.Context) error {
 	s.compactM.Lock()
 	defer s.compactM.Unlock()
 	c := &compactor{s: s, ctx: ctx, buf: make([]byte, groupHeaderSize, 1<<20)}
+	last := s.segs.lastOrdinal() // each round ends a life, so there is a last one
 	for ctx.Err() == nil {
-		victims := s.victims()
+		victims := s.victims(last)
 		if len(victims) == 0 {
 			break
 		}
@@ -325,8 +326,9 @@ func (s *Store) Compact(ctx context.Context) error {
 // maxVictims share one flush of the index.
 const maxVictims = 8
 
-// victims are the segments most worth emptying, worst first.
-func (s *Store) victims() []*segment {
+// victims are the segments most worth emptying, worst first, none of them with
+// an ordinal after last.
+func (s *Store) victims(last uint64) []*segment {
 	s.applier.mu.Lock()
 	applied := s.applier.mu.mark.pos
 	s.applier.mu.Unlock()
@@ -337,7 +339,7 @@ func (s *Store) victims() []*segment {
 	var logs, bulks []victim
 	all := s.segs.all()
 	for _, g := range all {
-		if g.kind == logSegment && g.ordinal >= applied.segment {
+		if g.ordinal > last || g.kind == logSegment && g.ordinal >= applied.segment {
 			continue
 		}
 		g.mu.Lock()
@@ -428,7 +430,8 @@ func (c *compactor) round(victims []*segment) (int, error) {
 	var empty []*segment
 	for _, g := range victims {
 		g.mu.Lock()
-		if g.mu.live == 0 && g.mu.staged == 0 {
+		// A bad one may have deletes that could not be moved.
+		if g.mu.live == 0 && g.mu.staged == 0 && (!g.mu.bad || g.kind == bulkSegment) {
 			empty = append(empty, g)
 		}
 		g.mu.Unlock()
@@ -436,7 +439,19 @@ func (c *compactor) round(victims []*segment) (int, error) {
 	if len(empty) == 0 {
 		return 0, nil
 	}
+	next := s.segs.round() + 1
+	if err := s.db.Set(roundKey, binary.AppendUvarint(nil, next), pebble.NoSync); err != nil {
+		return 0, err
+	}
 	if err := s.flushPast(); err != nil {
+		return 0, err
+	}
+	// An unsealed segment may be torn by a crash, and nobody can tell then which
+	// of its groups were synced: nothing may stand in it alone.
+	if err := c.sealCold(); err != nil {
+		return 0, err
+	}
+	if err := s.segs.beginRound(next); err != nil {
 		return 0, err
 	}
 	for _, g := range empty {
@@ -475,10 +490,10 @@ func (c *compactor) emptyLog(g *segment) error {
 	}
 	rows, err := readTable(g)
 	if errors.Is(err, errInvalid) {
-		rows, err = scanRows(g)
+		rows, err = scanRows(g, false)
 	}
 	if err != nil {
-		return err
+		return c.unread(g, 0, err)
 	}
 	for _, row := range rows {
 		h, raw, bad, err := readGroup(g, int64(row.offset), true)
@@ -490,13 +505,23 @@ func (c *compactor) emptyLog(g *segment) error {
 			return nil                                        // its other records stay readable where they are
 		}
 		if err != nil {
-			return err
+			return c.unread(g, int64(row.offset), err)
 		}
 		if err := c.moveGroup(g, h, raw); err != nil {
 			return err
 		}
 		c.pay(h.size() / 4) // reading is cheaper than writing
 	}
+	return nil
+}
+
+// unread leaves a segment that the drive can't read where it is: the others are
+// to be emptied all the same.
+func (c *compactor) unread(g *segment, off int64, err error) error {
+	_ = c.s.readFailed(g, off, err) // counted and logged
+	g.mu.Lock()
+	g.mu.bad = true
+	g.mu.Unlock()
 	return nil
 }
 
@@ -585,7 +610,7 @@ func (c *compactor) emptyBulk(g *segment) error {
 	head := make([]byte, blockSize)
 	for off := int64(blockSize); off+blockSize <= used; {
 		if _, err := g.file.ReadAt(head, off); err != nil {
-			return fmt.Errorf("compact: %w", err)
+			return c.unread(g, off, err)
 		}
 		h, err := decodeChunkHeader(head)
 		if err != nil || h.ordinal != g.ordinal {
@@ -611,6 +636,13 @@ func (c *compactor) emptyBulk(g *segment) error {
 func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
 	s := c.s
 	key := blobKey(id)
+	if c.taken[string(key)] {
+		// Its record is on its way to another place, and can name no other chunks
+		// before it is there.
+		if err := c.settle(); err != nil {
+			return err
+		}
+	}
 	x, found, err := s.indexGet(key, nil)
 	if err != nil || !found {
 		return err

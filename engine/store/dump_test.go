@@ -17,7 +17,7 @@ func dump(s *Store, key string) string {
 		}
 		rows, err := readTable(g)
 		if err != nil {
-			rows, err = scanRows(g)
+			rows, err = scanRows(g, false)
 		}
 		if err != nil {
 			fmt.Fprintf(&b, "  rows: %v\n", err)

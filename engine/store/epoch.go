@@ -16,30 +16,57 @@ import (
 // of another life of the file. So they are reserved durably, many at a time,
 // before any is given out. The highest reserved is in a file of its own.
 
+//
+// The same file counts the rounds in which segments were recycled, and so does
+// the index. An index that is a round behind has lost changes that it had made
+// durable, as when its manifest was damaged: it may name segments of which it
+// has forgotten that they were emptied, and can't be brought up to date by a
+// replay. It is made again.
+
 const (
 	epochFile    = "epoch"
 	epochMagic   = 0x70656e43 // "Cnep"
 	epochReserve = 1 << 12
+	epochSize    = 28
+	epochRounds  = 1 // layout; 0 is the first one, which counts no rounds
 )
 
-func encodeEpoch(n uint64) []byte {
-	b := make([]byte, 20)
+type epoch struct {
+	ordinal uint64 // the highest reserved
+	round   uint64 // of recycling, the last one begun
+}
+
+func (e epoch) encode() []byte {
+	b := make([]byte, epochSize)
 	binary.LittleEndian.PutUint32(b, epochMagic)
-	binary.LittleEndian.PutUint64(b[8:], n)
-	binary.LittleEndian.PutUint32(b[16:], crc(b[:16]))
+	b[4] = epochRounds
+	binary.LittleEndian.PutUint64(b[8:], e.ordinal)
+	binary.LittleEndian.PutUint64(b[16:], e.round)
+	binary.LittleEndian.PutUint32(b[24:], crc(b[:24]))
 	return b
 }
 
-func decodeEpoch(b []byte) (uint64, error) {
-	if len(b) < 20 || binary.LittleEndian.Uint32(b) != epochMagic || binary.LittleEndian.Uint32(b[16:]) != crc(b[:16]) {
-		return 0, errInvalid
+func decodeEpoch(b []byte) (epoch, error) {
+	le := binary.LittleEndian
+	if len(b) < 20 || le.Uint32(b) != epochMagic {
+		return epoch{}, errInvalid
 	}
-	return binary.LittleEndian.Uint64(b[8:]), nil
+	e := epoch{ordinal: le.Uint64(b[8:])}
+	switch {
+	case b[4] == 0 && le.Uint32(b[16:]) == crc(b[:16]):
+		return e, nil
+	case b[4] == epochRounds && len(b) >= epochSize && le.Uint32(b[24:]) == crc(b[:24]):
+		e.round = le.Uint64(b[16:])
+		return e, nil
+	case b[4] > epochRounds:
+		return epoch{}, ErrVersion
+	}
+	return epoch{}, errInvalid
 }
 
 // loadEpoch starts the ordinals after every one that may have been given out.
 func (t *segments) loadEpoch() error {
-	n, err := readEpoch(t.fs)
+	e, err := readEpoch(t.fs)
 	if errors.Is(err, fs.ErrNotExist) {
 		if t.mu.ordinal > 0 {
 			return fmt.Errorf("file %q is missing: %w", epochFile, backend.ErrCorrupt)
@@ -49,25 +76,29 @@ func (t *segments) loadEpoch() error {
 	if err != nil {
 		return err
 	}
-	t.mu.ordinal = max(t.mu.ordinal, n)
+	t.mu.ordinal = max(t.mu.ordinal, e.ordinal)
+	t.mu.round = e.round
 	return t.reserve()
 }
 
-func readEpoch(fsys disk.FS) (uint64, error) {
+func readEpoch(fsys disk.FS) (epoch, error) {
 	f, err := fsys.Open(epochFile)
 	if err != nil {
-		return 0, err
+		return epoch{}, err
 	}
-	b := make([]byte, 20)
+	b := make([]byte, epochSize)
 	_, err = f.ReadAt(b, 0)
 	if err = errors.Join(ignoreEOF(err), f.Close()); err != nil {
-		return 0, fmt.Errorf("read %s: %w", epochFile, err)
+		return epoch{}, fmt.Errorf("read %s: %w", epochFile, err)
 	}
-	n, err := decodeEpoch(b)
+	e, err := decodeEpoch(b)
+	if errors.Is(err, ErrVersion) {
+		return epoch{}, err
+	}
 	if err != nil {
-		return 0, fmt.Errorf("file %q is damaged: %w", epochFile, backend.ErrCorrupt)
+		return epoch{}, fmt.Errorf("file %q is damaged: %w", epochFile, backend.ErrCorrupt)
 	}
-	return n, nil
+	return e, nil
 }
 
 func ignoreEOF(err error) error {
@@ -81,11 +112,28 @@ func ignoreEOF(err error) error {
 // t.mu held.
 func (t *segments) reserve() error {
 	n := t.mu.ordinal + epochReserve
-	if err := replaceFile(t.fs, epochFile, encodeEpoch(n)); err != nil {
+	if err := replaceFile(t.fs, epochFile, epoch{n, t.mu.round}.encode()); err != nil {
 		return fmt.Errorf("reserve segment ordinals: %w", err)
 	}
 	t.mu.reserved = n
 	return nil
+}
+
+// beginRound makes it durable that the index is of this round from now on.
+func (t *segments) beginRound(n uint64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.round = n // also if this fails: the index has it
+	if err := replaceFile(t.fs, epochFile, epoch{t.mu.reserved, n}.encode()); err != nil {
+		return fmt.Errorf("begin a round of recycling: %w", err)
+	}
+	return nil
+}
+
+func (t *segments) round() uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.mu.round
 }
 
 // replaceFile puts a small file in place of another, durably and at once.

@@ -12,7 +12,7 @@ import (
 // answers it in microseconds: results of the profile are in docs/decisions.
 //
 // It is a row of blocked Bloom filters (Putze, Sanders, Singler, "Cache-, Hash-
-// and Space-Efficient Bloom Filters", 2007), each of twice the size of the one
+// and Space-Efficient Bloom Filters", 2007), each of several times the size of the one
 // before, so that it grows without another look at the keys; one cache line is
 // read per filter. Deleted keys stay until the next Open. The applier adds a
 // key before the index can have it.
@@ -23,9 +23,10 @@ type filter struct {
 }
 
 const (
-	filterBits  = 12 // per key; about one false answer in two hundred
+	filterBits  = 16 // per key; about one false answer in five hundred
 	filterWords = 8  // of 64 bits in a block
-	firstLayer  = 1 << 17
+	firstLayer  = 1 << 19
+	growth      = 4 // of each layer over the one before: an answer looks into all
 )
 
 type filterLayer struct {
@@ -89,7 +90,7 @@ func (f *filter) add(key []byte) {
 	}
 	last := layers[len(layers)-1]
 	if last.room == 0 {
-		last = newFilterLayer(int64(len(last.words)) * 64 / filterBits * 2)
+		last = newFilterLayer(int64(len(last.words)) * 64 / filterBits * growth)
 		grown := append(layers[:len(layers):len(layers)], last)
 		f.layers.Store(&grown)
 	}

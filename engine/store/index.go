@@ -34,6 +34,7 @@ const (
 var (
 	watermarkKey = []byte{metaPrefix, 'w'}
 	identityKey  = []byte{metaPrefix, 'i'}
+	roundKey     = []byte{metaPrefix, 'r'}
 )
 
 func segmentStatKey(ordinal uint64) []byte {
@@ -133,12 +134,13 @@ func openIndex(o *Options, readOnly bool, failed func(err error, fatal bool)) (*
 		Cache:                       cache,
 		MemTableSize:                uint64(o.IndexMemBytes),
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       2,
+		L0CompactionThreshold:       4,
+		LBaseMaxBytes:               256 << 20,
 		L0StopWritesThreshold:       1000,
 		MaxOpenFiles:                4096,
 		FormatMajorVersion:          pebble.FormatNewest,
 		Logger:                      indexLogger{o.Logger, fatal},
-		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, runtime.NumCPU()/2) },
 	}
 	po.FlushSplitBytes = 2 << 20
 	for i := range po.Levels {
@@ -281,6 +283,9 @@ func (a *applier) run() {
 		case <-a.signal:
 		case <-idle.C:
 			a.watchBurst()
+			if a.mayWait() {
+				break // the open generation may fill up: few and large ones cost the index least
+			}
 			c := &a.s.log
 			c.mu.Lock()
 			c.rotateSoon()
@@ -378,7 +383,7 @@ func (a *applier) watchBurst() {
 
 // mayWait reports that a closed generation can stay in the overlay for now.
 func (a *applier) mayWait() bool {
-	if !a.burst || a.s.overlay.bytes.Load() > a.s.opt.OverlayBytes/2 {
+	if !a.burst || a.s.overlay.bytes.Load() > a.s.opt.OverlayBytes*3/4 {
 		return false
 	}
 	select {

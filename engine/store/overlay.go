@@ -2,7 +2,10 @@ package store
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/binary"
 	"hash/maphash"
+	"math/bits"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,9 +15,11 @@ import (
 
 // The overlay holds what the log has and the index has not yet. It is a list
 // of generations, oldest first: the newest takes the records of open groups,
-// the others wait for the applier. A hash table over all of them finds a key's
-// newest record; each record names the one before it. Entries hold offsets and
-// no pointers, so that ten million of them cost the garbage collector nothing.
+// the others wait for the applier. A hash table over all of them finds the
+// newest record of a slot, and each record names the one before it in its slot.
+// A chain ends where it leaves the oldest generation, so that a generation which
+// was applied is forgotten without a look at its records. Entries hold offsets
+// and no pointers: ten million of them cost the garbage collector nothing.
 
 const (
 	entryChunk  = 1024
@@ -23,12 +28,11 @@ const (
 	dataChunks  = 128 // 32 MiB of their bytes,
 	groupChunk  = 64
 	groupChunks = 128 // and 8,192 groups
-	hashShards  = 64
 )
 
 type overlayEntry struct {
 	hash   uint64
-	older  uint64 // reference of the record before with this hash; 0: none
+	older  uint64 // reference of the record before in this slot; 0: none
 	seq    uint64
 	space  uint64
 	weight int64
@@ -153,44 +157,94 @@ func (g *generation) sorted() []uint32 {
 	n := g.durable.Load()
 	g.sort.Lock()
 	defer g.sort.Unlock()
-	if g.sort.n == n {
-		return g.sort.order
+	if n > g.sort.n {
+		g.sort.order = g.merge(g.sort.order, g.sortRun(g.sort.n, n))
+		g.sort.n = n
 	}
-	order := make([]uint32, n)
-	for i := range order {
-		order[i] = uint32(i)
+	return g.sort.order
+}
+
+// sortRun sorts the entries from lo to hi. It compares eight bytes of the keys,
+// behind what all have in common, without touching the keys themselves: that
+// decides nearly always.
+func (g *generation) sortRun(lo, hi uint32) []uint32 {
+	first := g.key(g.entry(lo))
+	shared := len(first)
+	for i := lo + 1; i < hi; i++ {
+		k := g.key(g.entry(i))
+		shared = min(shared, len(k))
+		for shared > 0 && !bytes.Equal(k[:shared], first[:shared]) {
+			shared--
+		}
 	}
-	slices.SortFunc(order, func(a, b uint32) int {
-		if c := bytes.Compare(g.key(g.entry(a)), g.key(g.entry(b))); c != 0 {
+	type item struct {
+		head uint64
+		i    uint32
+	}
+	items := make([]item, hi-lo)
+	for i := range items {
+		var head [8]byte
+		copy(head[:], g.key(g.entry(lo + uint32(i)))[shared:])
+		items[i] = item{binary.BigEndian.Uint64(head[:]), lo + uint32(i)}
+	}
+	slices.SortFunc(items, func(a, b item) int {
+		if a.head != b.head {
+			return cmp.Compare(a.head, b.head)
+		}
+		if c := bytes.Compare(g.key(g.entry(a.i)), g.key(g.entry(b.i))); c != 0 {
 			return c
 		}
-		return int(b) - int(a) // newest first
+		return cmp.Compare(b.i, a.i) // newest first
 	})
-	order = slices.CompactFunc(order, func(a, b uint32) bool {
-		return bytes.Equal(g.key(g.entry(a)), g.key(g.entry(b)))
-	})
-	g.sort.n, g.sort.order = n, order
+	order := make([]uint32, 0, len(items))
+	for n, it := range items {
+		if n > 0 && it.head == items[n-1].head && g.sameKey(it.i, items[n-1].i) {
+			continue
+		}
+		order = append(order, it.i)
+	}
 	return order
+}
+
+// merge joins two sorted runs, of which the second is the newer.
+func (g *generation) merge(old, new []uint32) []uint32 {
+	if len(old) == 0 {
+		return new
+	}
+	order := make([]uint32, 0, len(old)+len(new))
+	for len(old) > 0 && len(new) > 0 {
+		c := bytes.Compare(g.key(g.entry(old[0])), g.key(g.entry(new[0])))
+		if c < 0 {
+			order, old = append(order, old[0]), old[1:]
+			continue
+		}
+		if c == 0 {
+			old = old[1:]
+		}
+		order, new = append(order, new[0]), new[1:]
+	}
+	return append(append(order, old...), new...)
+}
+
+func (g *generation) sameKey(a, b uint32) bool {
+	return bytes.Equal(g.key(g.entry(a)), g.key(g.entry(b)))
 }
 
 // overlay is the list and the table over it.
 type overlay struct {
-	seed   maphash.Seed
-	shards [hashShards]struct {
-		sync.RWMutex
-		newest map[uint64]uint64 // hash to reference
-		_      [24]byte
-	}
+	seed  maphash.Seed
+	slots []atomic.Uint64               // references to the newest record of each
+	shift uint                          // of a hash, to its slot
 	gens  atomic.Pointer[[]*generation] // oldest first; the last is open
 	bytes atomic.Int64
 	count atomic.Int64
 }
 
-func newOverlay() *overlay {
-	o := &overlay{seed: maphash.MakeSeed()}
-	for i := range o.shards {
-		o.shards[i].newest = map[uint64]uint64{}
-	}
+// newOverlay makes one for about the given bytes of records, a slot or two for each.
+func newOverlay(size int64) *overlay {
+	const smallest = 10
+	n := max(smallest, bits.Len64(uint64(size/(2*overlayEntrySize))))
+	o := &overlay{seed: maphash.MakeSeed(), slots: make([]atomic.Uint64, 1<<n), shift: uint(64 - n)}
 	o.gens.Store(&[]*generation{{number: 1}})
 	return o
 }
@@ -228,32 +282,23 @@ func (o *overlay) dropList() *generation {
 	return gens[0]
 }
 
+// forget takes a dropped generation out of the sums.
 func (o *overlay) forget(g *generation) {
-	for i := range uint32(g.nEntry) {
-		e := g.entry(i)
-		sh := &o.shards[e.hash%hashShards]
-		sh.Lock()
-		if sh.newest[e.hash] == reference(g, i) {
-			delete(sh.newest, e.hash)
-		}
-		sh.Unlock()
-	}
 	o.bytes.Add(-g.bytes)
 	o.count.Add(-int64(g.nEntry))
 }
 
-// add publishes an entry to writers; readers see it when it is durable.
+// add publishes an entry to writers; readers see it when it is durable. One
+// caller at a time.
 func (o *overlay) add(g *generation, e overlayEntry) {
 	i := uint32(g.nEntry)
 	if i%entryChunk == 0 {
 		g.entries[i/entryChunk] = new([entryChunk]overlayEntry)
 	}
-	sh := &o.shards[e.hash%hashShards]
-	sh.Lock()
-	e.older = sh.newest[e.hash]
+	slot := &o.slots[e.hash>>o.shift]
+	e.older = slot.Load()
 	*g.entry(i) = e
-	sh.newest[e.hash] = reference(g, i)
-	sh.Unlock()
+	slot.Store(reference(g, i))
 	g.nEntry++
 }
 
@@ -261,10 +306,7 @@ func (o *overlay) add(g *generation, e overlayEntry) {
 // pending.
 func (o *overlay) find(key []byte, pending bool) (*generation, *overlayEntry, uint32) {
 	h := maphash.Bytes(o.seed, key)
-	sh := &o.shards[h%hashShards]
-	sh.RLock()
-	ref := sh.newest[h]
-	sh.RUnlock()
+	ref := o.slots[h>>o.shift].Load()
 	if ref == 0 {
 		return nil, nil, 0
 	}
@@ -272,10 +314,10 @@ func (o *overlay) find(key []byte, pending bool) (*generation, *overlayEntry, ui
 	for ref != 0 {
 		g, i := locate(gens, ref)
 		if g == nil {
-			return nil, nil, 0 // applied meanwhile: the index has it
+			return nil, nil, 0 // applied, and so is all before it: the index has it
 		}
 		e := g.entry(i)
-		if (pending || i < g.durable.Load()) && bytes.Equal(g.key(e), key) {
+		if e.hash == h && (pending || i < g.durable.Load()) && bytes.Equal(g.key(e), key) {
 			return g, e, i
 		}
 		ref = e.older

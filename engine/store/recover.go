@@ -68,7 +68,7 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	inner := s.opt.IndexFS
 	s.opt.IndexFS = func() vfs.FS { return spaceFS{inner(), s.awaitSpace} }
-	s.overlay = newOverlay()
+	s.overlay = newOverlay(s.opt.OverlayBytes)
 	s.log.init(s)
 	s.applier = newApplier(s)
 	s.bulk = newBulk(s)
@@ -77,6 +77,11 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	s.mendHeaders()
 	s.filter = newFilter(s.applier.entries())
+	if !s.Recovery.Rebuilt {
+		if err := s.sealLastCold(); err != nil {
+			return nil, fmt.Errorf("recover compaction: %w", err)
+		}
+	}
 	tail, err := s.replay()
 	if err != nil {
 		return nil, fmt.Errorf("recover log: %w", err)
@@ -90,7 +95,11 @@ func Open(o Options) (_ *Store, err error) {
 		// written; the index may know of a later place.
 		s.catchUp()
 		// Only now is the index of this log: a crash before means another rebuild.
-		if err := s.db.Set(identityKey, s.id[:], pebble.NoSync); err != nil {
+		err := s.db.Set(roundKey, binary.AppendUvarint(nil, s.segs.round()), pebble.NoSync)
+		if err == nil {
+			err = s.db.Set(identityKey, s.id[:], pebble.NoSync)
+		}
+		if err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
@@ -181,11 +190,41 @@ func (s *Store) loadIndex() (rebuild bool, err error) {
 	if err = errors.Join(err, closer.Close()); err != nil {
 		return false, err
 	}
+	behind, err := s.indexBehind()
+	if err != nil || behind {
+		return behind, err
+	}
 	a := s.applier
 	a.mu.mark, a.mu.flushed = mark, mark
 	s.seq.Store(mark.seq)
 	s.segs.mu.ordinal = max(s.segs.mu.ordinal, mark.ordinal)
 	return false, s.loadCounters()
+}
+
+// indexBehind reports that the index has lost a round of recycling.
+func (s *Store) indexBehind() (bool, error) {
+	var has uint64
+	v, closer, err := s.db.Get(roundKey)
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+	case err != nil:
+		return false, err
+	default:
+		d := decoder{b: v}
+		has = d.uvarint()
+		if err := closer.Close(); err != nil {
+			return false, err
+		}
+		if d.bad {
+			return false, fmt.Errorf("round of recycling: %w", errInvalid)
+		}
+	}
+	if has >= s.segs.round() {
+		s.segs.mu.round = has
+		return false, nil
+	}
+	s.logger.Error("the index has lost what it had made durable; making it again from the log", "round", has, "want", s.segs.round())
+	return true, nil
 }
 
 // mendHeaders makes headers whole of which power, or a fault, left one copy.
@@ -200,6 +239,13 @@ func (s *Store) mendHeaders() {
 		}
 	}
 	s.segs.halves = nil
+	for _, g := range s.segs.shorts {
+		if g.mu.live > 0 { // it was synced
+			s.stats.corruptions.Add(1)
+			s.logger.Error("a file was shorter than its header says; the end of it is lost", "segment", g.ordinal, "file", g.name)
+		}
+	}
+	s.segs.shorts = nil
 }
 
 // settleMissing refuses a store of which a segment is gone, with its file or
@@ -326,7 +372,7 @@ func (s *Store) replaySegment(g *segment, start int64, later []*segment) (*logTa
 				// The index has its records, which are readable one by one. The
 				// row keeps the damage known to scrub, check and rebuild.
 				_ = s.quarantine(g, off, "group") // counted and logged
-				t.rows = append(t.rows, tableRow{uint32(off), uint32(off) + groupHeaderSize, 0})
+				t.rows = append(t.rows, damagedRow(off))
 				if !found || next > start {
 					next = start
 				}
@@ -355,7 +401,7 @@ func (s *Store) replaySegment(g *segment, start int64, later []*segment) (*logTa
 			}
 			s.Recovery.BadBodies += bad
 		}
-		t.rows = append(t.rows, tableRow{uint32(off), uint32(off) + groupHeaderSize + h.bodyLen, h.metaLen})
+		t.rows = append(t.rows, h.row())
 		if off >= start {
 			if t.raw != nil {
 				s.replayGroup(g, t.head, t.raw)
@@ -633,15 +679,17 @@ func (s *Store) rebuildRows(g *segment, later []*segment) ([]tableRow, error) {
 	if !errors.Is(err, errInvalid) {
 		return append([]tableRow{}, rows...), err
 	}
-	if g.kind == coldSegment {
-		rows, err = sealScanned(g)
-		return append([]tableRow{}, rows...), err
+	if !slices.ContainsFunc(later, func(o *segment) bool { return o.kind == g.kind }) {
+		if g.kind == logSegment {
+			return nil, nil
+		}
+		if rows, err = scanRows(g, true); err != nil {
+			return nil, err
+		}
+		return append([]tableRow{}, rows...), sealScanned(g, rows)
 	}
-	if !slices.ContainsFunc(later, func(o *segment) bool { return o.kind == logSegment }) {
-		return nil, nil
-	}
-	// A log segment with a successor was sealed: its table is damaged. The
-	// groups tell of themselves where they are, but not where they end.
+	// A segment with a successor was sealed: its table is damaged. The groups
+	// tell of themselves where they are, but not where they end.
 	s.stats.corruptions.Add(1)
 	s.logger.Error("the table of a sealed segment is damaged; reading its groups one by one", "segment", g.ordinal, "file", g.name)
 	return s.scanSealed(g)
@@ -653,7 +701,7 @@ func (s *Store) scanSealed(g *segment) ([]tableRow, error) {
 	for off := int64(blockSize); ; {
 		h, _, _, err := readGroup(g, off, false)
 		if err == nil {
-			rows = append(rows, tableRow{uint32(off), uint32(off) + groupHeaderSize + h.bodyLen, h.metaLen})
+			rows = append(rows, h.row())
 			off += h.size()
 			continue
 		}
@@ -671,33 +719,149 @@ func (s *Store) scanSealed(g *segment) ([]tableRow, error) {
 	}
 }
 
-// sealScanned makes durable what an unsealed cold segment holds: the rebuilt
-// index may point to it, and the crash may have come before its sync.
-func sealScanned(g *segment) ([]tableRow, error) {
-	rows, err := scanRows(g)
-	if err != nil {
-		return nil, err
-	}
+// sealScanned seals a cold segment that was being written when the store went
+// down, without what of its groups the crash has torn: nothing is recycled
+// before what was moved from it is sealed, so all that it held is elsewhere too.
+func sealScanned(g *segment, rows []tableRow) error {
+	// The groups first: a table vouches for what it names.
 	if err := g.file.Sync(); err != nil {
-		return nil, err
+		return err
 	}
-	return rows, writeTable(g, rows)
+	return writeTable(g, rows)
 }
 
-// scanRows walks a segment without a table from its start to its first invalid group.
-func scanRows(g *segment) ([]tableRow, error) {
+// scanRows walks a segment without a table from its start to its first invalid
+// group, or, where bodies are asked for, to the first with a bad one.
+func scanRows(g *segment, bodies bool) ([]tableRow, error) {
 	var rows []tableRow
 	for off := int64(blockSize); ; {
-		h, _, _, err := readGroup(g, off, false)
-		if errors.Is(err, errInvalid) {
+		h, _, bad, err := readGroup(g, off, bodies)
+		if errors.Is(err, errInvalid) || bad > 0 {
 			return rows, nil
 		}
 		if err != nil {
-			return nil, err
+			return rows, err
 		}
-		rows = append(rows, tableRow{uint32(off), uint32(off) + groupHeaderSize + h.bodyLen, h.metaLen})
+		rows = append(rows, h.row())
 		off += h.size()
 	}
+}
+
+// sealLastCold seals the segment that compaction was writing when the store
+// went down; only the last can lack a table. The index may point into it, and
+// what it points to elsewhere no more will be recycled.
+func (s *Store) sealLastCold() error {
+	all := s.segs.all()
+	i := len(all) - 1
+	for i >= 0 && all[i].kind != coldSegment {
+		i--
+	}
+	if i < 0 {
+		return nil
+	}
+	g := all[i]
+	_, err := readTable(g)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, errInvalid) {
+		_ = s.readFailed(g, g.size-tableFooter, err) // counted and logged
+		return nil
+	}
+	if hasFooter(g) {
+		s.stats.corruptions.Add(1)
+		s.logger.Error("the table of a segment is damaged, or power failed while it was written; writing it anew", "segment", g.ordinal, "file", g.name)
+	}
+	rows, err := s.coldRows(g)
+	if errors.Is(err, backend.ErrCorrupt) {
+		return nil // counted and logged; whoever needs it will be told
+	}
+	if err != nil {
+		return err
+	}
+	return sealScanned(g, rows)
+}
+
+// coldRows lists an unsealed cold segment's groups. Where the index points to
+// more than they hold up to the first bad one, that one was synced: it is
+// damaged, and so remembered.
+func (s *Store) coldRows(g *segment) (rows []tableRow, err error) {
+	left := g.mu.live + g.mu.tombs
+	damaged := false
+	for off := int64(blockSize); ; {
+		h, raw, bad, err := readGroup(g, off, true)
+		if err != nil && !errors.Is(err, errInvalid) {
+			return nil, s.readFailed(g, off, err)
+		}
+		if (err != nil || bad > 0) && left <= 0 {
+			return rows, nil
+		}
+		if err == nil {
+			live, err := s.liveIn(g, &h, raw)
+			if err != nil {
+				return nil, err
+			}
+			if bad > 0 {
+				_ = s.quarantine(g, off, "body") // counted and logged
+			}
+			left -= live
+			rows = append(rows, h.row())
+			off += h.size()
+			continue
+		}
+		next, found, err := laterGroup(g, off)
+		if err != nil {
+			return nil, s.readFailed(g, off, err)
+		}
+		if !found && damaged {
+			return rows, nil // the end; what the index misses was in that one
+		}
+		damaged = true
+		_ = s.quarantine(g, off, "group") // counted and logged
+		rows = append(rows, damagedRow(off))
+		if !found {
+			return rows, nil
+		}
+		off = next
+	}
+}
+
+// liveIn adds up what the index points to in a group, and its deletes, as the
+// index counts them.
+func (s *Store) liveIn(g *segment, h *groupHeader, raw []byte) (live int64, err error) {
+	d := h.records(raw)
+	var r record
+	for begin := 0; d.next(&r); begin = d.off {
+		if r.delete {
+			live += int64(d.off - begin)
+			continue
+		}
+		x, found, err := s.indexGet(r.key, nil)
+		if err != nil {
+			return 0, err
+		}
+		y := recordEntry(g, h, &r, d.off-begin)
+		if found && x.rec == y.rec && x.seq == r.seq {
+			live += int64(x.rec.length)
+		}
+		if r.body != inlineBody {
+			continue
+		}
+		if found && x.body == y.body {
+			live += int64(x.body.Length)
+			continue
+		}
+		if alias := s.opt.Alias(r.key, r.seq); alias != nil {
+			x, found, err := s.indexGet(alias, nil)
+			if err != nil {
+				return 0, err
+			}
+			if found && x.body == y.body {
+				live += int64(x.body.Length)
+			}
+		}
+	}
+	return live, nil
 }
 
 func (s *Store) rebuildSegment(g *segment, rows []tableRow, st *segmentStat) error {
@@ -726,14 +890,7 @@ func (s *Store) rebuildSegment(g *segment, rows []tableRow, st *segmentStat) err
 		for begin := 0; d.next(&r); begin = d.off {
 			s.Recovery.Records++
 			s.seq.Store(max(s.seq.Load(), r.seq))
-			x := indexEntry{
-				seq: r.seq, space: r.space, weight: r.weight, body: r.ref, value: r.value,
-				rec: recordRef{g.ordinal, h.offset, uint32(d.off - begin)},
-			}
-			if r.body == inlineBody {
-				x.body.Segment = g.ordinal
-				x.body.Offset += h.offset + groupHeaderSize
-			}
+			x := recordEntry(g, &h, &r, d.off-begin)
 			if r.delete {
 				st.tombs += int64(d.off - begin)
 				st.guard = max(st.guard, r.guard)
@@ -744,7 +901,7 @@ func (s *Store) rebuildSegment(g *segment, rows []tableRow, st *segmentStat) err
 				if err := errors.Join(derr, closer.Close()); err != nil {
 					return err
 				}
-				if newer(&old, r.seq, g.ordinal) || old.seq == r.seq && !s.whole(&r) {
+				if newer(&old, r.seq, g.ordinal) || old.seq == r.seq && !s.whole(g, &h, &r) {
 					continue
 				}
 			} else if !errors.Is(err, pebble.ErrNotFound) {
@@ -771,7 +928,12 @@ func (s *Store) rebuildSegment(g *segment, rows []tableRow, st *segmentStat) err
 // whole reports whether what a copy of a record names is there. Compaction that
 // was cut off before the index knew leaves a copy whose chunks belong to nobody:
 // an upload since then may have taken their room.
-func (s *Store) whole(r *record) bool {
+func (s *Store) whole(g *segment, h *groupHeader, r *record) bool {
+	if r.body == inlineBody {
+		b := make([]byte, r.ref.Length)
+		_, err := g.file.ReadAt(b, int64(h.offset)+groupHeaderSize+int64(r.ref.Offset))
+		return err == nil && crc(b) == r.ref.CRC
+	}
 	if r.delete || r.key[0] != blobPrefix {
 		return true
 	}

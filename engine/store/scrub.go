@@ -81,7 +81,7 @@ func (s *Store) verifySegment(ctx context.Context, g *segment, pay func(int64)) 
 			bad++
 			_ = s.quarantine(g, g.size-tableFooter, "table") // counted and logged
 		}
-		rows, err = scanRows(g)
+		rows, err = scanRows(g, false)
 	}
 	if err != nil {
 		return 1, s.readFailed(g, 0, err)

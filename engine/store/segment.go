@@ -55,9 +55,10 @@ type segments struct {
 	storeID [16]byte
 	size    [2]int64 // of log and of bulk files
 	spare   int      // free log files kept; more are removed
-	// suspects and halves are found by load and settled before the store is open.
+	// suspects, halves and shorts are found by load and settled before the store is open.
 	suspects []suspect
 	halves   []halfHeader
+	shorts   []*segment // files that were shorter than their headers say
 
 	mu struct {
 		sync.RWMutex
@@ -65,6 +66,7 @@ type segments struct {
 		free     [2][]string // file names, log and bulk
 		ordinal  uint64      // last one given
 		reserved uint64      // last one that may be given
+		round    uint64      // of recycling
 		file     uint64      // last file number given
 	}
 }
@@ -83,6 +85,9 @@ func newSegments(fsys disk.FS, id [16]byte, logSize, bulkSize int64) *segments {
 	t.mu.live = map[uint64]*segment{}
 	return t
 }
+
+// errSync: the drive has failed a sync.
+var errSync = errors.New("sync failed")
 
 // errNoSegment: the ordinal named has ended its life.
 var errNoSegment = errors.New("segment was recycled")
@@ -137,7 +142,9 @@ func (t *segments) freeFiles(c int) int {
 }
 
 // takeFile returns a file of a class between lives, making one where there is
-// none. A new file's name is durable when it returns.
+// none. A new file's name and size are durable when it returns: a table stands
+// at the end of its file, and in one that a crash made shorter it would stand
+// on the groups.
 func (t *segments) takeFile(c int) (name string, recycled bool, err error) {
 	t.mu.Lock()
 	if n := len(t.mu.free[c]); n > 0 {
@@ -154,6 +161,11 @@ func (t *segments) takeFile(c int) (name string, recycled bool, err error) {
 		return "", false, fmt.Errorf("make segment: %w", err)
 	}
 	err = f.Preallocate(0, t.size[c])
+	if err == nil {
+		if err = f.Sync(); err != nil {
+			err = errors.Join(errSync, err)
+		}
+	}
 	if err == nil {
 		err = t.fs.SyncDir(segmentDirs[c])
 	}
@@ -299,9 +311,16 @@ func (t *segments) loadFile(c int, name string) error {
 		}
 		return t.keepOrRemove(suspect{name, c, size})
 	}
-	g := &segment{ordinal: h.ordinal, kind: h.kind, prev: h.prev, size: size, name: name, file: f}
+	g := &segment{ordinal: h.ordinal, kind: h.kind, prev: h.prev, size: h.size, name: name, file: f}
 	g.mu.used = blockSize
 	g.mu.sealed = true
+	if size < h.size {
+		// What is missing is no group then, and a table can't come to stand on one.
+		if err := f.Truncate(h.size); err != nil {
+			return errors.Join(fmt.Errorf("load segment %s: %w", name, err), f.Close())
+		}
+		t.shorts = append(t.shorts, g)
+	}
 	if half {
 		t.halves = append(t.halves, halfHeader{g, h})
 	}

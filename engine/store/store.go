@@ -58,7 +58,7 @@ type Options struct {
 	GroupBytes      int64         // of one sync; 4 MiB
 	OverlayBytes    int64         // of records not yet indexed; 512 MiB
 	IndexCacheBytes int64         // 128 MiB
-	IndexMemBytes   int64         // one memtable of the index; 32 MiB
+	IndexMemBytes   int64         // one memtable of the index; 16 MiB
 	FlushBytes      int64         // of log that a restart may have to replay; 1 GiB
 	FlushEvery      time.Duration // 60 s
 	ApplyEvery      time.Duration // how long a quiet store's records wait for the index; 100 ms
@@ -100,7 +100,7 @@ func (o Options) withDefaults() (Options, error) {
 	def(&o.GroupBytes, 4<<20)
 	def(&o.OverlayBytes, 512<<20)
 	def(&o.IndexCacheBytes, 128<<20)
-	def(&o.IndexMemBytes, 32<<20)
+	def(&o.IndexMemBytes, 16<<20)
 	def(&o.FlushBytes, 1<<30)
 	def(&o.CompactRate, 64<<20)
 	def(&o.ScrubRate, 8<<20)
@@ -217,6 +217,17 @@ func (s *Store) fail(err error) {
 	c.room.Broadcast()
 	c.work.Signal()
 	c.mu.Unlock()
+}
+
+// noFile is the answer to a segment's file that could not be had: on a full
+// drive the refusal that callers know, after a failed sync the end of writing.
+// Called without locks.
+func (s *Store) noFile(err error) error {
+	if errors.Is(err, errSync) {
+		s.fail(err)
+		return errors.Join(backend.ErrUnavailable, err)
+	}
+	return s.noSpace(err)
 }
 
 // Failed reports whether the store has stopped taking writes for good.

@@ -19,6 +19,15 @@ const tableFooter = 32
 // again in the next segment.
 const tentative = 1 << 31
 
+func (h *groupHeader) row() tableRow {
+	return tableRow{h.offset, h.offset + groupHeaderSize + h.bodyLen, h.metaLen}
+}
+
+// damagedRow is of a group that can't be read, though it was synced.
+func damagedRow(off int64) tableRow {
+	return tableRow{uint32(off), uint32(off) + groupHeaderSize, 0}
+}
+
 // writeTable seals a segment, durably.
 func writeTable(g *segment, rows []tableRow) error {
 	n := tableRoom(len(rows))

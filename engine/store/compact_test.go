@@ -1,0 +1,117 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
+)
+
+// A blob whose record and whose chunks are in victims of one round is copied
+// once, and Compact comes to its end.
+func TestCompactBlobAndItsRecord(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	data := make([]byte, 1_200_000)
+	var blobs []backend.BlobID
+	for range 6 { // two bulk segments
+		id := backend.BlobID{Group: s.NextSeq()}
+		blobs = append(blobs, id)
+		var b Batch
+		b.Adopt(s.NextSeq(), stage(t, s, id, data))
+		tk, err := s.Append(&b)
+		require.NoError(t, err)
+		require.NoError(t, tk.Wait(ctx))
+		for k := range 6 {
+			put(t, s, fmt.Sprint("garbage", k), "v", make([]byte, 20_000))
+		}
+	}
+	var b Batch
+	for _, id := range blobs[:2] {
+		b.DropBlob(s.NextSeq(), id, s.Guard())
+	}
+	tk, err := s.Append(&b)
+	require.NoError(t, err)
+	require.NoError(t, tk.Wait(ctx))
+	s.catchUp()
+	require.NoError(t, s.Compact(ctx))
+	st := s.Stats()
+	require.Positive(t, st.Recycled)
+	require.Greater(t, st.CompactedBytes, int64(1_200_000))
+	require.Less(t, st.CompactedBytes, int64(2_000_000))
+	for _, id := range blobs[2:] {
+		r, err := s.OpenBlob(id, 0, int64(len(data)))
+		require.NoError(t, err)
+		require.NoError(t, r.Close())
+	}
+	require.NoError(t, s.Close())
+	require.Empty(t, checked(t, m).Damage)
+}
+
+// A segment with a group that can't be read is not recycled, though nothing in
+// it lives: a delete in it may be all that hides an older record.
+func TestDamagedSegmentKeepsDeletes(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	put(t, s, "gone", "v", make([]byte, 20_000))
+	for i := range 11 {
+		put(t, s, fmt.Sprint("stays", i), "v", make([]byte, 16_000))
+	}
+	gone, _, err := s.Get([]byte("gone"), nil)
+	require.NoError(t, err)
+	e := gone
+	for e.Body.Segment == gone.Body.Segment { // to the next one, whose first group will be bad
+		put(t, s, "garbage0", "v", make([]byte, 16_000))
+		e, _, err = s.Get([]byte("garbage0"), nil)
+		require.NoError(t, err)
+	}
+	require.NoError(t, tryDelete(s, "gone"))
+	for i := range 40 {
+		put(t, s, fmt.Sprint("garbage", i%3), "v", make([]byte, 16_000))
+	}
+	s.catchUp()
+	g := s.segs.get(e.Body.Segment)
+	require.NotNil(t, g)
+	flip(t, m, g.name, blockSize+8, 1)
+	require.NoError(t, s.Compact(ctx))
+	require.NoError(t, s.Close())
+	require.NoError(t, removeAll(m, indexDir))
+	o := small(m)
+	o.AcceptLoss = true
+	s = open(t, o)
+	_, found, err := s.Get([]byte("gone"), nil)
+	require.NoError(t, err)
+	require.False(t, found)
+	require.NoError(t, s.Close())
+}
+
+// A segment that can't be read does not keep compaction from the others.
+func TestCompactGoesOnPastReadErrors(t *testing.T) {
+	s, f, _ := faultyStore(t, nil)
+	want := map[string][]byte{}
+	var first backend.Entry
+	for i := range 200 {
+		k := fmt.Sprint("k", i%40)
+		want[k] = bytes.Repeat([]byte{byte(i)}, 9_000)
+		put(t, s, k, "v", want[k])
+		if i == 0 {
+			put(t, s, "stays", "v", []byte("x"))
+			want["stays"] = []byte("x")
+			var err error
+			first, _, err = s.Get([]byte("stays"), nil)
+			require.NoError(t, err)
+		}
+	}
+	s.catchUp()
+	require.NoError(t, f.AddText("read "+s.segs.get(first.Body.Segment).name+": EIO"))
+	require.NoError(t, s.Compact(ctx))
+	require.Positive(t, s.Stats().Recycled)
+	require.Positive(t, s.Stats().ReadErrors)
+	f.Clear()
+	check(t, s, want)
+	require.NoError(t, s.Close())
+}
