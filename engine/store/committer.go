@@ -122,6 +122,20 @@ type group struct {
 
 func (g *group) size() int64 { return roundUp(int64(len(g.buf) + g.metaLen)) }
 
+// smallestGroup is a group's first buffer, in bytes.
+const smallestGroup = 64 << 10
+
+// reserve makes room for n more bytes of buf, which stays aligned for a write
+// that passes the page cache by.
+func (g *group) reserve(n int) {
+	need := len(g.buf) + n
+	if need <= cap(g.buf) {
+		return
+	}
+	wider := disk.AlignedBuffer(int(roundUp(int64(max(need, 2*cap(g.buf))))))
+	g.buf = wider[:copy(wider, g.buf)]
+}
+
 // A Ticket stands for a batch's durability.
 type Ticket struct{ g *group }
 
@@ -308,6 +322,7 @@ func (c *committer) rotateNow() {
 func (c *committer) copyIn(g *group, b *Batch) {
 	gen, o := g.gen, c.s.overlay
 	base := uint32(len(g.buf) - groupHeaderSize)
+	g.reserve(b.body)
 	for _, body := range b.bodies {
 		g.buf = append(g.buf, body...)
 	}
@@ -419,7 +434,7 @@ func (c *committer) newGroup() *group {
 		g.buf = c.mu.spare[n-1].buf[:groupHeaderSize]
 		c.mu.spare = c.mu.spare[:n-1]
 	} else {
-		g.buf = make([]byte, groupHeaderSize, 64<<10)
+		g.buf = disk.AlignedBuffer(smallestGroup)[:groupHeaderSize]
 	}
 	return g
 }
@@ -448,6 +463,7 @@ func (c *committer) write(g *group, seg *segment, off int64) error {
 		kind: commitGroup, ordinal: seg.ordinal, offset: uint32(off), prev: uint32(c.mu.last),
 		bodyLen: uint32(g.bodyLen), metaLen: uint32(g.metaLen), count: uint32(g.count),
 	}
+	g.reserve(int(h.size()) - len(g.buf))
 	for _, m := range g.meta {
 		g.buf = append(g.buf, m...)
 	}

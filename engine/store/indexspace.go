@@ -100,11 +100,12 @@ func (s *Store) awaitSpace(err error) bool {
 	}
 }
 
-// writeWhenRoom writes to a place that was preallocated, which not every file
+// writeWhenRoom writes, past the page cache where it can, to a place that was
+// preallocated, which not every file
 // system keeps its word about: one that copies on write may be full all the same.
 func (s *Store) writeWhenRoom(f disk.File, b []byte, off int64) error {
 	for {
-		if _, err := f.WriteAt(b, off); err == nil || !s.awaitSpace(err) {
+		if _, err := disk.WriteDirect(f, b, off); err == nil || !s.awaitSpace(err) {
 			return err
 		}
 	}
