@@ -278,7 +278,7 @@ func TestCheckFindsFlips(t *testing.T) {
 func TestCheckFindsOtherDamage(t *testing.T) {
 	m := disk.NewMemory(1)
 	filled(t, m, 3)
-	edit := func(change func(w *pebble.Batch, db *pebble.DB)) func(*testing.T, disk.FS) {
+	edit := func(change func(w *pebble.Batch, db *index)) func(*testing.T, disk.FS) {
 		return func(t *testing.T, fsys disk.FS) {
 			o, err := small(fsys).withDefaults()
 			require.NoError(t, err)
@@ -291,7 +291,7 @@ func TestCheckFindsOtherDamage(t *testing.T) {
 			require.NoError(t, db.Close())
 		}
 	}
-	get := func(db *pebble.DB, key []byte) []byte {
+	get := func(db *index, key []byte) []byte {
 		v, closer, err := db.Get(key)
 		require.NoError(t, err)
 		defer closer.Close()
@@ -299,7 +299,7 @@ func TestCheckFindsOtherDamage(t *testing.T) {
 	}
 	heir := []byte("heir")
 	change := func(key []byte, fn func(x *indexEntry)) func(*testing.T, disk.FS) {
-		return edit(func(w *pebble.Batch, db *pebble.DB) {
+		return edit(func(w *pebble.Batch, db *index) {
 			x, _, err := decodeIndexEntry(get(db, key))
 			require.NoError(t, err)
 			fn(&x)
@@ -344,27 +344,27 @@ func TestCheckFindsOtherDamage(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, file.Close())
 		}},
-		{"index of another store", "index", edit(func(w *pebble.Batch, _ *pebble.DB) {
+		{"index of another store", "index", edit(func(w *pebble.Batch, _ *index) {
 			require.NoError(t, w.Set(identityKey, make([]byte, 16), nil))
 		})},
-		{"entry gone", "index counter", edit(func(w *pebble.Batch, _ *pebble.DB) { require.NoError(t, w.Delete(heir, nil)) })},
-		{"entry too many", "index counter", edit(func(w *pebble.Batch, db *pebble.DB) {
+		{"entry gone", "index counter", edit(func(w *pebble.Batch, _ *index) { require.NoError(t, w.Delete(heir, nil)) })},
+		{"entry too many", "index counter", edit(func(w *pebble.Batch, db *index) {
 			require.NoError(t, w.Set([]byte("nobody"), get(db, heir), nil))
 		})},
-		{"deleted entry is back", "index counter", edit(func(w *pebble.Batch, db *pebble.DB) {
+		{"deleted entry is back", "index counter", edit(func(w *pebble.Batch, db *index) {
 			require.NoError(t, w.Set([]byte("owner"), get(db, heir), nil))
 		})},
-		{"entry does not decode", "index counter", edit(func(w *pebble.Batch, _ *pebble.DB) { require.NoError(t, w.Set(heir, []byte{0xff}, nil)) })},
+		{"entry does not decode", "index counter", edit(func(w *pebble.Batch, _ *index) { require.NoError(t, w.Set(heir, []byte{0xff}, nil)) })},
 		{"entry's value", "index", change(heir, func(x *indexEntry) { x.value = []byte("2") })},
 		{"entry's body", "index", change(heir, func(x *indexEntry) { x.body.CRC++ })},
 		{"entry's place", "index", change(heir, func(x *indexEntry) { x.rec.group += blockSize })},
 		{"entry's sequence is old", "index", change(heir, func(x *indexEntry) { x.seq-- })},
 		{"entry's sequence is new", "index", change(heir, func(x *indexEntry) { x.seq++ })},
 		{"entry's weight", "index counter", change(heir, func(x *indexEntry) { x.weight++ })},
-		{"space counter", "counter", edit(func(w *pebble.Batch, _ *pebble.DB) { require.NoError(t, w.Set(spaceKey(7), []byte{2, 2}, nil)) })},
-		{"space counter gone", "counter", edit(func(w *pebble.Batch, _ *pebble.DB) { require.NoError(t, w.Delete(spaceKey(7), nil)) })},
-		{"space counter of nothing", "counter", edit(func(w *pebble.Batch, _ *pebble.DB) { require.NoError(t, w.Set(spaceKey(8), []byte{2, 2}, nil)) })},
-		{"live bytes", "counter", edit(func(w *pebble.Batch, db *pebble.DB) {
+		{"space counter", "counter", edit(func(w *pebble.Batch, _ *index) { require.NoError(t, w.Set(spaceKey(7), []byte{2, 2}, nil)) })},
+		{"space counter gone", "counter", edit(func(w *pebble.Batch, _ *index) { require.NoError(t, w.Delete(spaceKey(7), nil)) })},
+		{"space counter of nothing", "counter", edit(func(w *pebble.Batch, _ *index) { require.NoError(t, w.Set(spaceKey(8), []byte{2, 2}, nil)) })},
+		{"live bytes", "counter", edit(func(w *pebble.Batch, db *index) {
 			x, _, err := decodeIndexEntry(get(db, heir))
 			require.NoError(t, err)
 			key := segmentStatKey(x.rec.segment)

@@ -179,6 +179,7 @@ type committer struct {
 		nextErr error
 		starved bool // a delete has no room
 		writing *group
+		crowd   int // records that waited when the last sync returned
 		rotate  bool
 		closing bool
 		failed  error
@@ -376,7 +377,9 @@ func (c *committer) run() {
 // waits for.
 const gatherTurns = 8
 
-// gather lets others run as long as that makes the group larger. Whoever the
+// gather lets others run as long as that makes the group larger, up to half of
+// those who waited when the last sync returned: the other half has the next
+// sync's time to append, and neither the drive nor the cores stand idle. Whoever the
 // last sync woke is about to append again; without this, a sync on a fast drive
 // returns before they had a turn, and every group holds a few records. Where
 // nobody else wants to run it costs nothing.
@@ -384,9 +387,9 @@ func (c *committer) gather() {
 	last := 0
 	for range gatherTurns {
 		c.mu.Lock()
-		n := c.mu.active.count
+		n, enough := c.mu.active.count, c.mu.crowd/2
 		c.mu.Unlock()
-		if n == last {
+		if n == last || n >= enough {
 			return
 		}
 		last = n
@@ -497,6 +500,7 @@ func (c *committer) finish(g *group, seg *segment, off int64, err error, took ti
 		c.room.Broadcast()
 		return
 	}
+	c.mu.crowd = g.count + c.mu.active.count
 	size := int64(len(g.buf))
 	c.mu.table = append(c.mu.table, tableRow{uint32(off), uint32(off) + groupHeaderSize + uint32(g.bodyLen), uint32(g.metaLen)})
 	c.mu.last = off

@@ -1,7 +1,10 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -78,4 +81,37 @@ func within(t *testing.T, what string, done <-chan struct{}) {
 	case <-time.After(20 * time.Second):
 		t.Fatal(what)
 	}
+}
+
+// TestIndexDiesDuringClose: the last flush of the index meets the fatal error
+// when the closing waits for it already. In a process of its own, for what such
+// an index leaves behind never ends.
+func TestIndexDiesDuringClose(t *testing.T) {
+	const child = "CAIRN_TEST_INDEX_DIES"
+	if os.Getenv(child) == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestIndexDiesDuringClose$")
+		cmd.Env = append(os.Environ(), child+"=1")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.Contains(t, string(out), "closed")
+		return
+	}
+	fsys := disk.NewFaulty(disk.NewMemory(1), 1)
+	s := open(t, small(fsys))
+	put(t, s, "key", "v", nil)
+	s.catchUp()
+	require.NoError(t, fsys.AddText("write,sync index/*.sst: delay 100ms"))
+	require.NoError(t, fsys.AddText("write,sync index/MANIFEST*: EIO"))
+	_, err := s.db.AsyncFlush()
+	require.NoError(t, err)
+	s.fail(errors.New("power is gone"))
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = s.Close()
+	}()
+	within(t, "Close waits for ever", closed)
+	require.True(t, s.indexDead.Load())
+	fmt.Println("closed")
+	os.Exit(0)
 }

@@ -113,18 +113,46 @@ func decodeSegmentStat(b []byte) (st segmentStat, err error) {
 
 type spaceCount struct{ entries, bytes int64 }
 
+// An index is Pebble's. A fatal error ends the goroutine that meets it, and may
+// leave Pebble's locks held, or what Close waits for undone, for ever.
+type index struct {
+	*pebble.DB
+	died chan struct{} // closed at the first fatal error
+}
+
+// errIndexDied: a fatal error kept the index from being closed.
+var errIndexDied = errors.New("the index met a fatal error")
+
+// Close lets go of an index that has died, or dies meanwhile, as it is.
+func (x *index) Close() error {
+	done := make(chan error, 1)
+	select {
+	case <-x.died:
+		return errIndexDied
+	default:
+		go func() { done <- x.DB.Close() }()
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-x.died:
+		return errIndexDied
+	}
+}
+
 // openIndex opens Pebble in the store's directory. failed is told of errors that
-// Pebble meets on its own goroutines; after a fatal one the index must not be
-// closed, for its locks may be held for ever.
-func openIndex(o *Options, readOnly bool, failed func(err error, fatal bool)) (*pebble.DB, error) {
+// Pebble meets on its own goroutines.
+func openIndex(o *Options, readOnly bool, failed func(err error, fatal bool)) (*index, error) {
 	cache := pebble.NewCache(o.IndexCacheBytes)
 	defer cache.Unref()
 	dead := make(chan error, 1)
+	x := &index{died: make(chan struct{})}
+	var once sync.Once
 	fatal := func(err error) {
-		select {
-		case dead <- err:
-		default:
-		}
+		once.Do(func() {
+			dead <- err
+			close(x.died)
+		})
 		failed(err, true)
 	}
 	po := &pebble.Options{
@@ -167,7 +195,8 @@ func openIndex(o *Options, readOnly bool, failed func(err error, fatal bool)) (*
 		if r.err != nil {
 			return nil, fmt.Errorf("open index: %w", r.err)
 		}
-		return r.db, nil
+		x.DB = r.db
+		return x, nil
 	case err := <-dead:
 		return nil, fmt.Errorf("open index: %w", err)
 	}

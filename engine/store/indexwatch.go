@@ -21,7 +21,6 @@ type indexWatch struct {
 		sync.Mutex
 		accepted bool
 		dropped  bool
-		fatal    bool
 		first    error
 	}
 }
@@ -29,7 +28,6 @@ type indexWatch struct {
 func (w *indexWatch) failed(err error, fatal bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.mu.fatal = w.mu.fatal || fatal
 	if w.mu.first == nil {
 		w.mu.first = err
 	}
@@ -46,11 +44,8 @@ func (w *indexWatch) accept() error {
 	return w.mu.first
 }
 
-// drop reports whether the index can be closed: after a fatal error its locks
-// may be held for ever.
-func (w *indexWatch) drop() (closable bool) {
+func (w *indexWatch) drop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.mu.dropped = true
-	return !w.mu.fatal
 }

@@ -144,7 +144,8 @@ func (s *Store) openOrMakeIndex() error {
 	if len(s.segs.suspects) > 0 {
 		s.logger.Warn("files without a valid header are left as they are while the index is made again", "files", len(s.segs.suspects))
 	}
-	if closable := watch.drop(); closable && s.db != nil {
+	watch.drop()
+	if s.db != nil {
 		_ = s.db.Close() // it is removed next
 	}
 	s.db = nil

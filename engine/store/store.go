@@ -29,7 +29,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/cairnstore/cairn/engine/backend"
@@ -156,7 +155,7 @@ type Store struct {
 	lock    io.Closer
 	id      [16]byte
 	segs    *segments
-	db      *pebble.DB
+	db      *index
 	overlay *overlay
 	log     committer
 	applier *applier
@@ -357,8 +356,8 @@ func (s *Store) close() error {
 	return errors.Join(s.closeIndex(), s.segs.close(), s.lock.Close())
 }
 
-// awaitApplier gives up on one that waits for a flush that waits for space; the
-// log has everything.
+// awaitApplier gives up on one that waits for a flush that waits for space, or
+// for one that a fatal error has ended; the log has everything.
 func (s *Store) awaitApplier() {
 	for {
 		select {
@@ -366,11 +365,16 @@ func (s *Store) awaitApplier() {
 			return
 		case <-time.After(time.Second):
 		}
-		if s.spaceWaits.Load() > 0 {
+		switch {
+		case s.spaceWaits.Load() > 0:
 			s.logger.Error("closing without the index: it waits for space on the drive")
-			s.indexDead.Store(true)
-			return
+		case s.indexDead.Load():
+			s.logger.Error("closing without the index: it met a fatal error")
+		default:
+			continue
 		}
+		s.indexDead.Store(true)
+		return
 	}
 }
 
@@ -380,7 +384,10 @@ func (s *Store) closeIndex() error {
 		return nil // its locks may be held for ever; the log has everything
 	}
 	if s.failed.Load() {
-		return s.db.Close()
+		if err := s.db.Close(); !errors.Is(err, errIndexDied) {
+			return err
+		}
+		return nil // every writer was told already
 	}
 	select {
 	case <-s.indexErr: // of an earlier try
