@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"log/slog"
+	"math"
+	"runtime/debug"
 	"time"
 
 	"github.com/cairnstore/cairn/engine/telemetry"
@@ -27,7 +29,8 @@ type Options struct {
 	UploadExpiry time.Duration // after which an idle multipart upload is aborted; 0: 7 days
 
 	// OverlayBytes bounds the memory of writes that are durable but not yet in
-	// the index; over it, writers wait for the index. 0: 512 MiB.
+	// the index; over it, writers wait for the index. 0: an eighth of Go's memory
+	// limit, from 64 MiB to 2 GiB, or 512 MiB without one.
 	OverlayBytes int64
 
 	// MetricsToken is the bearer token for /metrics on Handler, MetricsPublic
@@ -47,7 +50,15 @@ func (o Options) withDefaults() Options {
 	o.MaxRequests = cmp.Or(o.MaxRequests, 1024)
 	o.UploadExpiry = cmp.Or(o.UploadExpiry, 7*24*time.Hour)
 	o.Log = cmp.Or(o.Log, slog.Default())
+	o.OverlayBytes = cmp.Or(o.OverlayBytes, overlayBytes(debug.SetMemoryLimit(-1)))
 	return o
+}
+
+func overlayBytes(limit int64) int64 {
+	if limit == math.MaxInt64 {
+		return 512 << 20
+	}
+	return min(max(limit/8, 64<<20), 2<<30)
 }
 
 func (o Options) validate() error {
@@ -60,6 +71,8 @@ func (o Options) validate() error {
 		return errors.New("engine: Options.MaxRequests is negative")
 	case o.UploadExpiry < 0:
 		return errors.New("engine: Options.UploadExpiry is negative")
+	case o.OverlayBytes < 0:
+		return errors.New("engine: Options.OverlayBytes is negative")
 	case o.SlowRequest < 0:
 		return errors.New("engine: Options.SlowRequest is negative")
 	}

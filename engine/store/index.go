@@ -272,7 +272,10 @@ type applier struct {
 	}
 	progress  sync.Cond // mark or flushed moved on
 	burst     bool      // of writes: see watchBurst
-	seen      int64     // records, at the last tick
+	burstSeen time.Time // when the rate was last that of one
+	looked    time.Time // at the rate, last
+	seen      int64     // records, then
+	applied   int64     // stats.logged when nothing closed waited, last
 	flushing  chan struct{}
 	flushMark watermark
 	flushTime time.Time
@@ -384,6 +387,9 @@ func (a *applier) drain() error {
 		g := gens[0]
 		ready := len(gens) > 1 && (int(g.durable.Load()) == g.nEntry || c.ended())
 		c.mu.Unlock()
+		if !ready {
+			a.applied = a.s.stats.logged.Load()
+		}
 		if !ready || a.mayWait() {
 			return nil
 		}
@@ -400,19 +406,36 @@ func (a *applier) drain() error {
 }
 
 // burstRecords a second make a burst: while one lasts, and the overlay has room,
-// the index waits and the writers have the cores.
-const burstRecords = 50_000
+// the index waits and the writers have the cores. It ends when the rate has been
+// lower for as long as burstEnds: on busy cores a look may come late, and the
+// next one too soon after it.
+const (
+	burstRecords = 50_000
+	burstEnds    = 500 * time.Millisecond
+)
 
 // watchBurst looks at the rate of writes once a tick.
 func (a *applier) watchBurst() {
+	now := time.Now()
+	passed := now.Sub(a.looked)
+	if passed < a.s.opt.ApplyEvery/2 {
+		return
+	}
 	n := a.s.stats.records.Load()
-	a.burst = float64(n-a.seen) > burstRecords*a.s.opt.ApplyEvery.Seconds()
-	a.seen = n
+	if float64(n-a.seen) > burstRecords*passed.Seconds() {
+		a.burstSeen = now
+	}
+	a.burst = now.Sub(a.burstSeen) < burstEnds
+	a.seen, a.looked = n, now
 }
+
+// burstLog is how many bytes of log may wait for the index in a burst: a restart
+// after a crash reads them again, which has seconds.
+const burstLog = 4 << 30
 
 // mayWait reports that a closed generation can stay in the overlay for now.
 func (a *applier) mayWait() bool {
-	if !a.burst || a.s.overlay.bytes.Load() > a.s.opt.OverlayBytes*3/4 {
+	if !a.burst || a.s.overlay.bytes.Load() > a.s.opt.OverlayBytes*3/4 || a.s.stats.logged.Load()-a.applied > burstLog {
 		return false
 	}
 	select {

@@ -99,6 +99,9 @@ func Open(o Options) (_ *Store, err error) {
 		if err == nil {
 			err = s.db.Set(identityKey, s.id[:], pebble.NoSync)
 		}
+		if err == nil {
+			_, err = s.db.AsyncFlush() // nobody waits: the drive may be full
+		}
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
