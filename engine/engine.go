@@ -40,7 +40,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, explain(o.Dir, err)
 	}
-	so.OverlayBytes = o.OverlayBytes
+	so.OverlayBytes, so.IndexCacheBytes = o.OverlayBytes, o.IndexCacheBytes
 	st, err := store.Open(so)
 	if err != nil {
 		return nil, explain(o.Dir, err)

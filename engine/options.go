@@ -29,9 +29,10 @@ type Options struct {
 	UploadExpiry time.Duration // after which an idle multipart upload is aborted; 0: 7 days
 
 	// OverlayBytes bounds the memory of writes that are durable but not yet in
-	// the index; over it, writers wait for the index. 0: an eighth of Go's memory
-	// limit, from 64 MiB to 2 GiB, or 512 MiB without one.
-	OverlayBytes int64
+	// the index; over it, writers wait for the index. IndexCacheBytes is what of
+	// the index stays in memory. 0: an eighth and a sixteenth of Go's memory limit,
+	// or of 4 GiB without one; from 64 MiB to 2 GiB and to 1 GiB.
+	OverlayBytes, IndexCacheBytes int64
 
 	// MetricsToken is the bearer token for /metrics on Handler, MetricsPublic
 	// opens it to all; with neither, only AdminHandler has it.
@@ -50,15 +51,13 @@ func (o Options) withDefaults() Options {
 	o.MaxRequests = cmp.Or(o.MaxRequests, 1024)
 	o.UploadExpiry = cmp.Or(o.UploadExpiry, 7*24*time.Hour)
 	o.Log = cmp.Or(o.Log, slog.Default())
-	o.OverlayBytes = cmp.Or(o.OverlayBytes, overlayBytes(debug.SetMemoryLimit(-1)))
-	return o
-}
-
-func overlayBytes(limit int64) int64 {
+	limit := debug.SetMemoryLimit(-1)
 	if limit == math.MaxInt64 {
-		return 512 << 20
+		limit = 4 << 30
 	}
-	return min(max(limit/8, 64<<20), 2<<30)
+	o.OverlayBytes = cmp.Or(o.OverlayBytes, min(max(limit/8, 64<<20), 2<<30))
+	o.IndexCacheBytes = cmp.Or(o.IndexCacheBytes, min(max(limit/16, 64<<20), 1<<30))
+	return o
 }
 
 func (o Options) validate() error {
@@ -71,8 +70,8 @@ func (o Options) validate() error {
 		return errors.New("engine: Options.MaxRequests is negative")
 	case o.UploadExpiry < 0:
 		return errors.New("engine: Options.UploadExpiry is negative")
-	case o.OverlayBytes < 0:
-		return errors.New("engine: Options.OverlayBytes is negative")
+	case o.OverlayBytes < 0 || o.IndexCacheBytes < 0:
+		return errors.New("engine: Options.OverlayBytes or IndexCacheBytes is negative")
 	case o.SlowRequest < 0:
 		return errors.New("engine: Options.SlowRequest is negative")
 	}

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,7 @@ func main() {
 	f.StringVar(&c.profile, "cpuprofile", "", "write a CPU profile here")
 	f.BoolVar(&c.json, "json", false, "print JSON")
 	cmd.AddCommand(newScale())
+	limitMemory()
 	if err := cmd.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "enginebench:", err)
 		os.Exit(1)
@@ -247,4 +249,12 @@ func rss() int64 {
 		return 0
 	}
 	return resident * int64(os.Getpagesize())
+}
+
+// limitMemory sets the limit that the server would: the engine's bounds follow it.
+func limitMemory() {
+	var i syscall.Sysinfo_t
+	if syscall.Sysinfo(&i) == nil {
+		debug.SetMemoryLimit(int64(i.Totalram) * int64(i.Unit) / 100 * 75)
+	}
 }
