@@ -72,6 +72,12 @@ var layers = []layer{
 		"types shared by object and its backends lie below all of them"},
 	{"engine/disk", []string{"engine/internal"},
 		"the seam to the drive is the bottom"},
+	{"engine/cache", []string{"engine/arena", "engine/internal"},
+		"a cache keeps bytes under keys; what they mean is the business of those who fill and invalidate it"},
+	{"engine/arena", []string{"engine/numa", "engine/internal"},
+		"memory outside Go's heap knows the nodes that it is on, and nothing of what is kept in it"},
+	{"engine/numa", []string{"engine/internal"},
+		"which CPUs are near which memory is a fact of the machine, at the bottom"},
 	{"engine/telemetry", nil,
 		"it is told, it never asks: what it reports on may not be an import of it"},
 	{"engine/internal", nil,
@@ -164,8 +170,8 @@ type seam struct {
 
 var seams = []seam{
 	{[]string{"os", "io/ioutil", "syscall", "golang.org/x/sys/unix"},
-		[]string{"engine/disk", "engine/listen"}, "engine",
-		"every byte of data passes package disk, where a test can crash it and make it fail; engine/listen reads certificates (and names errors of sockets), which are no data"},
+		[]string{"engine/disk", "engine/listen", "engine/arena", "engine/numa", "engine/cache/internal/pin"}, "engine",
+		"every byte of data passes package disk, where a test can crash it and make it fail; engine/listen reads certificates (and names errors of sockets), engine/arena and engine/numa ask the system for memory, its pages and its CPUs, engine/cache/internal/pin for a memory barrier, which are no data"},
 	{[]string{"github.com/cockroachdb/pebble/v2"},
 		[]string{"engine/store", "engine/disk/pebblevfs"}, "",
 		"the index is a view inside the store, and another could take its place"},

@@ -1,0 +1,71 @@
+//go:build linux
+
+package arena
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cairnstore/cairn/engine/numa"
+)
+
+const (
+	populateChunk = 64 << 20 // bytes that one call brings in: some 10 ms
+	maxPopulators = 16       // threads that do; memory's bandwidth is used up before
+)
+
+// populate brings all pages of b into memory. Threads on the node's own CPUs do
+// it: the kernel clears pages where it runs. The error is EINVAL where the
+// kernel cannot (before Linux 5.14).
+func populate(b []byte, node *numa.Node) error {
+	chunks := (len(b) + populateChunk - 1) / populateChunk
+	threads := min(runtime.GOMAXPROCS(0), maxPopulators, chunks)
+	var next atomic.Int64
+	var failed atomic.Pointer[unix.Errno]
+	var all sync.WaitGroup
+	for range threads {
+		all.Go(func() {
+			unpin, _ := node.Pin() // from afar it is slower, and right all the same: Bind decides
+			defer unpin()
+			for failed.Load() == nil {
+				at := int(next.Add(1)-1) * populateChunk
+				if at >= len(b) {
+					return
+				}
+				if errno := populateAll(b[at:min(at+populateChunk, len(b))]); errno != 0 {
+					failed.Store(&errno)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if errno := failed.Load(); errno != nil {
+		return *errno
+	}
+	return nil
+}
+
+func populateAll(b []byte) unix.Errno {
+	for {
+		err := unix.Madvise(b, unix.MADV_POPULATE_WRITE)
+		var errno unix.Errno
+		switch {
+		case err == nil:
+			return 0
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+		case errors.As(err, &errno):
+			return errno
+		}
+	}
+}
+
+// touch brings pages in by writing to each.
+func touch(b []byte, page int64) {
+	for at := int64(0); at < int64(len(b)); at += page {
+		b[at] = 0
+	}
+}

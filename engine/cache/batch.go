@@ -1,0 +1,132 @@
+package cache
+
+import (
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/cairnstore/cairn/engine/cache/internal/pin"
+)
+
+// blockKeys is how many keys of a batch are under way together: more than a
+// processor has loads under way, and few enough for the stack.
+const blockKeys = 64
+
+type slotPointer = *atomic.Uint64
+
+// prefetch asks for a hash's bucket.
+func (x *index) prefetch(h uint64) {
+	s := uint8(h)
+	prefetch(unsafe.Pointer(x.bucket(s, rowOf(h, x.rows[s].Load()))))
+}
+
+// GetMany is Get for each key: views[i] is that of keys[i], or of nothing. Memory
+// is asked for a step ahead for all keys together, so that they wait for it
+// once and not one after the other. views must be as long as keys.
+func (c *Cache) GetMany(keys [][]byte, views []View) {
+	_ = views[:len(keys)]
+	for len(keys) > 0 {
+		n := min(len(keys), blockKeys)
+		c.getBlock(keys[:n], views[:n])
+		keys, views = keys[n:], views[n:]
+	}
+}
+
+func (c *Cache) getBlock(keys [][]byte, views []View) {
+	var (
+		hashes   [blockKeys]uint64
+		slots    [blockKeys]slotPointer
+		words    [blockKeys]word
+		segments [blockKeys]uint32
+		place    [blockKeys]uint8
+	)
+	for i, key := range keys {
+		h := c.index.hash(key)
+		hashes[i] = h
+		c.index.prefetch(h)
+		c.curve.read(h)
+	}
+	n := 0 // found
+	missed := 0
+	for i := range keys {
+		slot, w := c.index.find(hashes[i])
+		if slot == nil {
+			views[i] = View{}
+			missed++
+			continue
+		}
+		off := w.offset()
+		prefetch(c.mem.at(off))
+		prefetch(c.mem.at(off + 64))
+		slots[n], words[n], segments[n], place[n] = slot, w, uint32(off>>(c.index.segShift&63)), uint8(i)
+		n++
+	}
+	if missed > 0 {
+		c.pins.Count(pin.Missed, uint64(missed))
+	}
+	c.pins.TakeMany(segments[:n])
+	for k := range n {
+		i := place[k]
+		if !word(slots[k].Load()).same(words[k]) {
+			c.pins.Void(segments[k])
+			views[i] = c.get(hashes[i], keys[i])
+			continue
+		}
+		views[i] = c.view(slots[k], words[k], segments[k], keys[i])
+	}
+}
+
+// SetMany is Set for each pair. It returns how many were kept.
+func (c *Cache) SetMany(keys, values [][]byte) (kept int) {
+	_ = values[:len(keys)]
+	for len(keys) > 0 {
+		n := min(len(keys), blockKeys)
+		kept += c.setBlock(keys[:n], values[:n])
+		keys, values = keys[n:], values[n:]
+	}
+	return kept
+}
+
+func (c *Cache) setBlock(keys, values [][]byte) (kept int) {
+	var hashes, offs [blockKeys]uint64
+	for i, key := range keys {
+		hashes[i] = c.index.hash(key)
+		c.index.prefetch(hashes[i])
+	}
+	p := pending{moves: true}
+	first, filled := 0, 0 // items from first on are written and not yet published
+	l := c.lane()
+	defer l.mu.Unlock()
+	publish := func(end int) {
+		for ; first < end; first++ {
+			if offs[first] == 0 {
+				c.remove(hashes[first])
+				continue
+			}
+			c.publish(l, hashes[first], offs[first], &p)
+			kept++
+		}
+	}
+	for i, key := range keys {
+		head := headerOf(len(key), len(values[i]), 0)
+		size := head.size()
+		c.curve.wrote(hashes[i], size)
+		if len(key) > maxKey || size > c.MaxItem() {
+			l.tally.tooLarge++
+			continue
+		}
+		// A segment is sealed only when all that is in it is published.
+		if uint64(l.open[small].next)+uint64(size) > c.segmentSize {
+			publish(i)
+		}
+		off, ok := c.room(l, size)
+		if !ok {
+			continue
+		}
+		offs[i] = off
+		c.mem.write(off, head, 0, key, values[i])
+		filled += size
+	}
+	publish(len(keys))
+	c.evictFor(l, filled)
+	return kept
+}

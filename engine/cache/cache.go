@@ -1,0 +1,225 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"runtime"
+	"time"
+	"unsafe"
+
+	"github.com/cairnstore/cairn/engine/arena"
+	"github.com/cairnstore/cairn/engine/cache/internal/pin"
+)
+
+// Options say how large a cache is. Zero values but Bytes are defaults.
+type Options struct {
+	// Bytes is the budget for everything: items, index, bookkeeping. At least MinBytes.
+	Bytes int64
+	// Lanes is how many writers may write at the same time; 0: one for each
+	// processor, or fewer in a small cache, since each has segments of its own open.
+	Lanes int
+}
+
+// MinBytes is the smallest budget.
+const MinBytes = 8 << 20
+
+const (
+	maxSegment = 2 << 20 // a huge page
+	minSegment = 64 << 10
+	// segmentsWanted is how many a cache is cut into before they get larger.
+	segmentsWanted = 64
+)
+
+// A Cache keeps values in memory under exact keys. All methods are safe for
+// concurrent use, but for Close.
+type Cache struct {
+	mem         memory
+	index       *index
+	pins        *pin.Table
+	curve       *curve
+	start       time.Time
+	clock       func() int64 // nil: since start
+	segmentSize uint64
+	reserve0    int // free segments at which writers begin to evict
+	lanes       []lane
+	pool        *pool
+	flights     flights
+	region      region
+	budget      int64
+}
+
+// A region is where the segments lie.
+type region interface {
+	Bytes() []byte
+	Release() error
+}
+
+// Hooks are for tests.
+type hooks struct {
+	region func(size int64) (region, error)
+	clock  func() int64 // ns
+	poison bool         // overwrite what is freed
+}
+
+func mapRegion(size int64) (region, error) { return arena.Map(size, arena.Options{}) }
+
+// New makes a cache. Its memory is mapped at once, in huge pages where there are any.
+func New(o Options) (*Cache, error) { return newCache(o, hooks{}) }
+
+func newCache(o Options, h hooks) (*Cache, error) {
+	if o.Bytes < MinBytes {
+		return nil, fmt.Errorf("cache: a budget of %d bytes; at least %d", o.Bytes, MinBytes)
+	}
+	if o.Lanes < 0 {
+		return nil, fmt.Errorf("cache: %d lanes", o.Lanes)
+	}
+	size := uint64(1) << (bits.Len64(uint64(o.Bytes/segmentsWanted)) - 1)
+	size = min(max(size, minSegment), maxSegment)
+	segments := segmentsFor(o.Bytes, int64(size))
+	if h.region == nil {
+		h.region = mapRegion
+	}
+	r, err := h.region(int64(segments) * int64(size))
+	if err != nil {
+		return nil, fmt.Errorf("cache: %w", err)
+	}
+	c := &Cache{
+		mem: memoryOf(r.Bytes()), region: r, segmentSize: size, budget: o.Bytes,
+		pins: pin.New(segments), start: time.Now(), clock: h.clock, curve: newCurve(),
+	}
+	c.pool = newPool(segments, uint32(size), c.pins)
+	if h.poison {
+		c.pool.empty = c.poison
+	}
+	c.index = newIndex(c.mem, c.pool, segments, uint8(bits.TrailingZeros64(size)))
+	lanes := o.Lanes
+	if lanes == 0 {
+		lanes = min(runtime.GOMAXPROCS(0), segments/32)
+	}
+	c.lanes = make([]lane, max(lanes, 1))
+	for i := range c.lanes {
+		c.lanes[i].pace = 1.25
+	}
+	c.reserve0 = len(c.lanes) + 1
+	return c, nil
+}
+
+// bookkeeping is what a cache takes on Go's heap, at most.
+func bookkeeping(segments int) int64 {
+	perSegment := int64(unsafe.Sizeof(segment{})) + 4*(2+int64(queues)+2) // pool and index
+	return pin.Bytes(segments) + int64(segments)*perSegment + int64(unsafe.Sizeof(index{})) + curveBytes +
+		int64(max(runtime.GOMAXPROCS(0), 64))*int64(unsafe.Sizeof(lane{})) + 64<<10
+}
+
+// segmentsFor is how many segments a budget has room for, in whole huge pages.
+func segmentsFor(budget, size int64) int {
+	n := int(budget / size)
+	bytes := (budget - bookkeeping(n)) &^ (arena.HugePage - 1)
+	return int(bytes / size)
+}
+
+// Close gives the memory back. No other call may be under way or follow, and no
+// view may be left: if there is one, Close returns an error and gives nothing back.
+func (c *Cache) Close() error {
+	c.pins.Fence()
+	held := 0
+	for s := range c.pool.meta {
+		held += int(c.pins.Held(uint32(s)))
+	}
+	if held > 0 {
+		return fmt.Errorf("cache: close: %d views are not released", held)
+	}
+	if c.region == nil {
+		return errors.New("cache: close: it was closed before")
+	}
+	r := c.region
+	c.region = nil
+	if err := r.Release(); err != nil {
+		return fmt.Errorf("cache: close: %w", err)
+	}
+	return nil
+}
+
+// now is a monotonic clock in ns.
+func (c *Cache) now() int64 {
+	if c.clock != nil {
+		return c.clock()
+	}
+	return int64(time.Since(c.start))
+}
+
+func (c *Cache) poison(segment uint32) {
+	b := c.mem.bytes(uint64(segment)*c.segmentSize, int(c.segmentSize))
+	for i := range b {
+		b[i] = 0xdb
+	}
+}
+
+// Get returns a view of the key's value and true, or of nothing and false. A
+// negative entry is a view that is Absent, and true. The view must be released.
+func (c *Cache) Get(key []byte) (View, bool) {
+	h := c.index.hash(key)
+	c.curve.read(h)
+	v := c.get(h, key)
+	return v, v.Found()
+}
+
+// get takes one pin. Between pin and second look at the slot lies the whole
+// protocol: a slot that still leads to the item after its segment was pinned
+// cannot have been evicted before the pin was there to see.
+func (c *Cache) get(h uint64, key []byte) View {
+	for {
+		slot, w := c.index.find(h)
+		if slot == nil {
+			c.pins.Count(pin.Missed, 1)
+			return View{}
+		}
+		segment := uint32(w.offset() >> (c.index.segShift & 63))
+		c.pins.Take(segment)
+		if !word(slot.Load()).same(w) {
+			c.pins.Void(segment)
+			continue
+		}
+		return c.view(slot, w, segment, key)
+	}
+}
+
+// view makes a view of a pinned item, if it is the key's and its time is not over.
+func (c *Cache) view(slot slotPointer, w word, segment uint32, key []byte) View {
+	off := w.offset()
+	h := c.mem.header(off)
+	at := off + headerSize
+	if h.flags() != 0 {
+		return c.viewFlagged(slot, w, segment, key)
+	}
+	if string(c.mem.bytes(at, h.key())) != string(key) {
+		c.pins.Void(segment)
+		c.pins.Count(pin.Missed, 1)
+		return View{}
+	}
+	if w&freqMask != freqMask {
+		slot.CompareAndSwap(uint64(w), uint64(w+freqOne))
+	}
+	return View{value: (*byte)(c.mem.at(at + uint64(len(key)))), length: uint32(h.value()), segment: segment, pins: c.pins}
+}
+
+// viewFlagged is view for items that expire or say that there is nothing.
+func (c *Cache) viewFlagged(slot slotPointer, w word, segment uint32, key []byte) View {
+	off := w.offset()
+	h := c.mem.header(off)
+	if string(c.mem.keyAt(off, h)) != string(key) || c.expired(off) {
+		c.pins.Void(segment)
+		c.pins.Count(pin.Missed, 1)
+		return View{}
+	}
+	if w&freqMask != freqMask {
+		slot.CompareAndSwap(uint64(w), uint64(w+freqOne))
+	}
+	if h.flags()&flagAbsent != 0 {
+		c.pins.Drop(segment)
+		c.pins.Count(pin.Absent, 1)
+		return View{length: absentLength}
+	}
+	return View{value: (*byte)(c.mem.at(off + uint64(h.before()+len(key)))), length: uint32(h.value()), segment: segment, pins: c.pins}
+}

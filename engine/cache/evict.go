@@ -1,0 +1,157 @@
+package cache
+
+// The policy is S3-FIFO (Yang, Zhang, Qiu, Yue, Vigfusson, "FIFO Queues are All
+// You Need for Cache Eviction", SOSP 2023), over segments instead of items: when
+// the oldest segment of the small queue is emptied, those of its items that were
+// read meanwhile are copied to the main queue's open segment, and the others
+// leave a ghost. Main's items are copied on while they are read. An item that
+// comes back while its ghost is there has been asked for twice, and is not lost
+// among what is new.
+const (
+	smallShare   = 10 // % of all segments that small may keep once main needs the others
+	promoteFreq  = 1  // reads that bring an item from small to main
+	returnedFreq = promoteFreq
+	walkBatch    = 16 // items whose buckets are fetched at once
+)
+
+// A victim is a segment that is being emptied.
+type victim struct {
+	segment   uint32
+	from      queue
+	next, end uint32
+	moved     uint32 // bytes copied out of it
+}
+
+// A candidate is an item of a victim.
+type candidate struct {
+	hash uint64
+	off  uint64
+	size uint32
+}
+
+// evictFor pays for n bytes that were filled, if memory is short: a put empties
+// about as much as it fills, so that none has to wait for a whole segment.
+func (c *Cache) evictFor(l *lane, n int) {
+	if int(c.pool.spare.Load()) >= c.reserve0 && l.victim.segment == none {
+		return
+	}
+	for l.owed += float64(n) * l.pace; l.owed > 0; {
+		if !c.next(l) {
+			l.owed = 0
+			return
+		}
+		l.owed -= float64(c.walk(l))
+		if l.victim.segment == none && int(c.pool.spare.Load()) >= c.reserve0 {
+			l.owed = 0
+			return
+		}
+	}
+}
+
+// emptyOne empties a whole segment.
+func (c *Cache) emptyOne(l *lane) bool {
+	if !c.next(l) {
+		return false
+	}
+	for l.victim.segment != none {
+		c.walk(l)
+	}
+	return true
+}
+
+// next makes sure that the lane has a victim.
+func (c *Cache) next(l *lane) bool {
+	if l.victim.segment != none {
+		return true
+	}
+	s, q, used := c.pool.victim()
+	if s == none {
+		return false
+	}
+	l.victim = victim{segment: s, from: q, end: used}
+	return true
+}
+
+// walk evicts or moves the victim's next items, and returns how many bytes they
+// were. After the last one the segment is retired.
+func (c *Cache) walk(l *lane) (walked int) {
+	v := &l.victim
+	base := uint64(v.segment) << (c.index.segShift & 63)
+	n := 0
+	for n < walkBatch && v.next < v.end {
+		off := base + uint64(v.next)
+		h := c.mem.header(off)
+		cand := candidate{hash: c.index.hash(c.mem.keyAt(off, h)), off: off, size: uint32(h.size())}
+		c.index.prefetch(cand.hash)
+		l.batch[n] = cand
+		n++
+		v.next += cand.size
+		walked += int(cand.size)
+	}
+	for _, cand := range l.batch[:n] {
+		c.leave(l, cand)
+	}
+	l.tally.walked += uint64(walked)
+	if v.next >= v.end {
+		l.tally.emptied++
+		// What a segment brings is what was not copied out of it. The pace follows.
+		freed := max(float64(v.end)-float64(v.moved), float64(v.end)/16)
+		l.pace += (min(1.25*float64(c.segmentSize)/freed, 16) - l.pace) / 4
+		c.pool.retire(v.segment)
+		*v = victim{}
+	}
+	return walked
+}
+
+// leave takes one item out of the victim: it is moved, or dropped, or was dead.
+func (c *Cache) leave(l *lane, cand candidate) {
+	// Dead items need no lock: none comes back.
+	_, w := c.index.find(cand.hash)
+	if !w.live() || w.offset() != cand.off {
+		l.tally.dead += uint64(cand.size)
+		return
+	}
+	from := l.victim.from
+	keep := from == small && w.freq() >= promoteFreq || from == main && w.freq() > 0
+	if keep && c.expired(cand.off) {
+		l.tally.expired++
+		keep = false
+	}
+	var to uint64
+	if keep {
+		if to, keep = c.reserve(l, main, int(cand.size)); keep {
+			copy(c.mem.bytes(to, int(cand.size)), c.mem.bytes(cand.off, int(cand.size)))
+		} else {
+			l.tally.unpromoted++
+		}
+	}
+	s := uint8(cand.hash)
+	sh := &c.index.shards[s]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	slot, now := c.index.locate(s, cand.hash)
+	switch {
+	case slot == nil || !now.live() || now.offset() != cand.off:
+		l.tally.dead += uint64(cand.size) // since a moment ago
+	case keep:
+		freq := 0
+		if from == main {
+			freq = max(now.freq()-1, 0)
+			l.tally.kept++
+		} else {
+			l.tally.promoted++
+		}
+		slot.Store(uint64(itemAt(tagOf(cand.hash), freq, to)))
+		l.victim.moved += cand.size
+		l.tally.movedBytes += uint64(cand.size)
+	default:
+		c.index.drop(cand.hash, slot, from == small)
+		l.tally.evicted[from]++
+	}
+}
+
+// expired reports whether an item's time is over.
+func (c *Cache) expired(off uint64) bool {
+	h := c.mem.header(off)
+	return h.flags()&flagExpires != 0 && c.mem.expiry(off) <= c.now()
+}

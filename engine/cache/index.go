@@ -1,0 +1,372 @@
+package cache
+
+import (
+	"hash/maphash"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	shards    = 256
+	shardMask = shards - 1
+
+	// load is how many live items a shard has for each two of its buckets before it
+	// gets another one. What is left of the eight slots keeps ghosts, and makes
+	// overflow rare.
+	load = 9
+)
+
+// An index leads from hashes to items. It is one table for all shards, grown by
+// linear hashing (Litwin 1980): a bucket at a time is split in two, so that no
+// put ever pays for more than one bucket. Row r of all shards lies together, and
+// rows lie in chunks, each a segment of the cache's memory.
+//
+// Readers take no lock. A bucket is split by copying what moves, then telling of
+// the new row, then clearing what moved: a reader that finds nothing looks
+// whether the rows have changed meanwhile, and if so looks again.
+type index struct {
+	mem        memory
+	seed       maphash.Seed
+	pool       *pool
+	segShift   uint8 // log2 of a segment's size
+	rowShift   uint8 // log2 of rows in a chunk
+	rowMask    uint32
+	rows       [shards]atomic.Uint32 // in use; a row below is never given back
+	primary    []uint32              // segment of each chunk of rows
+	overflow   []uint32              // and of each chunk of overflow rows
+	shards     [shards]shard
+	growing    sync.Mutex // the two counts; after a shard's lock in the order of locks
+	primaries  int
+	overflowed int
+}
+
+// A shard is the writers' side of 1/256 of the index. Its lock comes after a
+// lane's and before the pool's.
+type shard struct {
+	mu         sync.Mutex
+	generation atomic.Uint64
+	items      uint32 // live
+	evicted    uint32 // from the small queue, ever; the clock of ghosts
+	overRows   uint32 // overflow rows in use or in freeRow's list
+	freeRow    word   // link to the first free overflow row, 0 if there is none
+	_          [64 - 8 - 8 - 3*4 - 4 - 8]byte
+}
+
+func newIndex(mem memory, p *pool, segments int, segShift uint8) *index {
+	x := &index{mem: mem, seed: maphash.MakeSeed(), pool: p, segShift: segShift, primary: make([]uint32, segments), overflow: make([]uint32, segments), primaries: 1}
+	rows := uint32(1) << segShift / (shards * bucketSlots * 8)
+	x.rowShift, x.rowMask = uint8(bits.TrailingZeros32(rows)), rows-1
+	for s := range x.rows {
+		x.rows[s].Store(rows)
+	}
+	return x
+}
+
+// rowOf is where a hash lies among so many rows.
+func rowOf(h uint64, rows uint32) uint32 {
+	mask := uint32(1)<<bits.Len32(rows-1) - 1
+	row := uint32(h>>8) & mask
+	if row >= rows {
+		row &= mask >> 1
+	}
+	return row
+}
+
+func (x *index) at(chunk uint32, s uint8, row uint32) *bucket {
+	return x.mem.bucket(uint64(chunk)<<(x.segShift&63) + uint64((row&x.rowMask)<<8|uint32(s))<<6)
+}
+
+func (x *index) bucket(s uint8, row uint32) *bucket {
+	return x.at(x.primary[row>>(x.rowShift&31)], s, row)
+}
+
+func (x *index) linked(s uint8, l word) *bucket {
+	return x.at(x.overflow[l.row()>>(x.rowShift&31)], s, l.row())
+}
+
+// find returns the slot that leads to the item of h's tag and what it held, or
+// nil. It takes no lock.
+func (x *index) find(h uint64) (*atomic.Uint64, word) {
+	s, tag := uint8(h), tagOf(h)
+again:
+	rows := x.rows[s].Load()
+	b := x.bucket(s, rowOf(h, rows))
+	for {
+		if i := b.match(tag); i < bucketSlots {
+			slot := &b[i]
+			w := word(slot.Load())
+			if !w.is(tag) {
+				goto again // it has just gone, or moved to make room for a link
+			}
+			if w.ghost() {
+				break
+			}
+			return slot, w
+		}
+		l := word(b[lastSlot].Load())
+		if !l.link() {
+			break
+		}
+		b = x.linked(s, l)
+	}
+	if x.rows[s].Load() != rows {
+		goto again
+	}
+	return nil, 0
+}
+
+// put has h's slot lead to off. The shard is locked.
+func (x *index) put(h, off uint64) {
+	s, tag := uint8(h), tagOf(h)
+	sh := &x.shards[s]
+	slot, old := x.locate(s, h)
+	switch {
+	case slot == nil:
+		slot = x.room(s, h)
+		if word(slot.Load()).live() { // no memory for more buckets
+			sh.items--
+		}
+		slot.Store(uint64(itemAt(tag, 0, off)))
+	case old.ghost():
+		freq := 0
+		if (sh.evicted-uint32(old))&ghostMask <= sh.items {
+			freq = returnedFreq
+		}
+		slot.Store(uint64(itemAt(tag, freq, off)))
+	default:
+		slot.Store(uint64(itemAt(tag, min(old.freq()+1, 3), off)))
+		return
+	}
+	sh.items++
+	if rows := x.rows[s].Load(); sh.items*2 > rows*load {
+		x.split(s, rows)
+	}
+}
+
+// locate is find for who holds the lock: it returns ghosts too.
+func (x *index) locate(s uint8, h uint64) (*atomic.Uint64, word) {
+	tag := tagOf(h)
+	b := x.bucket(s, rowOf(h, x.rows[s].Load()))
+	for {
+		if i := b.match(tag); i < bucketSlots {
+			return &b[i], word(b[i].Load())
+		}
+		l := word(b[lastSlot].Load())
+		if !l.link() {
+			return nil, 0
+		}
+		b = x.linked(s, l)
+	}
+}
+
+// room returns a slot for a new item: an empty one, else that of the oldest
+// ghost, else one in a new overflow bucket, else that of the item that was read
+// least. The shard is locked.
+func (x *index) room(s uint8, h uint64) *atomic.Uint64 {
+	sh := &x.shards[s]
+	b := x.bucket(s, rowOf(h, x.rows[s].Load()))
+	var oldest, least *atomic.Uint64
+	age, freq := uint32(0), 4
+	for {
+		for i := range b {
+			switch w := word(b[i].Load()); {
+			case w == 0:
+				return &b[i]
+			case w.ghost():
+				if a := (sh.evicted - uint32(w)) & ghostMask; oldest == nil || a > age {
+					oldest, age = &b[i], a
+				}
+			case w.live() && w.freq() < freq:
+				least, freq = &b[i], w.freq()
+			}
+		}
+		l := word(b[lastSlot].Load())
+		if !l.link() {
+			break
+		}
+		b = x.linked(s, l)
+	}
+	if oldest != nil {
+		return oldest
+	}
+	if slot := x.chain(s, b); slot != nil {
+		return slot
+	}
+	return least
+}
+
+// chain links an overflow bucket to b, which is full, and returns its first
+// empty slot, or nil if there is no memory.
+func (x *index) chain(s uint8, b *bucket) *atomic.Uint64 {
+	l := x.overflowRow(s)
+	if l == 0 {
+		return nil
+	}
+	next := x.linked(s, l)
+	for i := range next {
+		next[i].Store(0)
+	}
+	next[0].Store(b[lastSlot].Load())
+	b[lastSlot].Store(uint64(l))
+	return &next[1]
+}
+
+// overflowRow returns a link to an unused overflow row, or 0 if there is no memory.
+func (x *index) overflowRow(s uint8) word {
+	sh := &x.shards[s]
+	if l := sh.freeRow; l != 0 {
+		sh.freeRow = word(x.linked(s, l)[0].Load())
+		return l
+	}
+	if !x.extend(x.overflow, &x.overflowed, sh.overRows) {
+		return 0
+	}
+	sh.overRows++
+	return linkTo(sh.overRows - 1)
+}
+
+// extend makes sure that the chunk which row lies in is there.
+func (x *index) extend(chunks []uint32, count *int, row uint32) bool {
+	if row&x.rowMask != 0 {
+		return true // it has been seen with its first row
+	}
+	x.growing.Lock()
+	defer x.growing.Unlock()
+	n := int(row >> (x.rowShift & 31))
+	if n < *count {
+		return true
+	}
+	if n == len(chunks) {
+		return false
+	}
+	segment := x.pool.take()
+	if segment == none {
+		return false
+	}
+	chunks[n] = segment
+	*count++
+	return true
+}
+
+// drop empties a slot, or leaves a ghost there. The shard is locked.
+func (x *index) drop(h uint64, slot *atomic.Uint64, ghost bool) {
+	s := uint8(h)
+	sh := &x.shards[s]
+	w := uint64(0)
+	if ghost {
+		sh.evicted++
+		w = tagOf(h) | ghostMark | uint64(sh.evicted&ghostMask)
+	}
+	slot.Store(w)
+	sh.items--
+	x.prune(s, rowOf(h, x.rows[s].Load()))
+}
+
+// prune gives back the overflow buckets at the end of a row's chain that keep no
+// item. Those before the last stay, for a reader may be on its way through them.
+func (x *index) prune(s uint8, row uint32) {
+	for {
+		b := x.bucket(s, row)
+		l := word(b[lastSlot].Load())
+		if !l.link() {
+			return
+		}
+		last := x.linked(s, l)
+		for {
+			next := word(last[lastSlot].Load())
+			if !next.link() {
+				break
+			}
+			b, l, last = last, next, x.linked(s, next)
+		}
+		for i := range last {
+			if word(last[i].Load()).live() {
+				return
+			}
+		}
+		b[lastSlot].Store(0)
+		last[0].Store(uint64(x.shards[s].freeRow))
+		for i := range last[1:] {
+			last[i+1].Store(0)
+		}
+		x.shards[s].freeRow = l
+	}
+}
+
+// split moves half of one row's items to a new row. The shard is locked.
+func (x *index) split(s uint8, rows uint32) {
+	if !x.extend(x.primary, &x.primaries, rows) {
+		return
+	}
+	half := uint32(1) << (bits.Len32(rows) - 1)
+	from := rows - half
+	b, to := x.bucket(s, from), x.bucket(s, rows)
+	for i := range to {
+		to[i].Store(0)
+	}
+	var moved [splitMost]*atomic.Uint64
+	n := 0
+	for {
+		for i := range b {
+			w := word(b[i].Load())
+			if !w.live() || uint32(x.hashAt(w)>>8)&half == 0 {
+				continue
+			}
+			if n == len(moved) || !x.append(s, to, w) { // so many, or no memory
+				b[i].Store(0)
+				x.shards[s].items--
+				continue
+			}
+			moved[n] = &b[i]
+			n++
+		}
+		l := word(b[lastSlot].Load())
+		if !l.link() {
+			break
+		}
+		b = x.linked(s, l)
+	}
+	x.rows[s].Store(rows + 1)
+	for _, slot := range moved[:n] {
+		slot.Store(0)
+	}
+	x.prune(s, from)
+}
+
+// splitMost is how many items a split moves. A row has nine before it is split,
+// on average, and half of them move.
+const splitMost = 8 * bucketSlots
+
+// append puts w into a row that no reader knows yet.
+func (x *index) append(s uint8, b *bucket, w word) bool {
+	for {
+		l := word(b[lastSlot].Load())
+		if l.link() {
+			b = x.linked(s, l)
+			continue
+		}
+		for i := range b {
+			if b[i].Load() == 0 {
+				b[i].Store(uint64(w))
+				return true
+			}
+		}
+		slot := x.chain(s, b)
+		if slot == nil {
+			return false
+		}
+		slot.Store(uint64(w))
+		return true
+	}
+}
+
+// hash is a key's hash: 8 bits choose the shard, the next the row, the first 21
+// are the tag. Its seed is this process's, so that nobody can choose keys that collide.
+func (x *index) hash(key []byte) uint64 { return maphash.Bytes(x.seed, key) }
+
+// hashAt is the hash of a live item's key.
+func (x *index) hashAt(w word) uint64 {
+	off := w.offset()
+	return x.hash(x.mem.keyAt(off, x.mem.header(off)))
+}

@@ -1,0 +1,100 @@
+package cache
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// A lane is where one writer at a time fills segments with new items and empties
+// the oldest ones to get more: each writer finds a lane that nobody is in. What
+// is being written is safe from eviction as long as its lane is locked, for a
+// segment is emptied only after its lane has sealed it.
+type lane struct {
+	mu     sync.Mutex // the first in the order of locks
+	open   [queues]open
+	victim victim
+	owed   float64 // bytes of victims to walk through, for those that were filled
+	pace   float64 // how many that is for each
+	batch  [walkBatch]candidate
+	tally  laneTally
+	_      [64]byte
+}
+
+// An open segment is filled up to next.
+type open struct {
+	segment uint32
+	next    uint32
+}
+
+// A laneTally counts what a lane did. Its lane's lock guards it.
+type laneTally struct {
+	sets, fills  uint64 // accepted
+	tooLarge     uint64 // refused for their size
+	noMemory     uint64 // refused because views hold too much memory
+	stale        uint64 // refused because the generation had moved
+	promoted     uint64 // from small to main
+	kept         uint64 // in main once more
+	evicted      [queues]uint64
+	expired      uint64
+	walked, dead uint64 // bytes of victims, and those to which nothing led any more
+	movedBytes   uint64
+	emptied      uint64 // segments
+	unpromoted   uint64 // evicted because main had no room to be moved to
+	waited       uint64 // sets that had to empty a whole segment before they had room
+}
+
+// lane locks one that is free, or waits for the caller's own.
+func (c *Cache) lane() *lane {
+	n := len(c.lanes)
+	own := c.pins.Spread()
+	for i := range n {
+		if l := &c.lanes[(own+i)%n]; l.mu.TryLock() {
+			return l
+		}
+	}
+	l := &c.lanes[own%n]
+	l.mu.Lock()
+	return l
+}
+
+// reserve finds room for n bytes in q's open segment. It takes another one when
+// that is full, if one is free. The lane is locked.
+func (c *Cache) reserve(l *lane, q queue, n int) (off uint64, ok bool) {
+	o := &l.open[q]
+	if o.segment == none || uint64(o.next)+uint64(n) > c.segmentSize {
+		segment := c.pool.take()
+		if segment == none {
+			return 0, false
+		}
+		if o.segment != none {
+			c.pool.seal(o.segment, q, o.next)
+		}
+		*o = open{segment: segment}
+		c.pool.meta[segment].opened = c.now()
+	}
+	off = uint64(o.segment)<<(c.index.segShift&63) + uint64(o.next)
+	o.next += uint32(n)
+	return off, true
+}
+
+// room is reserve for new items, which may empty segments for it.
+func (c *Cache) room(l *lane, n int) (off uint64, ok bool) {
+	if off, ok = c.reserve(l, small, n); ok {
+		return off, true
+	}
+	l.tally.waited++
+	// An item is looked at once in small and at most four times in main before it leaves.
+	for range 5 * len(c.pool.meta) {
+		if !c.emptyOne(l) {
+			break
+		}
+		if off, ok = c.reserve(l, small, n); ok {
+			return off, true
+		}
+	}
+	l.tally.noMemory++
+	return 0, false
+}
+
+// generationOf is a shard's, read without its lock.
+func (c *Cache) generationOf(h uint64) *atomic.Uint64 { return &c.index.shards[uint8(h)].generation }
