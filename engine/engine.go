@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cairnstore/cairn/engine/admin"
 	"github.com/cairnstore/cairn/engine/auth"
+	"github.com/cairnstore/cairn/engine/cache"
 	"github.com/cairnstore/cairn/engine/local"
 	"github.com/cairnstore/cairn/engine/object"
 	"github.com/cairnstore/cairn/engine/s3"
@@ -19,12 +21,14 @@ import (
 
 // An Engine is one open data directory. Safe for concurrent use.
 type Engine struct {
-	metrics *telemetry.Metrics
-	store   *store.Store
-	service *object.Service
-	objects object.API
-	handler http.Handler
-	admin   *admin.Handler
+	metrics    *telemetry.Metrics
+	store      *store.Store
+	cache      *cache.Cache // nil: none
+	closeCache func() error
+	service    *object.Service
+	objects    object.API
+	handler    http.Handler
+	admin      *admin.Handler
 
 	draining atomic.Bool
 }
@@ -41,11 +45,16 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, explain(o.Dir, err)
 	}
 	so.OverlayBytes, so.IndexCacheBytes = o.OverlayBytes, o.IndexCacheBytes
+	if o.CacheBytes > 0 {
+		if so.Cache, err = cache.New(cache.Options{Bytes: o.CacheBytes}); err != nil {
+			return nil, err
+		}
+	}
 	st, err := store.Open(so)
 	if err != nil {
-		return nil, explain(o.Dir, err)
+		return nil, errors.Join(explain(o.Dir, err), closeCache(so.Cache))
 	}
-	e := &Engine{store: st}
+	e := &Engine{store: st, cache: so.Cache, closeCache: sync.OnceValue(func() error { return closeCache(so.Cache) })}
 	if err := e.wire(o); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), e.Close(ctx))
 	}
@@ -57,6 +66,7 @@ func (e *Engine) wire(o Options) (err error) {
 	e.metrics = telemetry.NewMetrics(o.Build)
 	e.metrics.Source(func(t *telemetry.Scrape) {
 		expose(t, e.store.Stats())
+		exposeCache(t, e.cache)
 		t.Reading(telemetry.Reading{Name: "cairn_s3_requests_max", Help: "Requests served at once before others are refused.", Value: float64(o.MaxRequests)})
 	})
 	if e.service, err = object.New(local.New(e.store), object.Options{UploadExpiry: o.UploadExpiry, Logger: o.Log}); err != nil {
@@ -167,7 +177,7 @@ func (e *Engine) Close(ctx context.Context) error {
 		if e.service != nil {
 			err = e.service.Close()
 		}
-		done <- errors.Join(err, e.store.Close())
+		done <- errors.Join(err, e.store.Close(), e.closeCache())
 	}()
 	select {
 	case err := <-done:
@@ -178,4 +188,11 @@ func (e *Engine) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("close: %w", ctx.Err())
 	}
+}
+
+func closeCache(c *cache.Cache) error {
+	if c == nil {
+		return nil
+	}
+	return c.Close()
 }

@@ -3,11 +3,13 @@ package engine
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"runtime/debug"
 	"time"
 
+	"github.com/cairnstore/cairn/engine/cache"
 	"github.com/cairnstore/cairn/engine/telemetry"
 )
 
@@ -34,6 +36,11 @@ type Options struct {
 	// or of 4 GiB without one; from 64 MiB to 2 GiB and to 1 GiB.
 	OverlayBytes, IndexCacheBytes int64
 
+	// CacheBytes is the memory of the cache of objects' metadata and small bodies,
+	// outside Go's heap. 0: a sixteenth of Go's memory limit, or of 4 GiB without
+	// one, from 16 MiB to 1 GiB; negative: no cache.
+	CacheBytes int64
+
 	// MetricsToken is the bearer token for /metrics on Handler, MetricsPublic
 	// opens it to all; with neither, only AdminHandler has it.
 	MetricsToken  string
@@ -57,6 +64,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.OverlayBytes = cmp.Or(o.OverlayBytes, min(max(limit/8, 64<<20), 2<<30))
 	o.IndexCacheBytes = cmp.Or(o.IndexCacheBytes, min(max(limit/16, 64<<20), 1<<30))
+	o.CacheBytes = cmp.Or(o.CacheBytes, min(max(limit/16, 16<<20), 1<<30))
 	return o
 }
 
@@ -72,6 +80,8 @@ func (o Options) validate() error {
 		return errors.New("engine: Options.UploadExpiry is negative")
 	case o.OverlayBytes < 0 || o.IndexCacheBytes < 0:
 		return errors.New("engine: Options.OverlayBytes or IndexCacheBytes is negative")
+	case o.CacheBytes > 0 && o.CacheBytes < cache.MinBytes:
+		return fmt.Errorf("engine: Options.CacheBytes is %d, less than the %d that a cache needs", o.CacheBytes, cache.MinBytes)
 	case o.SlowRequest < 0:
 		return errors.New("engine: Options.SlowRequest is negative")
 	}

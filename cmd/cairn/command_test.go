@@ -63,6 +63,7 @@ func TestExitCodes(t *testing.T) {
 		{"server DIR", exitUsage, "takes no arguments"},
 		{"server --data a --data b", exitUsage, "erasure coding"},
 		{"server --data " + dir + " --memory-limit lots", exitUsage, "memory-limit"},
+		{"server --data " + dir + " --cache lots", exitUsage, "cache"},
 		{"server --data " + dir + " --idle-timeout soon", exitUsage, "idle-timeout"},
 		{"server --data " + dir + " --config /nowhere/cairn.yaml", exitUsage, "no such file"},
 		{"server --data " + damaged, exitFailure, "damaged"},

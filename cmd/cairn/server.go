@@ -70,6 +70,7 @@ type server struct {
 	public *listen.Server
 	admin  *listen.Server // nil: off
 	failed chan error     // a socket stopped serving by itself
+	cache  int64          // engine.Options.CacheBytes
 }
 
 // serve runs until a signal or a failure.
@@ -137,6 +138,12 @@ func (s *server) limitMemory() error {
 	if err != nil {
 		return err
 	}
+	if s.cache, err = memory.Cache(s.settings.Cache); err != nil {
+		return err
+	}
+	if limit > 0 && s.cache > 0 && s.settings.MemoryLimit == "" {
+		limit = max(limit-s.cache, limit/8) // it is not in Go's heap
+	}
 	if limit > 0 {
 		debug.SetMemoryLimit(limit)
 	}
@@ -191,7 +198,7 @@ func (s *server) open(ctx context.Context, keys credentials.Pair) (*engine.Engin
 	e, err := engine.Open(ctx, engine.Options{
 		Dir: s.settings.Data[0], AccessKey: keys.AccessKey, SecretKey: keys.SecretKey,
 		Region: s.settings.Region, Domains: s.settings.Domains,
-		MaxRequests: s.settings.MaxRequests, UploadExpiry: s.settings.UploadExpiry,
+		CacheBytes: s.cache, MaxRequests: s.settings.MaxRequests, UploadExpiry: s.settings.UploadExpiry,
 		MetricsToken: s.settings.MetricsToken, MetricsPublic: s.settings.MetricsPublic,
 		Log: s.log, AccessLog: s.settings.AccessLog, SlowRequest: s.settings.SlowRequest,
 		Build: build(),

@@ -80,7 +80,13 @@ func (a *applier) moveAll(m *moveSet) error {
 	if err := a.write(ch, w); err != nil {
 		return err
 	}
-	return w.Commit(pebble.NoSync)
+	err := w.Commit(pebble.NoSync)
+	if a.s.cache != nil {
+		for i := range m.moves {
+			a.s.cache.Invalidate(m.moves[i].key)
+		}
+	}
+	return err
 }
 
 // submit hands moves to the applier and waits.

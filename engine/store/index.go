@@ -607,6 +607,7 @@ func (a *applier) applyGeneration(g *generation) error {
 	if err := w.Commit(pebble.NoSync); err != nil {
 		return fmt.Errorf("apply to index: %w", err)
 	}
+	a.s.invalidate(g, order)
 	a.releaseStaged(g)
 	a.s.noteDeletes(g)
 	a.mu.Lock()
@@ -639,28 +640,40 @@ func (a *applier) releaseStaged(g *generation) {
 	}
 }
 
-// indexGet reads the index alone; the entry's value is appended to buf.
+// indexGet is for the applier and for compaction, which pass through: it takes
+// from the cache and leaves nothing there. The entry's value is appended to buf.
 func (s *Store) indexGet(key, buf []byte) (indexEntry, bool, error) {
 	if s.filter.absent(key) {
 		return indexEntry{}, false, nil
 	}
-	v, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return indexEntry{}, false, nil
+	if x, found, known := s.cachedEntry(key, buf); known {
+		return x, found, nil
 	}
-	if err != nil {
-		return indexEntry{}, false, s.indexError(err)
+	raw, err := s.indexRaw(key, buf)
+	if err != nil || raw == nil {
+		return indexEntry{}, false, err
 	}
-	had := len(buf)
-	buf = append(buf, v...)
-	if err := closer.Close(); err != nil {
-		return indexEntry{}, false, s.indexError(err)
-	}
-	e, _, err := decodeIndexEntry(buf[had:])
+	e, _, err := decodeIndexEntry(raw[len(buf):])
 	if err != nil {
 		return indexEntry{}, false, s.indexError(err)
 	}
 	return e, true, nil
+}
+
+// indexRaw appends what the index alone has under key to buf; nil: nothing.
+func (s *Store) indexRaw(key, buf []byte) ([]byte, error) {
+	v, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, s.indexError(err)
+	}
+	buf = append(buf, v...)
+	if err := closer.Close(); err != nil {
+		return nil, s.indexError(err)
+	}
+	return buf, nil
 }
 
 // indexError marks the index for a rebuild at the next start, where the error

@@ -32,7 +32,7 @@ func (s *Store) Get(key, buf []byte) (backend.Entry, bool, error) {
 	if s.isClosed() {
 		return backend.Entry{}, false, ErrClosed
 	}
-	x, found, err := s.indexGet(key, buf)
+	x, found, err := s.lookUp(key, buf)
 	if !found {
 		return backend.Entry{}, false, err
 	}
@@ -55,7 +55,7 @@ func (s *Store) Latest(key []byte) (Look, error) {
 		if s.isClosed() {
 			return Look{}, ErrClosed
 		}
-		x, found, err := s.indexGet(key, nil)
+		x, found, err := s.lookUp(key, nil)
 		if err != nil || !found {
 			return Look{Fresh: err == nil}, err
 		}
@@ -346,13 +346,23 @@ func (s *Store) OpenBody(e *backend.Entry, off, n int64) (backend.Body, error) {
 	if n == 0 {
 		return &smallBody{}, nil
 	}
+	view, cached := s.cachedBody(&r)
+	if cached && r.Length <= maxView {
+		return &viewBody{view: view, rest: view.Value()[off : off+n]}, nil
+	}
 	buf := bodyBuffers.Get().(*[]byte)
+	if cached {
+		*buf = append((*buf)[:0], view.Value()...)
+		view.Release()
+		return &smallBody{buf: buf, rest: (*buf)[off : off+n]}, nil
+	}
 	b, err := s.readBody(r, (*buf)[:0])
 	if err != nil {
 		bodyBuffers.Put(buf)
 		return nil, err
 	}
 	*buf = b
+	s.cacheBody(&r, b)
 	return &smallBody{buf: buf, rest: b[off : off+n]}, nil
 }
 

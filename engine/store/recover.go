@@ -44,7 +44,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{opt: o, logger: o.Logger, lock: lock, leaving: make(chan struct{}), closing: make(chan struct{}), indexErr: make(chan error, 1)}
+	s := &Store{opt: o, logger: o.Logger, lock: lock, cache: o.Cache, leaving: make(chan struct{}), closing: make(chan struct{}), indexErr: make(chan error, 1)}
 	defer func() {
 		if err != nil {
 			if s.db != nil {
@@ -95,7 +95,10 @@ func Open(o Options) (_ *Store, err error) {
 		// written; the index may know of a later place.
 		s.catchUp()
 		// Only now is the index of this log: a crash before means another rebuild.
-		err := s.db.Set(roundKey, binary.AppendUvarint(nil, s.segs.round()), pebble.NoSync)
+		err := s.passTail()
+		if err == nil {
+			err = s.db.Set(roundKey, binary.AppendUvarint(nil, s.segs.round()), pebble.NoSync)
+		}
 		if err == nil {
 			err = s.db.Set(identityKey, s.id[:], pebble.NoSync)
 		}
@@ -622,6 +625,22 @@ func (s *Store) startLog(t *logTail) error {
 		return fmt.Errorf("make the tail durable: %w", err)
 	}
 	return nil
+}
+
+// passTail brings the watermark past the old log, all of which the index has or
+// knows a later place of. Where nothing of the tail was written again, the
+// watermark stands before it, and the next start would replay records that name
+// places which are gone.
+func (s *Store) passTail() error {
+	a := s.applier
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	fresh := position{s.log.mu.cur.ordinal, blockSize} // nobody writes yet
+	if !a.mu.mark.pos.before(fresh) {
+		return nil
+	}
+	a.mu.mark.pos = fresh
+	return s.db.Set(watermarkKey, a.mu.mark.encode(), pebble.NoSync)
 }
 
 // startDuties begins what goes on in the background.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/disk"
 )
 
@@ -225,4 +226,49 @@ func TestSealAfterCrash(t *testing.T) {
 		require.NoError(t, s.Close())
 		require.Contains(t, fmt.Sprint(checked(t, m).Damage), what)
 	}
+}
+
+// After a rebuild no start replays the old log's tail again: what it names may
+// have been moved, and the file of it be gone, before the index was lost.
+func TestTailAfterRebuild(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	want := bytes.Repeat([]byte("k"), 9_000)
+	put(t, s, "key", "1", want)
+	for i := range 60 {
+		put(t, s, fmt.Sprint("garbage", i%3), "v", make([]byte, 16_000))
+	}
+	s.catchUp()
+	l, err := s.Latest([]byte("key"))
+	require.NoError(t, err)
+	first := l.Body.Segment
+	var b Batch // new metadata, the old body; nothing is written after it
+	b.Put(s.NextSeq(), &backend.Put{Key: []byte("key"), Value: []byte("2"), Space: 7, Weight: 9_000, Keep: l.Body}, false)
+	tk, err := s.Append(&b)
+	require.NoError(t, err)
+	require.NoError(t, tk.Wait(ctx))
+	s.catchUp()
+	require.NoError(t, s.Compact(ctx))
+	require.Nil(t, s.segs.get(first), "the body has moved")
+	crashed := m.Fork(disk.NothingUnsynced, nil)
+	require.NoError(t, s.Close())
+
+	require.NoError(t, removeAll(crashed, indexDir))
+	s = open(t, small(crashed))
+	require.True(t, s.Recovery.Rebuilt)
+	require.NoError(t, s.flushPast())
+	again := crashed.Fork(disk.NothingUnsynced, nil)
+	require.NoError(t, s.Close())
+
+	s = open(t, small(again))
+	require.False(t, s.Recovery.Rebuilt)
+	require.Zero(t, s.Recovery.Records)
+	e, found, err := s.Get([]byte("key"), nil)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, "2", string(e.Value))
+	r, err := s.OpenBody(&e, 0, 9_000)
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	require.NoError(t, s.Close())
 }

@@ -13,21 +13,22 @@ var (
 )
 
 type stats struct {
-	logged      atomic.Int64
-	syncs       atomic.Int64
-	syncNanos   atomic.Int64
-	records     atomic.Int64
-	syncHist    [len(SyncBounds) + 1]atomic.Int64
-	groupHist   [len(GroupBounds) + 1]atomic.Int64
-	applied     atomic.Int64
-	applyNanos  atomic.Int64
-	corruptions atomic.Int64
-	readErrors  atomic.Int64
-	compacted   atomic.Int64 // bytes moved
-	recycled    atomic.Int64 // segments
-	scrubbed    atomic.Int64 // bytes
-	diskFree    atomic.Int64
-	diskTotal   atomic.Int64
+	logged       atomic.Int64
+	syncs        atomic.Int64
+	syncNanos    atomic.Int64
+	records      atomic.Int64
+	syncHist     [len(SyncBounds) + 1]atomic.Int64
+	groupHist    [len(GroupBounds) + 1]atomic.Int64
+	applied      atomic.Int64
+	applyNanos   atomic.Int64
+	corruptions  atomic.Int64
+	readErrors   atomic.Int64
+	memoryErrors atomic.Int64
+	compacted    atomic.Int64 // bytes moved
+	recycled     atomic.Int64 // segments
+	scrubbed     atomic.Int64 // bytes
+	diskFree     atomic.Int64
+	diskTotal    atomic.Int64
 }
 
 func bucket(bounds []int64, v int64) int {
@@ -64,6 +65,7 @@ type Stats struct {
 	OverlayBytes, OverlayCount int64 // now
 	Generations                int   // now
 	Corruptions, ReadErrors    int64
+	MemoryErrors               int64 // bodies in the cache that were not what they had been
 	CompactedBytes, Recycled   int64
 	ScrubbedBytes              int64
 	Segments                   int   // now
@@ -83,7 +85,7 @@ func (s *Store) Stats() Stats {
 		SyncSeconds: time.Duration(st.syncNanos.Load()).Seconds(),
 		Applied:     st.applied.Load(), ApplySeconds: time.Duration(st.applyNanos.Load()).Seconds(),
 		OverlayBytes: s.overlay.bytes.Load(), OverlayCount: s.overlay.count.Load(), Generations: len(*s.overlay.gens.Load()),
-		Corruptions: st.corruptions.Load(), ReadErrors: st.readErrors.Load(),
+		Corruptions: st.corruptions.Load(), ReadErrors: st.readErrors.Load(), MemoryErrors: st.memoryErrors.Load(),
 		CompactedBytes: st.compacted.Load(), Recycled: st.recycled.Load(), ScrubbedBytes: st.scrubbed.Load(),
 		DiskFree: st.diskFree.Load(), DiskTotal: st.diskTotal.Load(),
 		Refusing: s.refusing.Load(), Failed: s.failed.Load(), Recovery: s.Recovery,

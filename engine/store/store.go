@@ -32,6 +32,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/cache"
 	"github.com/cairnstore/cairn/engine/disk"
 	"github.com/cairnstore/cairn/engine/disk/pebblevfs"
 )
@@ -57,6 +58,7 @@ type Options struct {
 	GroupBytes      int64         // of one sync; 4 MiB
 	OverlayBytes    int64         // of records not yet indexed; 512 MiB
 	IndexCacheBytes int64         // 128 MiB
+	Cache           *cache.Cache  // of index entries and small bodies; nil: none. The caller closes it after the store
 	IndexMemBytes   int64         // one memtable of the index; 16 MiB
 	FlushBytes      int64         // of log that a restart may have to replay; 1 GiB
 	FlushEvery      time.Duration // 60 s
@@ -161,6 +163,8 @@ type Store struct {
 	applier *applier
 	bulk    *bulk
 	filter  *filter
+	cache   *cache.Cache  // nil: none
+	bodies  atomic.Uint32 // from the cache
 	// filterLock lets one goroutine at a time add to the filter.
 	filterLock sync.Mutex
 	stats      stats

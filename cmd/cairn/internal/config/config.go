@@ -33,7 +33,7 @@ type Settings struct {
 	ShutdownTimeout, ShutdownDelay              time.Duration
 	HeaderTimeout, IdleTimeout, ProgressTimeout time.Duration
 	MaxConnections, MaxRequests                 int
-	MemoryLimit                                 string
+	MemoryLimit, Cache                          string
 	UploadExpiry                                time.Duration
 
 	LogLevel      string
@@ -72,6 +72,7 @@ func (s *Settings) Flags(fs *pflag.FlagSet) {
 	fs.IntVar(&s.MaxConnections, "max-connections", 16384, "connections open at once; others wait to be accepted")
 	fs.IntVar(&s.MaxRequests, "max-requests", 1024, "S3 requests served at once; others get 503 SlowDown")
 	fs.StringVar(&s.MemoryLimit, "memory-limit", "", "soft `limit` for memory: 2GiB, 60% (of what this process may use), or off (default: GOMEMLIMIT, else 75%)")
+	fs.StringVar(&s.Cache, "cache", "", "`size` of the cache of metadata and small objects: 4GiB, 10%, or off (default: a sixteenth of the memory limit, 1GiB at most)")
 	fs.DurationVar(&s.UploadExpiry, "upload-expiry", 7*24*time.Hour, "after which an idle multipart upload is aborted")
 
 	fs.StringVar(&s.LogLevel, "log-level", "info", "debug, info, warn or error")

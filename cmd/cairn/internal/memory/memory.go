@@ -41,6 +41,34 @@ func Limit(setting, gomemlimit string) (int64, error) {
 	return n, nil
 }
 
+// Cache returns the bytes of the cache in memory: 0 to leave it to the engine,
+// negative for none.
+func Cache(setting string) (int64, error) {
+	switch {
+	case setting == "":
+		return 0, nil
+	case setting == "off":
+		return -1, nil
+	case strings.HasSuffix(setting, "%"):
+		percent, err := strconv.Atoi(strings.TrimSuffix(setting, "%"))
+		if err != nil || percent < 1 || percent > 90 {
+			return 0, fmt.Errorf("cache: %q: a share must be 1%% to 90%%", setting)
+		}
+		return Available("/") / 100 * int64(percent), nil
+	}
+	n, err := bytes(setting)
+	if err != nil {
+		return 0, fmt.Errorf("cache: %q: must be a size as 4GiB, a share as 10%%, or off", setting)
+	}
+	if most := Available("/") / 10 * 9; most > 0 && n > most {
+		return 0, fmt.Errorf("cache: %q: this process may use %d MiB in all; leave a tenth for the rest", setting, most/9*10>>20)
+	}
+	if n < 16<<20 {
+		return 0, fmt.Errorf("cache: %q: less than 16MiB is no cache; say off to do without", setting)
+	}
+	return n, nil
+}
+
 // bytes reads a size with an optional unit of 1024s: B, KiB, MiB, GiB, TiB.
 func bytes(s string) (int64, error) {
 	digits := strings.TrimRight(s, "BKMGTi")

@@ -71,3 +71,18 @@ func TestLimit(t *testing.T) {
 	require.NoError(t, err)
 	require.InDelta(t, 0.75, float64(byDefault)/float64(whole), 0.001)
 }
+
+func TestCache(t *testing.T) {
+	for setting, want := range map[string]int64{"": 0, "off": -1, "64MiB": 64 << 20, "16MiB": 16 << 20} {
+		got, err := Cache(setting)
+		require.NoError(t, err, setting)
+		require.Equal(t, want, got, setting)
+	}
+	got, err := Cache("10%")
+	require.NoError(t, err)
+	require.InDelta(t, float64(Available("/"))/10, float64(got), 100)
+	for _, setting := range []string{"lots", "1MiB", "0%", "91%", "-1", "1000TiB"} {
+		_, err := Cache(setting)
+		require.ErrorContains(t, err, "cache", setting)
+	}
+}
