@@ -60,6 +60,7 @@ func (c *script) run(rounds int) error {
 			return err
 		}
 		if c.rng.IntN(15) == 0 {
+			c.store.Count(0) // waits for the index, which compaction looks at
 			if err := errors.Join(c.store.FreeDropped(ctx), c.store.Compact(ctx)); err != nil {
 				return fmt.Errorf("compact: %w", err)
 			}
