@@ -72,6 +72,8 @@ var layers = []layer{
 		"types shared by object and its backends lie below all of them"},
 	{"engine/disk", []string{"engine/internal"},
 		"the seam to the drive is the bottom"},
+	{"engine/worker", []string{"engine/numa", "engine/internal"},
+		"workers know the nodes that they run on, and nothing of the work"},
 	{"engine/arena", []string{"engine/numa", "engine/internal"},
 		"memory outside Go's heap knows the nodes that it is on, and nothing of what is kept in it"},
 	{"engine/numa", []string{"engine/internal"},
