@@ -50,8 +50,8 @@ type layer struct {
 // layers of the product, top to bottom. The longest path that matches is a
 // package's own. Folders of a package may import it and be imported by it.
 var layers = []layer{
-	{"cmd/cairn", []string{"engine", "engine/listen", "engine/telemetry", "engine/store", "engine/disk"},
-		"the binary wires sockets and settings to the engine; `cairn store` works on a directory without an engine"},
+	{"cmd/cairn", []string{"engine", "engine/listen", "engine/telemetry", "engine/store", "engine/disk", "engine/arena", "engine/numa"},
+		"the binary wires sockets and settings to the engine; `cairn store` works on a directory without an engine, and `cairn hardware` looks at the machine"},
 	{"engine", []string{"engine/s3", "engine/admin", "engine/auth", "engine/object", "engine/local", "engine/backend", "engine/store", "engine/disk", "engine/telemetry", "engine/internal"},
 		"engine opens and wires all layers, and nothing below may know it"},
 	{"engine/s3", []string{"engine/auth", "engine/object", "engine/internal"},
