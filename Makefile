@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
-.PHONY: help run build build-lab test test-race lint fuzz cover bench bench-packages bench-compare bench-latency soak setup clean
+.PHONY: help run build build-lab test test-race lint fuzz cover bench bench-packages bench-compare bench-latency soak numa-proof setup clean
 
 DATA    ?= ./data
 ADDRESS ?= :9000
@@ -65,6 +65,9 @@ bench-latency: build build-lab ## P99 of small PUTs at 70 % of the capacity, dur
 
 soak: ## the long forms of the crash and model tests; hours
 	CAIRN_SOAK=1 go test -count=1 -timeout 12h -v ./engine/... ./cmd/cairn/...
+
+numa-proof: ## arenas on a machine of two nodes, in qemu; figures go to results/numa
+	ci/numa-proof
 
 setup: ## install what the tests need from outside (Debian, Ubuntu)
 	ci/setup

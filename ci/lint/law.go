@@ -50,8 +50,8 @@ type layer struct {
 // layers of the product, top to bottom. The longest path that matches is a
 // package's own. Folders of a package may import it and be imported by it.
 var layers = []layer{
-	{"cmd/cairn", []string{"engine", "engine/listen", "engine/telemetry", "engine/store", "engine/disk"},
-		"the binary wires sockets and settings to the engine; `cairn store` works on a directory without an engine"},
+	{"cmd/cairn", []string{"engine", "engine/listen", "engine/telemetry", "engine/store", "engine/disk", "engine/arena", "engine/numa"},
+		"the binary wires sockets and settings to the engine; `cairn store` works on a directory without an engine, and `cairn hardware` looks at the machine"},
 	{"engine", []string{"engine/s3", "engine/admin", "engine/auth", "engine/object", "engine/local", "engine/backend", "engine/store", "engine/cache", "engine/disk", "engine/telemetry", "engine/internal"},
 		"engine opens and wires all layers, and nothing below may know it"},
 	{"engine/s3", []string{"engine/auth", "engine/object", "engine/internal"},
@@ -72,8 +72,8 @@ var layers = []layer{
 		"types shared by object and its backends lie below all of them"},
 	{"engine/disk", []string{"engine/internal"},
 		"the seam to the drive is the bottom"},
-	{"engine/cache", []string{"engine/arena", "engine/internal"},
-		"a cache keeps bytes under keys; what they mean is the business of those who fill and invalidate it"},
+	{"engine/worker", []string{"engine/numa", "engine/internal"},
+		"workers know the nodes that they run on, and nothing of the work"},
 	{"engine/arena", []string{"engine/numa", "engine/internal"},
 		"memory outside Go's heap knows the nodes that it is on, and nothing of what is kept in it"},
 	{"engine/numa", []string{"engine/internal"},

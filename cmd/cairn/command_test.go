@@ -27,7 +27,7 @@ func inProcess(args ...string) ran {
 
 func TestHelpIsAsReviewed(t *testing.T) {
 	for name, args := range map[string][]string{
-		"help": {"help"}, "server": {"server", "--help"}, "credentials": {"credentials", "show", "--help"}, "version": {"version", "--help"},
+		"help": {"help"}, "server": {"server", "--help"}, "credentials": {"credentials", "show", "--help"}, "version": {"version", "--help"}, "hardware": {"hardware", "--help"},
 		"store": {"store", "--help"}, "store-check": {"store", "check", "--help"}, "store-rebuild": {"store", "rebuild", "--help"}, "store-stat": {"store", "stat", "--help"},
 	} {
 		got := inProcess(args...)

@@ -4,6 +4,8 @@ package arena
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -25,7 +27,7 @@ func populate(b []byte, node *numa.Node) error {
 	chunks := (len(b) + populateChunk - 1) / populateChunk
 	threads := min(runtime.GOMAXPROCS(0), maxPopulators, chunks)
 	var next atomic.Int64
-	var failed atomic.Pointer[unix.Errno]
+	var failed atomic.Pointer[error]
 	var all sync.WaitGroup
 	for range threads {
 		all.Go(func() {
@@ -36,31 +38,40 @@ func populate(b []byte, node *numa.Node) error {
 				if at >= len(b) {
 					return
 				}
-				if errno := populateAll(b[at:min(at+populateChunk, len(b))]); errno != 0 {
-					failed.Store(&errno)
+				if err := populateAll(b[at:min(at+populateChunk, len(b))]); err != nil {
+					failed.Store(&err)
 				}
 			}
 		})
 	}
 	all.Wait()
-	if errno := failed.Load(); errno != nil {
-		return *errno
+	if err := failed.Load(); err != nil {
+		return *err
 	}
 	return nil
 }
 
-func populateAll(b []byte) unix.Errno {
+func populateAll(b []byte) error {
 	for {
 		err := unix.Madvise(b, unix.MADV_POPULATE_WRITE)
-		var errno unix.Errno
-		switch {
-		case err == nil:
-			return 0
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
-		case errors.As(err, &errno):
-			return errno
+		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
+			return err
 		}
 	}
+}
+
+// bring puts b into memory by populating it or, where the kernel cannot, by
+// touching it.
+func bring(b []byte, populate func([]byte) error) error {
+	err := populate(b)
+	if errors.Is(err, unix.EINVAL) {
+		touch(b, int64(os.Getpagesize()))
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("bring into memory: %w", err)
+	}
+	return nil
 }
 
 // touch brings pages in by writing to each.

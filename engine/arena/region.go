@@ -33,6 +33,7 @@ type Region struct {
 	kind    Kind
 	huge    int64
 	node    *numa.Node
+	largest Kind // as Options.Largest
 }
 
 // maxRegion bounds what one region can be asked for: the half of what an
@@ -109,7 +110,7 @@ func mapUnreserved(size int64, o Options) (*Region, error) {
 	if rest := (int64(address(mapping)) + start) % HugePage; rest != 0 {
 		start += HugePage - rest
 	}
-	r := &Region{mapping: mapping, bytes: mapping[start : start+size : start+size], kind: Plain, node: o.Node}
+	r := &Region{mapping: mapping, bytes: mapping[start : start+size : start+size], kind: Plain, node: o.Node, largest: o.Largest}
 	if err := r.fill(o); err != nil {
 		_ = r.Release()
 		return nil, err
@@ -121,28 +122,60 @@ func (r *Region) fill(o Options) error {
 	if err := unix.Mprotect(r.bytes, unix.PROT_READ|unix.PROT_WRITE); err != nil {
 		return fmt.Errorf("make writable: %w", err)
 	}
-	// Values are the users': a dump of a crash is no place for them.
-	_ = unix.Madvise(r.bytes, unix.MADV_DONTDUMP)
-	if o.Largest <= Transparent {
-		_ = unix.Madvise(r.bytes, unix.MADV_HUGEPAGE) // refused by a kernel without them
-	} else {
-		_ = unix.Madvise(r.bytes, unix.MADV_NOHUGEPAGE)
-	}
-	if err := o.Node.Bind(r.bytes); err != nil {
+	if err := r.advise(r.bytes); err != nil {
 		return err
 	}
 	if o.Lazy {
 		return nil
 	}
-	err := populate(r.bytes, o.Node)
-	if errors.Is(err, unix.EINVAL) {
-		touch(r.bytes, int64(os.Getpagesize()))
-		err = nil
-	}
-	if err != nil {
-		return fmt.Errorf("bring into memory: %w", err)
+	if err := bring(r.bytes, func(b []byte) error { return populate(b, o.Node) }); err != nil {
+		return err
 	}
 	return r.Measure()
+}
+
+// advise says what b, which is not in memory yet, shall be like.
+func (r *Region) advise(b []byte) error {
+	// Values are the users': a dump of a crash is no place for them.
+	_ = unix.Madvise(b, unix.MADV_DONTDUMP)
+	if r.largest <= Transparent {
+		_ = unix.Madvise(b, unix.MADV_HUGEPAGE) // refused by a kernel without them
+	} else {
+		_ = unix.Madvise(b, unix.MADV_NOHUGEPAGE)
+	}
+	return r.node.Bind(b)
+}
+
+// bring puts a part of the region into memory.
+func (r *Region) bring(at, n int64) error { return bring(r.bytes[at:at+n], populateAll) }
+
+// discard gives a part of the region back to the system, which reads as zeroes
+// from then on and comes back with bring. Pages of 1 GiB have no parts: it
+// reports that nothing was done.
+func (r *Region) discard(at, n int64) bool {
+	b := r.bytes[at : at+n]
+	switch r.kind {
+	case Huge1G:
+		return false
+	case Huge2M:
+		return r.replace(b)
+	}
+	return unix.Madvise(b, unix.MADV_DONTNEED) == nil
+}
+
+// replace puts free memory where pages of a pool were: without one of those, a
+// mere look at the place would end the process.
+func (r *Region) replace(b []byte) bool {
+	_, _, errno := unix.Syscall6(unix.SYS_MMAP, uintptr(address(b)), uintptr(len(b)), unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE|unix.MAP_FIXED, ^uintptr(0), 0)
+	if errno != 0 {
+		// The place may be unmapped now, and the next to map something could get it.
+		panic(fmt.Sprintf("arena: replace huge pages: %v", errno))
+	}
+	r.huge -= int64(len(b))
+	// Where it cannot be bound it works all the same, from afar.
+	_ = r.advise(b)
+	return true
 }
 
 // Measure asks the system how much of the region lies in huge pages now, which
@@ -152,19 +185,25 @@ func (r *Region) Measure() error {
 	if r.kind <= Huge2M {
 		return nil
 	}
-	f, err := os.Open("/proc/self/smaps")
+	huge, err := r.transparent()
 	if err != nil {
 		return fmt.Errorf("measure huge pages: %w", err)
 	}
-	defer f.Close()
-	if r.huge, err = anonHuge(f, address(r.bytes)); err != nil {
-		return fmt.Errorf("measure huge pages: %w", err)
-	}
-	r.kind = Plain
+	r.huge, r.kind = huge, Plain
 	if r.huge*2 > int64(len(r.bytes)) {
 		r.kind = Transparent
 	}
 	return nil
+}
+
+// transparent is how many of the region's bytes are in transparent huge pages.
+func (r *Region) transparent() (int64, error) {
+	f, err := os.Open("/proc/self/smaps")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return anonHuge(f, address(r.bytes), address(r.bytes)+uint64(len(r.bytes)))
 }
 
 // Bytes is all of the region, valid until Release.

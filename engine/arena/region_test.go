@@ -12,7 +12,7 @@ import (
 
 func TestMap(t *testing.T) {
 	const size = 8<<20 + 5
-	r, err := Map(size, Options{})
+	r, err := Map(size, Options{Largest: Transparent})
 	require.NoError(t, err)
 	b := r.Bytes()
 	require.Len(t, b, 10<<20)

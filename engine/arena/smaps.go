@@ -5,23 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 )
 
-// anonHuge finds the mapping that starts at an address in the text of
-// /proc/self/smaps (proc_pid_smaps(5)), and returns how many of its bytes are in
-// transparent huge pages.
-func anonHuge(smaps io.Reader, start uint64) (int64, error) {
+// anonHuge sums how many bytes of the mappings that begin from an address up to
+// another are in transparent huge pages, by the text of /proc/self/smaps
+// (proc_pid_smaps(5)). There must be one.
+func anonHuge(smaps io.Reader, from, to uint64) (sum int64, err error) {
 	lines := bufio.NewScanner(smaps)
-	inside := false
+	inside, found := false, false
 	for lines.Scan() {
 		line := lines.Text()
-		if from, ok := mappingStart(line); ok {
-			if inside {
+		if start, ok := mappingStart(line); ok {
+			if start >= to {
 				break
 			}
-			inside = from == start
+			inside = start >= from
+			found = found || inside
 			continue
 		}
 		value, ok := strings.CutPrefix(line, "AnonHugePages:")
@@ -29,15 +31,18 @@ func anonHuge(smaps io.Reader, start uint64) (int64, error) {
 			continue
 		}
 		kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(value, "kB")), 10, 53)
-		if err != nil || kib < 0 {
+		if err != nil || kib < 0 || sum > math.MaxInt64-kib<<10 {
 			return 0, fmt.Errorf("smaps: %q is no size", value)
 		}
-		return kib << 10, nil
+		sum += kib << 10
 	}
 	if err := lines.Err(); err != nil {
 		return 0, err
 	}
-	return 0, errors.New("smaps does not tell of the mapping")
+	if !found {
+		return 0, errors.New("smaps does not tell of the mapping")
+	}
+	return sum, nil
 }
 
 // mappingStart reads the first address of a line that begins a mapping, as

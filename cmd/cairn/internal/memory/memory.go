@@ -31,7 +31,7 @@ func Limit(setting, gomemlimit string) (int64, error) {
 		}
 		return Available("/") / 100 * int64(percent), nil
 	}
-	n, err := bytes(setting)
+	n, err := Bytes(setting)
 	if err != nil {
 		return 0, fmt.Errorf("memory-limit: %q: must be a size as 2GiB, a share as 60%%, or off", setting)
 	}
@@ -56,7 +56,7 @@ func Cache(setting string) (int64, error) {
 		}
 		return Available("/") / 100 * int64(percent), nil
 	}
-	n, err := bytes(setting)
+	n, err := Bytes(setting)
 	if err != nil {
 		return 0, fmt.Errorf("cache: %q: must be a size as 4GiB, a share as 10%%, or off", setting)
 	}
@@ -69,8 +69,8 @@ func Cache(setting string) (int64, error) {
 	return n, nil
 }
 
-// bytes reads a size with an optional unit of 1024s: B, KiB, MiB, GiB, TiB.
-func bytes(s string) (int64, error) {
+// Bytes reads a size with an optional unit of 1024s: B, KiB, MiB, GiB, TiB.
+func Bytes(s string) (int64, error) {
 	digits := strings.TrimRight(s, "BKMGTi")
 	shift, ok := map[string]uint{"": 0, "B": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}[s[len(digits):]]
 	n, err := strconv.ParseInt(digits, 10, 64)
