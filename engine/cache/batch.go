@@ -16,7 +16,7 @@ type slotPointer = *atomic.Uint64
 // prefetch asks for a hash's bucket.
 func (x *index) prefetch(h uint64) {
 	s := uint8(h)
-	prefetch(unsafe.Pointer(x.bucket(s, rowOf(h, x.rows[s].Load()))))
+	prefetch(unsafe.Pointer(x.bucket(s, x.shape(s).row(h))))
 }
 
 // GetMany is Get for each key: views[i] is that of keys[i], or of nothing. Memory

@@ -141,3 +141,21 @@ func BenchmarkSetMany256(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkGetHot is the instructions alone: all that is looked at is in the
+// processor's first caches.
+func BenchmarkGetHot(b *testing.B) {
+	c := benchCache(b, 64<<20)
+	benchFill(c, 64, 64)
+	var key []byte
+	sum := 0
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		key = benchKey(key, uint64(i)&63)
+		v, _ := c.Get(key)
+		sum += int(v.Value()[0])
+		v.Release()
+	}
+	sink.Add(uint64(sum))
+}

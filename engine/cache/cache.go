@@ -41,7 +41,7 @@ type Cache struct {
 	start       time.Time
 	clock       func() int64 // nil: since start
 	segmentSize uint64
-	reserve0    int // free segments at which writers begin to evict
+	reserve     int // free segments below which writers evict
 	lanes       []lane
 	pool        *pool
 	flights     flights
@@ -101,7 +101,7 @@ func newCache(o Options, h hooks) (*Cache, error) {
 	for i := range c.lanes {
 		c.lanes[i].pace = 1.25
 	}
-	c.reserve0 = len(c.lanes) + 1
+	c.reserve = 2*len(c.lanes) + 1
 	return c, nil
 }
 

@@ -32,7 +32,7 @@ type candidate struct {
 // evictFor pays for n bytes that were filled, if memory is short: a put empties
 // about as much as it fills, so that none has to wait for a whole segment.
 func (c *Cache) evictFor(l *lane, n int) {
-	if int(c.pool.spare.Load()) >= c.reserve0 && l.victim.segment == none {
+	if int(c.pool.spare.Load()) >= c.reserve && l.victim.segment == none {
 		return
 	}
 	for l.owed += float64(n) * l.pace; l.owed > 0; {
@@ -41,7 +41,7 @@ func (c *Cache) evictFor(l *lane, n int) {
 			return
 		}
 		l.owed -= float64(c.walk(l))
-		if l.victim.segment == none && int(c.pool.spare.Load()) >= c.reserve0 {
+		if l.victim.segment == none && int(c.pool.spare.Load()) >= c.reserve {
 			l.owed = 0
 			return
 		}
@@ -119,7 +119,7 @@ func (c *Cache) leave(l *lane, cand candidate) {
 	}
 	var to uint64
 	if keep {
-		if to, keep = c.reserve(l, main, int(cand.size)); keep {
+		if to, keep = c.append(l, main, int(cand.size)); keep {
 			copy(c.mem.bytes(to, int(cand.size)), c.mem.bytes(cand.off, int(cand.size)))
 		} else {
 			l.tally.unpromoted++

@@ -32,7 +32,7 @@ type index struct {
 	segShift   uint8 // log2 of a segment's size
 	rowShift   uint8 // log2 of rows in a chunk
 	rowMask    uint32
-	rows       [shards]atomic.Uint32 // in use; a row below is never given back
+	shapes     [shards]atomic.Uint64 // of the rows in use; none is ever given back
 	primary    []uint32              // segment of each chunk of rows
 	overflow   []uint32              // and of each chunk of overflow rows
 	shards     [shards]shard
@@ -57,25 +57,36 @@ func newIndex(mem memory, p *pool, segments int, segShift uint8) *index {
 	x := &index{mem: mem, seed: maphash.MakeSeed(), pool: p, segShift: segShift, primary: make([]uint32, segments), overflow: make([]uint32, segments), primaries: 1}
 	rows := uint32(1) << segShift / (shards * bucketSlots * 8)
 	x.rowShift, x.rowMask = uint8(bits.TrailingZeros32(rows)), rows-1
-	for s := range x.rows {
-		x.rows[s].Store(rows)
+	for s := range x.shapes {
+		x.shapes[s].Store(uint64(shapeOf(rows)))
 	}
 	return x
 }
 
-// rowOf is where a hash lies among so many rows.
-func rowOf(h uint64, rows uint32) uint32 {
-	mask := uint32(1)<<bits.Len32(rows-1) - 1
+// A shape is how many rows a shard has, and above it the mask of their numbers'
+// bits: one word, so that both are of the same moment.
+type shape uint64
+
+func shapeOf(rows uint32) shape {
+	return shape(rows) | shape(uint32(1)<<bits.Len32(rows-1)-1)<<32
+}
+
+func (s shape) rows() uint32 { return uint32(s) }
+
+// row is where a hash lies. Half of all hashes may have no row of their own yet,
+// at random: there is no branch on that.
+func (s shape) row(h uint64) uint32 {
+	mask := uint32(s >> 32)
 	row := uint32(h>>8) & mask
-	if row >= rows {
-		row &= mask >> 1
-	}
-	return row
+	beyond := uint32(int32(uint32(s)-1-row) >> 31) // all ones if row is not there yet
+	return row &^ (mask & beyond &^ (mask >> 1))
 }
 
 func (x *index) at(chunk uint32, s uint8, row uint32) *bucket {
 	return x.mem.bucket(uint64(chunk)<<(x.segShift&63) + uint64((row&x.rowMask)<<8|uint32(s))<<6)
 }
+
+func (x *index) shape(s uint8) shape { return shape(x.shapes[s].Load()) }
 
 func (x *index) bucket(s uint8, row uint32) *bucket {
 	return x.at(x.primary[row>>(x.rowShift&31)], s, row)
@@ -90,8 +101,8 @@ func (x *index) linked(s uint8, l word) *bucket {
 func (x *index) find(h uint64) (*atomic.Uint64, word) {
 	s, tag := uint8(h), tagOf(h)
 again:
-	rows := x.rows[s].Load()
-	b := x.bucket(s, rowOf(h, rows))
+	sh := x.shape(s)
+	b := x.bucket(s, sh.row(h))
 	for {
 		if i := b.match(tag); i < bucketSlots {
 			slot := &b[i]
@@ -110,7 +121,7 @@ again:
 		}
 		b = x.linked(s, l)
 	}
-	if x.rows[s].Load() != rows {
+	if x.shape(s) != sh {
 		goto again
 	}
 	return nil, 0
@@ -139,7 +150,7 @@ func (x *index) put(h, off uint64) {
 		return
 	}
 	sh.items++
-	if rows := x.rows[s].Load(); sh.items*2 > rows*load {
+	if rows := x.shape(s).rows(); sh.items*2 > rows*load {
 		x.split(s, rows)
 	}
 }
@@ -147,7 +158,7 @@ func (x *index) put(h, off uint64) {
 // locate is find for who holds the lock: it returns ghosts too.
 func (x *index) locate(s uint8, h uint64) (*atomic.Uint64, word) {
 	tag := tagOf(h)
-	b := x.bucket(s, rowOf(h, x.rows[s].Load()))
+	b := x.bucket(s, x.shape(s).row(h))
 	for {
 		if i := b.match(tag); i < bucketSlots {
 			return &b[i], word(b[i].Load())
@@ -165,7 +176,7 @@ func (x *index) locate(s uint8, h uint64) (*atomic.Uint64, word) {
 // least. The shard is locked.
 func (x *index) room(s uint8, h uint64) *atomic.Uint64 {
 	sh := &x.shards[s]
-	b := x.bucket(s, rowOf(h, x.rows[s].Load()))
+	b := x.bucket(s, x.shape(s).row(h))
 	var oldest, least *atomic.Uint64
 	age, freq := uint32(0), 4
 	for {
@@ -240,7 +251,7 @@ func (x *index) extend(chunks []uint32, count *int, row uint32) bool {
 	if n == len(chunks) {
 		return false
 	}
-	segment := x.pool.take()
+	segment := x.pool.take(1)
 	if segment == none {
 		return false
 	}
@@ -260,7 +271,7 @@ func (x *index) drop(h uint64, slot *atomic.Uint64, ghost bool) {
 	}
 	slot.Store(w)
 	sh.items--
-	x.prune(s, rowOf(h, x.rows[s].Load()))
+	x.prune(s, x.shape(s).row(h))
 }
 
 // prune gives back the overflow buckets at the end of a row's chain that keep no
@@ -327,7 +338,7 @@ func (x *index) split(s uint8, rows uint32) {
 		}
 		b = x.linked(s, l)
 	}
-	x.rows[s].Store(rows + 1)
+	x.shapes[s].Store(uint64(shapeOf(rows + 1)))
 	for _, slot := range moved[:n] {
 		slot.Store(0)
 	}

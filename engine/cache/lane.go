@@ -57,12 +57,16 @@ func (c *Cache) lane() *lane {
 	return l
 }
 
-// reserve finds room for n bytes in q's open segment. It takes another one when
+// append finds room for n bytes in q's open segment. It takes another one when
 // that is full, if one is free. The lane is locked.
-func (c *Cache) reserve(l *lane, q queue, n int) (off uint64, ok bool) {
+func (c *Cache) append(l *lane, q queue, n int) (off uint64, ok bool) {
 	o := &l.open[q]
 	if o.segment == none || uint64(o.next)+uint64(n) > c.segmentSize {
-		segment := c.pool.take()
+		keep := 0
+		if q == small {
+			keep = len(c.lanes) // what each may need for what it moves while it empties a victim
+		}
+		segment := c.pool.take(keep)
 		if segment == none {
 			return 0, false
 		}
@@ -77,9 +81,9 @@ func (c *Cache) reserve(l *lane, q queue, n int) (off uint64, ok bool) {
 	return off, true
 }
 
-// room is reserve for new items, which may empty segments for it.
+// room is append for new items, which may empty segments for it.
 func (c *Cache) room(l *lane, n int) (off uint64, ok bool) {
-	if off, ok = c.reserve(l, small, n); ok {
+	if off, ok = c.append(l, small, n); ok {
 		return off, true
 	}
 	l.tally.waited++
@@ -88,7 +92,7 @@ func (c *Cache) room(l *lane, n int) (off uint64, ok bool) {
 		if !c.emptyOne(l) {
 			break
 		}
-		if off, ok = c.reserve(l, small, n); ok {
+		if off, ok = c.append(l, small, n); ok {
 			return off, true
 		}
 	}

@@ -55,14 +55,14 @@ func newPool(segments int, size uint32, pins *pin.Table) *pool {
 	return p
 }
 
-// take returns a free segment, or none.
-func (p *pool) take() uint32 {
+// take returns a free segment, or none if no more than keep would be left.
+func (p *pool) take(keep int) uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.free) == 0 {
+	if len(p.free) <= keep {
 		p.reclaim()
 	}
-	if len(p.free) == 0 {
+	if len(p.free) <= keep {
 		return none
 	}
 	s := p.free[len(p.free)-1]

@@ -54,10 +54,10 @@ func itemAt(tag uint64, freq int, off uint64) word {
 	return word(tag | uint64(freq)<<freqShift | off>>3)
 }
 
-// match returns the slot that has the tag, or bucketSlots. It has no branch that
-// depends on the slots: a branch that is guessed wrong would wait for the
-// bucket's memory, and the next look-up's with it.
-func (b *bucket) match(tag uint64) int {
+// matchPortable returns the slot that has the tag, or bucketSlots. It has no
+// branch that depends on the slots: a branch that is guessed wrong would wait
+// for the bucket's memory, and the next look-up's with it.
+func (b *bucket) matchPortable(tag uint64) int {
 	// A slot with the tag leaves zero above its shift; what is below cannot borrow
 	// from a difference that is not zero.
 	d0 := (b[0].Load()^tag)>>tagShift - 1

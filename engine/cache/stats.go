@@ -53,7 +53,7 @@ func (c *Cache) Stats() Stats {
 		MappedBytes: int64(len(c.pool.meta)) * int64(c.segmentSize), PlainPins: c.pins.PerProcessor(),
 	}
 	void := c.pins.Counted(pin.Void)
-	s.Hits = c.pins.Counted(pin.Taken) - void - s.Absent
+	s.Hits = c.pins.Taken() - void - s.Absent
 	for i := range c.lanes {
 		c.lanes[i].mu.Lock()
 		s.add(&c.lanes[i].tally)
@@ -77,7 +77,7 @@ func (c *Cache) Stats() Stats {
 	c.pool.mu.Unlock()
 	s.OpenBytes = s.MappedBytes - s.IndexBytes - s.FreeBytes - s.HeldBytes - s.SmallBytes - s.MainBytes
 	for segment := range c.pool.meta {
-		s.Views += int64(int32(c.pins.Held(uint32(segment))))
+		s.Views += int64(c.pins.Held(uint32(segment)))
 	}
 	if s.WalkedBytes > 0 {
 		s.Fragmentation = float64(s.DeadBytes) / float64(s.WalkedBytes)

@@ -19,17 +19,15 @@ type stripe struct {
 	_      [128 - 24 - 8*Events]byte
 }
 
-// A count is of one segment on one stripe. It wraps: only the difference of all
-// stripes' sums is ever looked at.
-type count struct{ taken, dropped uint32 }
+// A count is of one segment on one stripe.
+type count struct{ taken, dropped uint64 }
 
 // An Event is something that holders count beside their pins, on the same stripe.
 type Event int
 
 // Events.
 const (
-	Taken  Event = iota // pins; counted by Take and TakeMany themselves
-	Void                // pins that were dropped at once, because what they were for had gone
+	Void   Event = iota // pins that were dropped at once, because what they were for had gone
 	Missed              // look-ups that found nothing
 	Absent              // look-ups that found it said that there is nothing
 	Events
@@ -54,7 +52,7 @@ func New(n int) *Table {
 func makeStripes(stripes, n int) []stripe {
 	s := make([]stripe, stripes)
 	for i := range s {
-		s[i].counts = make([]count, n, (n+15)&^15) // whole cache lines
+		s[i].counts = make([]count, n, (n+3)&^3) // whole cache lines
 	}
 	return s
 }
@@ -72,17 +70,13 @@ func (t *Table) PerProcessor() bool { return t.own != nil }
 func (t *Table) Take(segment uint32) {
 	if t.own != nil {
 		if id := procPin(); id < len(t.own) {
-			s := &t.own[id]
-			s.counts[segment].taken++
-			s.tally[Taken]++
+			t.own[id].counts[segment].taken++
 			procUnpin()
 			return
 		}
 		procUnpin()
 	}
-	s := t.some()
-	atomic.AddUint32(&s.counts[segment].taken, 1)
-	atomic.AddUint64(&s.tally[Taken], 1)
+	atomic.AddUint64(&t.some().counts[segment].taken, 1)
 }
 
 // Drop gives a pin back.
@@ -95,7 +89,7 @@ func (t *Table) Drop(segment uint32) {
 		}
 		procUnpin()
 	}
-	atomic.AddUint32(&t.some().counts[segment].dropped, 1)
+	atomic.AddUint64(&t.some().counts[segment].dropped, 1)
 }
 
 // TakeMany pins the segments of all in one step.
@@ -106,7 +100,6 @@ func (t *Table) TakeMany(segments []uint32) {
 			for _, s := range segments {
 				counts[s].taken++
 			}
-			t.own[id].tally[Taken] += uint64(len(segments))
 			procUnpin()
 			return
 		}
@@ -114,9 +107,8 @@ func (t *Table) TakeMany(segments []uint32) {
 	}
 	some := t.some()
 	for _, s := range segments {
-		atomic.AddUint32(&some.counts[s].taken, 1)
+		atomic.AddUint64(&some.counts[s].taken, 1)
 	}
-	atomic.AddUint64(&some.tally[Taken], uint64(len(segments)))
 }
 
 // Count adds n events.
@@ -169,19 +161,19 @@ func (t *Table) Fence() {
 func (t *Table) Idle(segment uint32) bool { return t.Held(segment) == 0 }
 
 // Held is how many hold the segment, at least.
-func (t *Table) Held(segment uint32) uint32 {
-	var taken, dropped uint32
+func (t *Table) Held(segment uint32) uint64 {
+	taken, dropped := uint64(0), uint64(0)
 	for i := range t.own {
-		dropped += atomic.LoadUint32(&t.own[i].counts[segment].dropped)
+		dropped += atomic.LoadUint64(&t.own[i].counts[segment].dropped)
 	}
 	for i := range t.shared {
-		dropped += atomic.LoadUint32(&t.shared[i].counts[segment].dropped)
+		dropped += atomic.LoadUint64(&t.shared[i].counts[segment].dropped)
 	}
 	for i := range t.own {
-		taken += atomic.LoadUint32(&t.own[i].counts[segment].taken)
+		taken += atomic.LoadUint64(&t.own[i].counts[segment].taken)
 	}
 	for i := range t.shared {
-		taken += atomic.LoadUint32(&t.shared[i].counts[segment].taken)
+		taken += atomic.LoadUint64(&t.shared[i].counts[segment].taken)
 	}
 	return taken - dropped
 }
@@ -201,4 +193,16 @@ func (t *Table) Counted(e Event) (n uint64) {
 func (t *Table) Void(segment uint32) {
 	t.Drop(segment)
 	t.Count(Void, 1)
+}
+
+// Taken is how many pins were ever taken.
+func (t *Table) Taken() (n uint64) {
+	for _, stripes := range [][]stripe{t.own, t.shared} {
+		for i := range stripes {
+			for j := range stripes[i].counts {
+				n += atomic.LoadUint64(&stripes[i].counts[j].taken)
+			}
+		}
+	}
+	return n
 }

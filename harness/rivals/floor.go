@@ -1,0 +1,63 @@
+package main
+
+import (
+	"time"
+	"unsafe"
+
+	"github.com/cairnstore/cairn/engine/arena"
+)
+
+// floors measures what the machine's memory gives at the working set of a row:
+// nothing that looks up or copies values there can be faster.
+func floors(workers int, d time.Duration, bytes int64, size int) ([]sample, error) {
+	region, err := arena.Map(bytes, arena.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer region.Release()
+	b := region.Bytes()
+	lines := uint64(len(b) / 64)
+	line := func(i uint64) *uint64 { return (*uint64)(unsafe.Pointer(&b[i*64])) }
+	// Each line holds a random number, and the next line is chosen by that.
+	state := uint64(88172645463325252)
+	for i := range lines {
+		state ^= state << 13
+		state ^= state >> 7
+		state ^= state << 17
+		*line(i) = state
+	}
+	choosers := choosers(workers, lines, nil)
+	at := make([]uint64, workers*8) // a line each
+	dependent, took := run(workers, d, func(w int) int64 {
+		x := at[w*8] + uint64(w)
+		for range stride {
+			x = *line((x + *line(x % lines)) % lines)
+		}
+		at[w*8] = x
+		return 2 * stride
+	})
+	samples := []sample{{Row: "floor.loads_dependent", Contender: "memory", Ops: dependent, Seconds: took}}
+	independent, took := run(workers, d, func(w int) int64 {
+		ch, x := choosers[w], uint64(0)
+		for range stride {
+			x += *line(ch.number())
+		}
+		at[w*8] += x
+		return stride
+	})
+	samples = append(samples, sample{Row: "floor.loads_independent", Contender: "memory", Ops: independent, Seconds: took})
+	value := make([]byte, size)
+	copied, took := run(workers, d, func(w int) int64 {
+		part := b[len(b)/workers*w : len(b)/workers*(w+1)]
+		off := int(at[w*8]) & 0xfffff
+		for range stride {
+			if off+size > len(part) || off < 0 {
+				off = 0
+			}
+			off += copy(part[off:off+size], value)
+		}
+		at[w*8] = uint64(off)
+		return stride
+	})
+	return append(samples, sample{Row: "floor.copies", Contender: "memory", Ops: copied, Seconds: took}), nil
+}
