@@ -1,10 +1,14 @@
 package listen
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -15,16 +19,57 @@ import (
 const writeSlice = 256 << 10
 
 // A conn gives each write a deadline that moves with its progress, so that a
-// client which reads nothing cannot hold a request for ever. It sits below TLS
-// and HTTP/2, where all bytes pass.
+// client which reads nothing cannot hold a request for ever, and makes read
+// deadlines cheap to move. It sits below TLS and HTTP/2, where all bytes pass.
 type conn struct {
 	net.Conn
 	listener *listener
 	stall    time.Duration
 	released atomic.Bool
 	// armed is when the deadline was last set, by the one goroutine that
-	// net/http, TLS and HTTP/2 each let write at a time; atomic since they hand over.
+	// HTTP/1, TLS and HTTP/2 each let write at a time; atomic since they hand over.
 	armed atomic.Int64
+
+	// A read's deadline moves with every request, and a deadline is a system's
+	// timer. So one that moves out is only noted: the timer that is set goes
+	// off before its time, and is then set again.
+	reading struct {
+		sync.Mutex
+		limit time.Time // zero: none
+		timer time.Time // when the connection's own deadline passes; not after limit
+	}
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !c.early() {
+			return n, err
+		}
+	}
+}
+
+// early sets the timer again if it has gone off before the limit, and reports whether so.
+func (c *conn) early() bool {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if !c.reading.limit.IsZero() && !time.Now().Before(c.reading.limit) {
+		return false
+	}
+	c.reading.timer = c.reading.limit
+	return c.Conn.SetReadDeadline(c.reading.timer) == nil
+}
+
+// SetReadDeadline may be called while a read waits.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	c.reading.limit = t
+	if t.IsZero() || !c.reading.timer.IsZero() && !c.reading.timer.After(t) {
+		return nil
+	}
+	c.reading.timer = t
+	return c.Conn.SetReadDeadline(t)
 }
 
 func (c *conn) Write(p []byte) (int, error) {
@@ -53,7 +98,7 @@ func (c *conn) arm() error {
 	return c.Conn.SetWriteDeadline(now.Add(c.stall))
 }
 
-// SetWriteDeadline is for net/http and TLS, which set deadlines of their own
+// SetWriteDeadline is for HTTP/2 and TLS, which set deadlines of their own
 // when they close; the next write arms anew.
 func (c *conn) SetWriteDeadline(t time.Time) error {
 	c.armed.Store(0)
@@ -61,11 +106,50 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 }
 
 func (c *conn) SetDeadline(t time.Time) error {
-	c.armed.Store(0)
-	return c.Conn.SetDeadline(t)
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// CloseWrite lets net/http send what it has written before it closes.
+// WriteVector writes all pieces, together as far as one deadline may cover.
+func (c *conn) WriteVector(pieces ...[]byte) (int64, error) {
+	sent := int64(0)
+	for len(pieces) > 0 {
+		n, err := c.writeSome(&pieces)
+		if sent += n; err != nil {
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
+// writeSome writes up to writeSlice, and takes it off the pieces.
+func (c *conn) writeSome(pieces *[][]byte) (int64, error) {
+	var vector net.Buffers
+	for room := writeSlice; room > 0 && len(*pieces) > 0; {
+		first := (*pieces)[0]
+		n := min(room, len(first))
+		vector = append(vector, first[:n])
+		room -= n
+		if n < len(first) {
+			(*pieces)[0] = first[n:]
+		} else {
+			*pieces = (*pieces)[1:]
+		}
+	}
+	if err := c.arm(); err != nil {
+		return 0, err
+	}
+	return vector.WriteTo(c.Conn)
+}
+
+// SyscallConn lets a server ask the system about the connection.
+func (c *conn) SyscallConn() (syscall.RawConn, error) {
+	if s, ok := c.Conn.(syscall.Conn); ok {
+		return s.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
+// CloseWrite ends this side, so that the client reads all that was written.
 func (c *conn) CloseWrite() error {
 	if t, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return t.CloseWrite()
@@ -82,7 +166,8 @@ func (c *conn) Close() error {
 	return err
 }
 
-// progress gives each request's body reads that must progress.
+// progress gives each HTTP/2 request's body reads that must progress. The
+// server of HTTP/1 sees to it by itself.
 type progress struct {
 	next  http.Handler
 	stall time.Duration
@@ -97,17 +182,15 @@ func (p progress) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = b
 	p.next.ServeHTTP(w, r)
 	if !b.ended && !b.failed {
-		// net/http now reads on, to keep the connection if little is left. The
-		// deadline of the next request's head replaces this one. After a read
-		// that failed, its deadline stays: nothing more is worth waiting for.
+		// What is left is not waited for without end. After a read that failed,
+		// its deadline stays: nothing more is worth waiting for.
 		_ = b.control.SetReadDeadline(time.Now().Add(p.stall))
 	}
 }
 
-// A body is a request's, whose every read must bring something within the
-// stall time. The deadline is taken off at the body's end, because net/http
-// then reads on in the background to see a client leave, and would take a
-// deadline passed for just that.
+// A body is an HTTP/2 request's, whose every read must bring something within
+// the stall time. The deadline is taken off at the body's end: one that passes
+// later would end the stream, and a handler may still be at work for it.
 type body struct {
 	io.ReadCloser
 	control *http.ResponseController

@@ -3,10 +3,8 @@ package listen
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cairnstore/cairn/engine/internal/onewrite"
+	"github.com/cairnstore/cairn/engine/listen/internal/http1"
 )
 
 // Options configure a Server. Zero values are the defaults.
@@ -65,9 +63,10 @@ func (o Options) validate() error {
 
 // A Server owns one listening socket from Listen until Shutdown or Close.
 type Server struct {
-	http     http.Server
+	log      *slog.Logger
 	listener *listener
-	tls      bool
+	http1    http1.Server
+	secure   *secure // nil: no TLS
 }
 
 // Listen binds the address, so that whoever reads the returned server's
@@ -77,23 +76,19 @@ func Listen(ctx context.Context, o Options) (*Server, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{tls: o.CertFile != ""}
-	s.http = http.Server{
-		Handler:           progress{o.Handler, o.ProgressTimeout},
-		ReadHeaderTimeout: o.HeaderTimeout,
-		IdleTimeout:       o.IdleTimeout,
-		MaxHeaderBytes:    o.MaxHeaderBytes,
-		ConnContext:       onewrite.ConnContext,
-		ErrorLog:          log.New(serverLog{o.Log}, "", 0),
-		// ReadTimeout and WriteTimeout judge a request's whole length, which for
-		// 5 GiB on a slow link is hours; progress does their work.
-	}
-	if s.tls {
-		pair, err := newKeyPair(o.CertFile, o.KeyFile, o.Log)
-		if err != nil {
+	s := &Server{log: o.Log, http1: http1.Server{
+		Handler:        o.Handler,
+		Log:            o.Log,
+		HeaderTimeout:  o.HeaderTimeout,
+		IdleTimeout:    o.IdleTimeout,
+		StallTimeout:   o.ProgressTimeout,
+		MaxHeaderBytes: o.MaxHeaderBytes,
+	}}
+	if o.CertFile != "" {
+		var err error
+		if s.secure, err = newSecure(o, &s.http1); err != nil {
 			return nil, err
 		}
-		s.http.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.certificate}
 	}
 	tcp, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.Address)
 	if err != nil {
@@ -125,25 +120,49 @@ func (s *Server) Connections() int64 { return s.listener.open.Load() }
 
 // Serve answers requests until Shutdown or Close, then returns nil.
 func (s *Server) Serve() error {
-	var err error
-	if s.tls {
-		err = s.http.ServeTLS(s.listener, "", "")
-	} else {
-		err = s.http.Serve(s.listener)
+	serve := s.http1.ServeConn
+	if s.secure != nil {
+		go s.secure.serveHTTP2(s.listener.Addr())
+		serve = s.secure.serve
 	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
+	for wait := time.Duration(0); ; {
+		c, err := s.listener.Accept()
+		switch {
+		case err == nil:
+			wait = 0
+			go serve(c)
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case passing(err):
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			s.log.Warn("a connection could not be accepted; trying again", "address", s.Addr().String(), "error", err, "after", wait)
+			time.Sleep(wait)
+		default:
+			return fmt.Errorf("serve on %s: %w", s.Addr(), err)
+		}
 	}
-	return fmt.Errorf("serve on %s: %w", s.Addr(), err)
+}
+
+// passing reports whether an error of accept says nothing about the socket:
+// the client was gone already, or there is no room just now.
+func passing(err error) bool {
+	for _, e := range []error{syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EINTR, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // Shutdown stops accepting and waits for the requests that have begun. When
 // ctx ends first, they are cut off and its error is returned.
 func (s *Server) Shutdown(ctx context.Context) error {
-	err := s.http.Shutdown(ctx)
-	_ = s.listener.Close() // net/http knows it only from Serve on
-	if err != nil {
-		_ = s.http.Close()
+	_ = s.listener.Close()
+	http2 := make(chan error, 1)
+	go func() { http2 <- s.secure.shutdown(ctx) }()
+	err := s.http1.Shutdown(ctx)
+	if err = cmp.Or(err, <-http2); err != nil {
+		_ = s.Close()
 		return fmt.Errorf("shutdown of %s: requests were cut off: %w", s.Addr(), err)
 	}
 	return nil
@@ -151,12 +170,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // Close cuts everything off.
 func (s *Server) Close() error {
-	err := s.http.Close()
-	_ = s.listener.Close() // as in Shutdown
-	return err
+	err := s.listener.Close()
+	s.http1.Close()
+	return errors.Join(err, s.secure.close())
 }
 
-// serverLog takes what net/http has to say. A client's broken handshake or a
+// serverLog takes what net/http has to say of HTTP/2. A client's broken handshake or a
 // scanner's garbage is not the operator's error, and goes to debug; a handler's panic is.
 type serverLog struct{ log *slog.Logger }
 
@@ -198,10 +217,10 @@ func (l *listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	l.open.Add(1)
-	return onewrite.New(&conn{Conn: c, listener: l, stall: l.stall}), nil
+	return &conn{Conn: c, listener: l, stall: l.stall}, nil
 }
 
-// Close may be called more than once: net/http and Server.Close both do.
+// Close may be called more than once, as by Shutdown and Close.
 func (l *listener) Close() error {
 	if !l.isClosed.CompareAndSwap(false, true) {
 		return nil

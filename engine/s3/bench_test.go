@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"testing"
@@ -18,7 +17,7 @@ import (
 
 	"github.com/cairnstore/cairn/engine/auth"
 	"github.com/cairnstore/cairn/engine/auth/sign"
-	"github.com/cairnstore/cairn/engine/internal/onewrite"
+	"github.com/cairnstore/cairn/engine/listen"
 	"github.com/cairnstore/cairn/engine/object"
 )
 
@@ -147,8 +146,9 @@ func TestHotPathAllocations(t *testing.T) {
 	}
 }
 
-// BenchmarkWire is everything between a socket and the API: net/http, the real
-// verifier and the wire, on one connection. Bare is net/http alone.
+// BenchmarkWire is everything between a socket and the API: the server's own
+// connections, the real verifier and the wire, on one connection. Bare is the
+// connection alone.
 func BenchmarkWire(b *testing.B) {
 	v, err := auth.New(auth.Options{Secret: func(string) (string, bool) { return "secret", true }})
 	require.NoError(b, err)
@@ -162,13 +162,10 @@ func BenchmarkWire(b *testing.B) {
 				name += "/s3"
 			}
 			b.Run(name, func(b *testing.B) {
-				server := httptest.NewUnstartedServer(newTestHandler(b, newInstant(), func(o *Options) { o.Auth = v }))
-				b.Cleanup(server.Close)
-				server.Config.ConnContext = onewrite.ConnContext
-				server.Listener = &gathering{server.Listener}
+				handler := http.Handler(newTestHandler(b, newInstant(), func(o *Options) { o.Auth = v }))
 				if bare {
 					body := make([]byte, 4<<10)
-					server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						_, _ = io.Copy(io.Discard, r.Body)
 						if c.method == "GET" {
 							w.Header()["Content-Length"] = []string{"4096"}
@@ -176,16 +173,19 @@ func BenchmarkWire(b *testing.B) {
 						}
 					})
 				}
-				server.Start()
+				server, err := listen.Listen(b.Context(), listen.Options{Address: "127.0.0.1:0", Handler: handler})
+				require.NoError(b, err)
+				go server.Serve()
+				b.Cleanup(func() { _ = server.Close() })
 				payload := make([]byte, 4<<10)
 				if c.method == "GET" {
 					payload = nil
 				}
-				r, _ := http.NewRequest(c.method, server.URL+"/bucket/some/key", bytes.NewReader(payload))
+				r, _ := http.NewRequest(c.method, "http://"+server.Addr().String()+"/bucket/some/key", bytes.NewReader(payload))
 				signer.Sign(r, sign.HashOf(payload), time.Now())
 				var request bytes.Buffer
 				require.NoError(b, r.Write(&request))
-				conn, err := net.Dial("tcp", server.Listener.Addr().String())
+				conn, err := net.Dial("tcp", server.Addr().String())
 				require.NoError(b, err)
 				defer conn.Close()
 				in := bufio.NewReaderSize(conn, 16<<10)

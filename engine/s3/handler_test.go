@@ -17,7 +17,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/cairnstore/cairn/engine/internal/onewrite"
 	"github.com/cairnstore/cairn/engine/object"
 )
 
@@ -151,27 +150,12 @@ func (a *bodyAPI) Get(context.Context, *object.GetInput) (*object.GetOutput, err
 	return &object.GetOutput{Length: a.length, Info: object.Info{Size: a.length, ETag: "e", Modified: fakeTime}, Body: io.NopCloser(a.body())}, nil
 }
 
-// gathering is a listener as the server's own is.
-type gathering struct{ net.Listener }
-
-func (g *gathering) Accept() (net.Conn, error) {
-	c, err := g.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return onewrite.New(c), nil
-}
-
 // A body that fails before its first byte is an error; one that fails later, or
 // is shorter than promised, breaks the connection: never a whole answer of wrong bytes.
 func TestFailingBody(t *testing.T) {
 	corrupt := &object.Error{Kind: object.Corrupt, Err: errBroken}
 	api := &bodyAPI{length: 5000, body: func() io.Reader { return failingReader{corrupt} }}
-	server := httptest.NewUnstartedServer(newTestHandler(t, api))
-	t.Cleanup(server.Close)
-	server.Config.ConnContext = onewrite.ConnContext
-	server.Listener = &gathering{server.Listener}
-	server.Start()
+	server := newTestServer(t, api)
 	resp, body := doFull(t, server, "GET", "/b/k", nil)
 	require.Equal(t, 500, resp.StatusCode)
 	require.Equal(t, "InternalError", readError(t, body).Code)

@@ -1,0 +1,411 @@
+package http1
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// readSize is a connection's buffer, held while it is open: for a head and the
+// body of a small request in one read. A larger head makes it grow for its time.
+const readSize = 8 << 10
+
+var readBuffers = sync.Pool{New: func() any { return new([readSize]byte) }}
+
+// States of a connection. Only the server's Shutdown closes one from outside
+// in an orderly way, and only while no request has begun.
+const (
+	stateNew int32 = iota // nothing has come yet
+	stateActive
+	stateIdle // between requests
+	stateClosed
+)
+
+// A conn serves one connection, in one goroutine.
+type conn struct {
+	server *Server
+	net    net.Conn
+	remote string
+	tls    *tls.ConnectionState
+	born   time.Time
+	state  atomic.Int32
+
+	buf  []byte
+	r, w int // unread: buf[r:w]
+
+	head   head
+	body   *body // nil: the request has none
+	answer response
+
+	current atomic.Pointer[requestContext]
+	reading atomic.Bool // the request's body is not at its end
+	broken  atomic.Bool // a write failed
+
+	watched atomic.Bool
+	seen    *requestContext // the watch's, at its last look
+}
+
+// serve serves requests until the connection ends.
+func (c *conn) serve() {
+	buffer := readBuffers.Get().(*[readSize]byte)
+	defer readBuffers.Put(buffer)
+	c.buf = buffer[:]
+	c.answer.conn, c.answer.header = c, make(http.Header)
+	defer c.recover()
+	c.setReadDeadline(c.server.HeaderTimeout)
+	for {
+		raw, f, err := c.readHead()
+		if err != nil {
+			return
+		}
+		x := &requestContext{conn: c}
+		if f == nil {
+			f = c.head.read(raw, x)
+		}
+		if f != nil {
+			c.refuse(f)
+			return
+		}
+		if !c.serveOne(x) {
+			return
+		}
+		if len(c.buf) > readSize && c.w-c.r <= readSize {
+			n := copy(buffer[:], c.buf[c.r:c.w])
+			c.buf, c.r, c.w = buffer[:], 0, n
+		}
+		c.state.Store(stateIdle)
+		if c.server.stopping.Load() {
+			return
+		}
+		c.setReadDeadline(c.server.IdleTimeout)
+	}
+}
+
+// recover ends what a panic left behind.
+func (c *conn) recover() {
+	if p := recover(); p != nil && p != http.ErrAbortHandler {
+		c.server.Log.Error("http: a handler panicked", "error", fmt.Sprintf("panic serving %s: %v\n%s", c.remote, p, debug.Stack()))
+	}
+	c.endRequest()
+	c.answer.release()
+}
+
+// serveOne answers the request that was read and reports whether another may follow.
+func (c *conn) serveOne(x *requestContext) bool {
+	r := &c.head.request
+	r.RemoteAddr, r.TLS = c.remote, c.tls
+	r.Body = http.NoBody
+	if r.ContentLength != 0 {
+		c.body = &body{conn: c, chunked: c.head.chunked, left: max(0, r.ContentLength), expects: c.head.expects}
+		r.Body = c.body
+		c.reading.Store(true)
+	}
+	c.answer.begin(&c.head)
+	c.current.Store(x)
+	if r.Method == http.MethodOptions && r.RequestURI == "*" {
+		c.answer.header["Content-Length"] = []string{"0"} // the server as a whole can do what it can do
+	} else {
+		c.server.Handler.ServeHTTP(&c.answer, r)
+	}
+	x.cancel()
+	c.answer.finish()
+	if r.MultipartForm != nil {
+		_ = r.MultipartForm.RemoveAll()
+	}
+	again := c.mayFollow()
+	if c.answer.linger && !c.broken.Load() {
+		c.leave()
+	}
+	c.endRequest()
+	return again
+}
+
+// mayFollow reports whether both sides agree on where the next request begins.
+func (c *conn) mayFollow() bool {
+	w := &c.answer
+	if c.body != nil && !c.body.ended() && !w.close && !c.body.discard() { // as after EnableFullDuplex
+		w.close, w.linger = true, true
+	}
+	short := w.length >= 0 && w.written != w.length && !w.bodiless && !w.isHead
+	if w.deadline {
+		_ = c.net.SetWriteDeadline(time.Time{})
+	}
+	return !w.close && !short && !c.broken.Load()
+}
+
+// endRequest lets go of the request, if there is one.
+func (c *conn) endRequest() {
+	if x := c.current.Swap(nil); x != nil {
+		x.cancel()
+	}
+	if c.body != nil {
+		_ = c.body.Close()
+		c.body = nil
+	}
+	c.reading.Store(false)
+	c.head.forget()
+	if w := &c.answer; len(w.header) > 64 {
+		w.header = make(http.Header)
+	} else {
+		clear(w.header)
+	}
+	c.answer.connected = nil
+}
+
+// errRetired ends a connection that Shutdown has closed.
+var errRetired = errors.New("http1: the connection was closed while it was idle")
+
+// readHead waits for a request and reads its head, up to the empty line. What
+// it returns is valid until the next read. Empty lines before the request line
+// are skipped (RFC 9112, section 2.2), as many as the head's bound allows.
+func (c *conn) readHead() ([]byte, *fault, error) {
+	limit := c.server.MaxHeaderBytes
+	searched, skipped := 0, 0
+	for begun := false; ; {
+		for c.w-c.r >= 2 && c.buf[c.r] == '\r' && c.buf[c.r+1] == '\n' {
+			c.r += 2
+			searched, skipped = 0, skipped+2
+		}
+		unread := c.buf[c.r:c.w]
+		if len(unread) > 0 && !begun {
+			begun = true
+			if !c.activate() {
+				return nil, nil, errRetired
+			}
+		}
+		if i := bytes.Index(unread[max(0, searched-3):], []byte("\r\n\r\n")); i >= 0 {
+			n := max(0, searched-3) + i + 4
+			if n > limit {
+				return nil, tooLong(unread), nil
+			}
+			c.r += n
+			return unread[:n], nil, nil
+		}
+		if i := bytes.IndexByte(unread, '\n'); i == 0 || i > 0 && unread[i-1] != '\r' {
+			return nil, badEnd, nil
+		}
+		if len(unread)+skipped >= limit {
+			return nil, tooLong(unread), nil
+		}
+		if len(unread) > 0 && searched == 0 {
+			c.setReadDeadline(c.server.HeaderTimeout)
+		}
+		searched = len(unread)
+		switch err := c.fill(limit); {
+		case err == io.EOF && len(unread) > 0:
+			return nil, cutHead, nil
+		case err != nil:
+			return nil, nil, err
+		}
+	}
+}
+
+func tooLong(unread []byte) *fault {
+	if bytes.IndexByte(unread, '\n') < 0 {
+		return longTarget
+	}
+	return longHead
+}
+
+// activate notes that a request has begun, unless Shutdown was first.
+func (c *conn) activate() bool {
+	return c.state.CompareAndSwap(stateIdle, stateActive) || c.state.CompareAndSwap(stateNew, stateActive) || c.state.Load() == stateActive
+}
+
+// fill reads what there is behind what is unread, which may be all of the
+// buffer: it then grows, up to limit.
+func (c *conn) fill(limit int) error {
+	switch {
+	case c.r == c.w:
+		c.r, c.w = 0, 0
+	case c.w == len(c.buf) && c.r > 0:
+		c.w = copy(c.buf, c.buf[c.r:c.w])
+		c.r = 0
+	case c.w == len(c.buf):
+		grown := make([]byte, max(min(2*len(c.buf), limit), len(c.buf)+1))
+		copy(grown, c.buf)
+		c.buf = grown
+	}
+	n, err := c.receive(c.buf[c.w:])
+	c.w += n
+	return err
+}
+
+// receive reads at least one octet, or fails. The request under way has then
+// lost its client.
+func (c *conn) receive(p []byte) (int, error) {
+	for range 100 {
+		n, err := c.net.Read(p)
+		if n > 0 {
+			return n, nil
+		}
+		if err != nil {
+			if x := c.current.Load(); x != nil {
+				x.cancel()
+			}
+			return 0, err
+		}
+	}
+	return 0, io.ErrNoProgress
+}
+
+// readBody reads what there is of a body, first from the buffer. What the
+// client has not sent is waited for until the time given, or if that is zero
+// for the server's StallTimeout.
+func (c *conn) readBody(p []byte, until time.Time) (int, error) {
+	if c.r == c.w {
+		c.setBodyDeadline(until)
+		if len(p) >= readSize/2 {
+			return c.receive(p)
+		}
+		if err := c.fill(readSize); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, c.buf[c.r:c.w])
+	c.r += n
+	return n, nil
+}
+
+// line reads a line of a chunked body, which ends with CR LF, has no other CR
+// or LF and is no longer than limit with its end. It returns it without the
+// end, valid until the next read.
+func (c *conn) line(limit int, until time.Time) ([]byte, error) {
+	for searched := 0; ; {
+		unread := c.buf[c.r:c.w]
+		if i := bytes.IndexByte(unread[searched:], '\n') + searched; i >= searched {
+			if i+1 > limit || i == 0 || bytes.IndexByte(unread[:i], '\r') != i-1 {
+				return nil, errChunk
+			}
+			c.r += i + 1
+			return unread[:i-1], nil
+		}
+		if searched = len(unread); searched >= limit {
+			return nil, errChunk
+		}
+		c.setBodyDeadline(until)
+		if err := c.fill(readSize); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (c *conn) setBodyDeadline(until time.Time) {
+	if !until.IsZero() {
+		_ = c.net.SetReadDeadline(until)
+	} else {
+		c.setReadDeadline(c.server.StallTimeout)
+	}
+}
+
+// setReadDeadline bounds the reads from now on. An error means that the
+// connection is closed, which the next read tells.
+func (c *conn) setReadDeadline(d time.Duration) {
+	if d > 0 {
+		_ = c.net.SetReadDeadline(time.Now().Add(d))
+	}
+}
+
+// A vectorWriter writes several pieces in one system call.
+type vectorWriter interface {
+	WriteVector(pieces ...[]byte) (int64, error)
+}
+
+func (c *conn) send(a, p []byte, tail string) error {
+	_, err := c.sendAll(a, p, tail)
+	return err
+}
+
+// sendAll writes a, p and tail and returns how much went out. a may have room
+// behind it, which is used.
+func (c *conn) sendAll(a, p []byte, tail string) (n int, err error) {
+	switch v, ok := c.net.(vectorWriter); {
+	case len(p) == 0:
+		n, err = c.net.Write(append(a, tail...))
+	case ok && tail == "":
+		var sent int64
+		sent, err = v.WriteVector(a, p)
+		n = int(sent)
+	case ok:
+		var sent int64
+		sent, err = v.WriteVector(a, p, []byte(tail))
+		n = int(sent)
+	default:
+		n, err = c.sendCopied(a, p, tail)
+	}
+	if err != nil {
+		c.broken.Store(true)
+		if x := c.current.Load(); x != nil {
+			x.cancel()
+		}
+	}
+	return n, err
+}
+
+// sendCopied is sendAll for a connection without vectors, which is TLS: full
+// buffers make full records.
+func (c *conn) sendCopied(a, p []byte, tail string) (n int, err error) {
+	for _, piece := range [2][]byte{p, []byte(tail)} {
+		k := min(cap(a)-len(a), len(piece))
+		a = append(a, piece[:k]...)
+		if k == len(piece) {
+			continue
+		}
+		m, err := c.net.Write(a)
+		if n += m; err != nil {
+			return n, err
+		}
+		a = piece[k:]
+	}
+	m, err := c.net.Write(a)
+	return n + m, err
+}
+
+// refuse answers a request that no handler sees.
+func (c *conn) refuse(f *fault) {
+	status := fmt.Sprintf("%d %s", f.status, http.StatusText(f.status))
+	var b strings.Builder
+	fmt.Fprintf(&b, "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n%s: %s", status, status, f.reason)
+	c.server.Log.Debug("http: a request was refused", "remote", c.remote, "status", f.status, "reason", f.reason)
+	if c.send([]byte(b.String()), nil, "") == nil {
+		c.leave()
+	}
+}
+
+// How a connection is left whose client may still be sending.
+const (
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 4 << 20
+)
+
+// leave ends the server's side and reads on for a while (RFC 9112, section
+// 9.6): closing with octets unread resets the connection, and may take the
+// answer from the client before it has read it.
+func (c *conn) leave() {
+	if w, ok := c.net.(interface{ CloseWrite() error }); !ok || w.CloseWrite() != nil {
+		return
+	}
+	wire := c.net
+	if secure, ok := wire.(*tls.Conn); ok {
+		wire = secure.NetConn()
+		if w, ok := wire.(interface{ CloseWrite() error }); ok {
+			_ = w.CloseWrite()
+		}
+	}
+	_ = wire.SetReadDeadline(time.Now().Add(lingerTime))
+	for n := 0; n < lingerBytes; {
+		m, err := wire.Read(c.buf)
+		if n += m; err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,121 @@
+package http1
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Server serves connections that others accept. Its fields are not changed
+// once ServeConn was called.
+type Server struct {
+	Handler http.Handler
+	Log     *slog.Logger
+
+	HeaderTimeout time.Duration // for a head; 0: none
+	IdleTimeout   time.Duration // between requests; 0: none
+	// StallTimeout is how long a read of a body may bring nothing; 0: for ever.
+	// Writes are bounded by the connection itself.
+	StallTimeout   time.Duration
+	MaxHeaderBytes int // of a head with its request line
+
+	stopping atomic.Bool
+	watching watch
+	mu       struct {
+		sync.Mutex
+		conns map[*conn]struct{}
+	}
+}
+
+// ServeConn serves a connection until it ends, and closes it. A *tls.Conn has
+// done its handshake. What c has of CloseWrite, WriteVector and SyscallConn is used:
+// to let clients see a last answer, to send without copying, and to see them leave.
+func (s *Server) ServeConn(c net.Conn) {
+	k := &conn{server: s, net: c, born: time.Now()}
+	if a := c.RemoteAddr(); a != nil {
+		k.remote = a.String()
+	}
+	if secure, ok := c.(*tls.Conn); ok {
+		state := secure.ConnectionState()
+		k.tls = &state
+	}
+	defer c.Close()
+	s.mu.Lock()
+	if s.stopping.Load() {
+		s.mu.Unlock()
+		return
+	}
+	if s.mu.conns == nil {
+		s.mu.conns = make(map[*conn]struct{})
+	}
+	s.mu.conns[k] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.mu.conns, k)
+		s.mu.Unlock()
+	}()
+	k.serve()
+}
+
+// newFor is how long a connection that has asked nothing holds Shutdown up:
+// its first request may be on its way.
+const newFor = 5 * time.Second
+
+// Shutdown closes idle connections, lets requests that have begun finish, and
+// returns when all connections have ended, or with ctx's error.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stopping.Store(true)
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		if s.retire() {
+			return nil
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+	}
+}
+
+// retire closes the connections that are idle and reports whether none is left.
+func (s *Server) retire() bool {
+	s.mu.Lock()
+	var idle []net.Conn
+	for c := range s.mu.conns {
+		if c.state.CompareAndSwap(stateIdle, stateClosed) ||
+			time.Since(c.born) > newFor && c.state.CompareAndSwap(stateNew, stateClosed) {
+			idle = append(idle, c.net)
+		}
+	}
+	none := len(s.mu.conns) == 0
+	s.mu.Unlock()
+	for _, c := range idle { // outside the lock: TLS says farewell
+		_ = c.Close()
+	}
+	return none
+}
+
+// Close cuts all connections off. The contexts of their requests end.
+func (s *Server) Close() {
+	s.stopping.Store(true)
+	s.mu.Lock()
+	conns := make([]*conn, 0, len(s.mu.conns))
+	for c := range s.mu.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	for _, c := range conns {
+		_ = c.net.Close()
+		if x := c.current.Load(); x != nil {
+			x.cancel()
+		}
+	}
+}
