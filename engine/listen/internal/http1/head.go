@@ -53,7 +53,6 @@ type head struct {
 	fields  []field
 	coding  [1]string // backs request.TransferEncoding
 
-	lines     []byte // of the fields, while they are read
 	host      string
 	hosts     int
 	chunked   bool
