@@ -70,6 +70,8 @@ var layers = []layer{
 		"the store knows drives and records, not S3; it speaks backend's types, which lie below both, and keeps what it read in the cache"},
 	{"engine/backend", []string{"engine/internal"},
 		"types shared by object and its backends lie below all of them"},
+	{"engine/cache", []string{"engine/arena", "engine/internal"},
+		"a cache keeps bytes under keys; what they mean is the business of those who fill and invalidate it"},
 	{"engine/cache/flash", []string{"engine/disk", "engine/internal"},
 		"a tier keeps opaque keys and values on a drive; which of them, and when, is decided above it"},
 	{"engine/cache/remote", []string{"engine/internal"},
