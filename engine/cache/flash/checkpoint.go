@@ -136,9 +136,10 @@ func sectionCRC(name []byte, shard int, section []byte) uint32 {
 	return crc32.Update(sum, castagnoli, section[sectionHeader:])
 }
 
-// readCheckpoint calls begin with what a checkpoint knows of the regions, and
-// each with its entries. It may fail after some of them.
-func readCheckpoint(r io.Reader, id identity, begin func([]row), each func(shard int, hash uint32, p place)) error {
+// readCheckpoint calls begin with what a checkpoint knows of the regions, then
+// for each shard room with the number of its entries, and each with the
+// entries. It may fail after some of them.
+func readCheckpoint(r io.Reader, id identity, begin func([]row), room func(shard, n int), each func(shard int, hash uint32, p place)) error {
 	le := binary.LittleEndian
 	b := make([]byte, checkpointHeader)
 	if _, err := io.ReadFull(r, b); err != nil {
@@ -182,6 +183,7 @@ func readCheckpoint(r io.Reader, id identity, begin func([]row), each func(shard
 		if le.Uint32(section[4:]) != sectionCRC(b[24:32], i, section) {
 			return errInvalid
 		}
+		room(i, (len(section)-sectionHeader)/entrySize)
 		for e := section[sectionHeader:]; len(e) > 0; e = e[entrySize:] {
 			each(i, le.Uint32(e), place(le.Uint64(e[4:])))
 		}

@@ -93,7 +93,7 @@ func FuzzCheckpoint(f *testing.F) {
 		n := 0
 		_ = readCheckpoint(bytes.NewReader(b), id, func(rows []row) {
 			require.LessOrEqual(t, len(rows)*regionRow, len(b))
-		}, func(int, uint32, place) { n++ })
+		}, func(int, int) {}, func(int, uint32, place) { n++ })
 		require.LessOrEqual(t, n*entrySize, len(b))
 
 		m := disk.NewMemory(1)

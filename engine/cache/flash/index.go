@@ -112,6 +112,17 @@ func (x *index) add(h uint64, p place) bool {
 	return true
 }
 
+// reserve makes room for n entries of a shard. Without it, entries that come in
+// order would crowd at the lower end of a table that is too small for them.
+func (x *index) reserve(shard, n int) {
+	s := &x.shards[shard]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if homes := uint64(s.used+n)*5/4 + 1; homes > s.homes {
+		x.memory.Add(s.resize(homes))
+	}
+}
+
 // move lets an entry point to another copy of its record, if it is still where
 // the caller thinks. Its reads are forgotten: they are counted anew.
 func (x *index) move(h uint64, from, to place) bool {

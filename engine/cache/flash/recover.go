@@ -235,7 +235,7 @@ func (c *Cache) loadCheckpoint() ([]row, error) {
 				covered[r.region] = r.covered
 			}
 		}
-	}, func(shard int, hash uint32, p place) {
+	}, c.index.reserve, func(shard int, hash uint32, p place) {
 		if p.region() < len(covered) && p.offset() >= blockSize && p.size() > headerSize && p.end() <= covered[p.region()] {
 			if c.index.add(uint64(shard)<<56|uint64(hash), p) {
 				c.regions[p.region()].live.Add(1)
