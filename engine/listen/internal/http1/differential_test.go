@@ -41,7 +41,7 @@ func (w *watcher) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.requests = append(w.requests, s)
 	rw.Header().Set("Content-Type", "text/plain")
 	rw.Header().Set("X-Number", fmt.Sprint(len(w.requests)))
-	_, _ = fmt.Fprintf(rw, "%s %s %d", r.Method, r.RequestURI, len(body))
+	_, _ = fmt.Fprintf(rw, "%d %d", len(r.RequestURI), len(body)) // short: net/http counts no more than 2 KiB
 }
 
 func deep(h http.Header) http.Header {
@@ -101,8 +101,8 @@ func differ(t *testing.T, in []byte, piece int) {
 			}
 			return
 		}
-		if x.Failed && y.Failed && strings.HasPrefix(y.Body, x.Body) {
-			return // a chunk's size may be refused a little earlier
+		if x.Failed && y.Failed {
+			return // a monstrous chunk may be refused before its first octet or after
 		}
 		if !reflect.DeepEqual(x, y) {
 			t.Fatalf("request %d of %q\nours   %+v\ntheirs %+v", i+1, in, x, y)

@@ -34,8 +34,9 @@ type response struct {
 
 	pooled *[bufferSize]byte
 	buf    []byte // in pooled, or larger
-	fields int    // end of the handler's fields in buf
-	start  int    // of the body in buf
+	room   [beginningRoom]byte
+	fields int // end of the handler's fields in buf
+	start  int // of the body in buf
 
 	isHead    bool // of the request, which its handler may change
 	minor     int
@@ -81,7 +82,7 @@ func (w *response) release() {
 	if w.pooled != nil {
 		buffers.Put(w.pooled)
 	}
-	w.pooled, w.buf = nil, nil
+	w.pooled, w.buf, w.start = nil, nil, 0
 }
 
 // Header implements http.ResponseWriter. What is set after WriteHeader is not sent.
@@ -167,7 +168,7 @@ func (w *response) appendFields(name string, values []string) {
 		w.close = w.close || values[0] == "close"
 		return
 	case "Transfer-Encoding":
-		w.identity = values[0] == "identity"
+		w.identity, w.encoded = values[0] == "identity", true
 		return
 	case "Content-Type":
 		w.typed = true
@@ -175,7 +176,7 @@ func (w *response) appendFields(name string, values []string) {
 			return
 		}
 	case "Content-Encoding":
-		w.encoded = values[0] != ""
+		w.encoded = w.encoded || values[0] != ""
 	case "Date":
 		w.dated = true
 	}
@@ -329,10 +330,9 @@ func (w *response) drain(p []byte) (int, error) {
 	}
 	first := !w.sent
 	var beginning []byte
-	var room [beginningRoom]byte
 	if first {
 		w.sent = true
-		beginning = w.appendBeginning(room[:0], p)
+		beginning = w.appendBeginning(w.room[:0], p)
 		if w.isHead {
 			w.buf, size = w.buf[:w.start], 0
 		}
@@ -420,7 +420,7 @@ func (w *response) appendBeginning(b, p []byte) []byte {
 // appendConnection says whether the connection stays.
 func (w *response) appendConnection(b []byte, http10, keep bool) []byte {
 	switch {
-	case w.close && w.status == http.StatusSwitchingProtocols, !w.close && len(w.connected) > 0:
+	case len(w.connected) > 0 && (!w.close || w.status == http.StatusSwitchingProtocols || has(w.connected, "close")):
 		for _, v := range w.connected {
 			b = appendField(b, "Connection", v)
 		}
