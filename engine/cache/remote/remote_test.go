@@ -274,8 +274,9 @@ func TestSlowAndDead(t *testing.T) {
 				require.True(t, has(t, cache, 99))
 			}
 			require.NoError(t, cache.Close())
-			// A goroutine on a shared machine may be late by itself; the bound is the wait's.
-			require.Less(t, time.Duration(l.worst.Load()), o.Timeout+100*time.Millisecond)
+			// A goroutine on a busy machine may be late by itself; a Get that waits for
+			// such a server would be so for seconds.
+			require.Less(t, time.Duration(l.worst.Load()), o.Timeout+2*time.Second)
 			t.Logf("slowest get of all %v, while open %v; %d gets, %d hits, %d time-outs",
 				time.Duration(l.worst.Load()), open, l.gets.Load(), cache.Stats().Hits, cache.Stats().Timeouts)
 		})

@@ -119,3 +119,8 @@ func request(body string, lines ...string) []byte {
 	}
 	return append(append(b.Bytes(), "\r\n"...), body...)
 }
+
+func handle(t testing.TB, in []byte, h http.HandlerFunc) string {
+	t.Helper()
+	return ours(h, in, 0).out.String()
+}
