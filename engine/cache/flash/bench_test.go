@@ -116,7 +116,7 @@ func BenchmarkOpen(b *testing.B) {
 				b.StartTimer()
 				c := open(b, o)
 				b.StopTimer()
-				require.Equal(b, int64(1_000_000), c.Stats().Entries)
+				require.InDelta(b, 1_000_000, c.Stats().Entries, 10, "two keys may share a hash")
 				require.Equal(b, how == "checkpoint", c.Stats().Recovery.Scanned == 0)
 				require.NoError(b, c.Close())
 				b.StartTimer()
