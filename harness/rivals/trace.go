@@ -45,8 +45,8 @@ var traces = []trace{
 			return r.Uint64N(traceKeys / 50)
 		}
 	}},
-	{"loop", "a loop over a quarter of the keys", traceKeys / 4, func(*rand.Rand, int) func(int) uint64 {
-		return func(i int) uint64 { return uint64(i) % (traceKeys / 4) }
+	{"loop", "a loop over all keys", traceKeys, func(*rand.Rand, int) func(int) uint64 {
+		return func(i int) uint64 { return uint64(i) % traceKeys }
 	}},
 	{"shift", "Zipf 1.01 whose ranks move to other keys ten times", traceKeys, func(r *rand.Rand, n int) func(int) uint64 {
 		z := rand.NewZipf(r, 1.01, 1, traceKeys-1)
