@@ -86,8 +86,9 @@ func newCache(o Options, h hooks) (*Cache, error) {
 	}
 	c := &Cache{
 		mem: memoryOf(r.Bytes()), region: r, segmentSize: size, budget: o.Bytes,
-		pins: pin.New(segments), start: time.Now(), clock: h.clock, curve: newCurve(),
+		pins: pin.New(segments), start: time.Now(), clock: h.clock,
 	}
+	c.curve = newCurve(c.reads)
 	c.pool = newPool(segments, uint32(size), c.pins)
 	if h.poison {
 		c.pool.empty = c.poison
@@ -147,6 +148,11 @@ func (c *Cache) now() int64 {
 		return c.clock()
 	}
 	return int64(time.Since(c.start))
+}
+
+// reads are all look-ups so far.
+func (c *Cache) reads() uint64 {
+	return c.pins.Taken() - c.pins.Counted(pin.Void) + c.pins.Counted(pin.Missed)
 }
 
 func (c *Cache) poison(segment uint32) {

@@ -26,6 +26,9 @@ type curve struct {
 	distances [curveBuckets]float64 // reads by distance
 	reads     float64               // their sum
 	cold      float64               // reads of keys that were not used before
+	expected  float64               // reads that a perfect sample would have had
+	counted   uint64                // of all reads, those that expected is of
+	total     func() uint64         // all reads of the cache, ever
 	sorted    []timedKey            // room for rebuild
 }
 
@@ -50,8 +53,8 @@ const (
 	curveBytes = curveTimes*8 + curveBuckets*8 + curveKeys*(2*48+16)
 )
 
-func newCurve() *curve {
-	c := &curve{tracked: make(map[uint64]use, curveKeys+1), sorted: make([]timedKey, 0, curveKeys+1)}
+func newCurve(total func() uint64) *curve {
+	c := &curve{total: total, tracked: make(map[uint64]use, curveKeys+1), sorted: make([]timedKey, 0, curveKeys+1)}
 	c.threshold.Store(curveStart)
 	return c
 }
@@ -110,6 +113,7 @@ func (c *curve) use(h uint64, size int32) {
 		c.halve()
 	}
 	if c.reads+c.cold > curveMemory {
+		c.expect()
 		c.scale(.5)
 	}
 }
@@ -158,6 +162,7 @@ func (c *curve) rebuild(keep func(h uint64) bool) {
 
 // halve halves the sample. What it has counted so far weighs half as much then.
 func (c *curve) halve() {
+	c.expect()
 	t := c.threshold.Load() / 2
 	c.threshold.Store(t)
 	c.rebuild(func(h uint64) bool { return curveHash(h) < t })
@@ -170,6 +175,14 @@ func (c *curve) scale(by float64) {
 	}
 	c.cold *= by
 	c.reads *= by
+	c.expected *= by
+}
+
+// expect brings expected up to date, before the rate or the weight of the past changes.
+func (c *curve) expect() {
+	n := c.total()
+	c.expected += float64(n-c.counted) * c.rate()
+	c.counted = n
 }
 
 // distanceBucket is that of a distance in bytes: curveSteps for each doubling.
@@ -200,12 +213,17 @@ func (c *curve) points(sizes []int64) (points []CurvePoint) {
 	if c.reads+c.cold < 100 {
 		return nil
 	}
+	// Whether a hot key is in the sample changes the number of its reads, and
+	// nothing at large distances: what the sample has too few or too many are reads at
+	// short ones (SHARDS-adj in the paper).
+	c.expect()
+	missing := max(c.expected, c.cold) - c.reads - c.cold
 	for _, size := range sizes {
-		hits, last := 0.0, distanceBucket(float64(size))
+		hits, last := missing, distanceBucket(float64(size))
 		for i := range last {
 			hits += c.distances[i]
 		}
-		points = append(points, CurvePoint{size, hits / (c.reads + c.cold)})
+		points = append(points, CurvePoint{size, min(max(hits/(c.reads+c.cold+missing), 0), 1)})
 	}
 	return points
 }

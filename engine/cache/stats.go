@@ -52,8 +52,7 @@ func (c *Cache) Stats() Stats {
 		Misses: c.pins.Counted(pin.Missed), Absent: c.pins.Counted(pin.Absent), Bytes: c.budget,
 		MappedBytes: int64(len(c.pool.meta)) * int64(c.segmentSize), PlainPins: c.pins.PerProcessor(),
 	}
-	void := c.pins.Counted(pin.Void)
-	s.Hits = c.pins.Taken() - void - s.Absent
+	s.Hits = c.reads() - s.Misses - s.Absent
 	for i := range c.lanes {
 		c.lanes[i].mu.Lock()
 		s.add(&c.lanes[i].tally)

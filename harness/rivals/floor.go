@@ -30,11 +30,11 @@ func floors(workers int, d time.Duration, bytes int64, size int) ([]sample, erro
 	at := make([]uint64, workers*8) // a line each
 	dependent, took := run(workers, d, func(w int) int64 {
 		x := at[w*8] + uint64(w)
-		for range stride {
-			x = *line((x + *line(x % lines)) % lines)
+		for i := range uint64(stride) { // without the count it would soon run in a circle
+			x = *line((x + i) % lines)
 		}
-		at[w*8] = x
-		return 2 * stride
+		at[w*8] = x + 1
+		return stride
 	})
 	samples := []sample{{Row: "floor.loads_dependent", Contender: "memory", Ops: dependent, Seconds: took}}
 	independent, took := run(workers, d, func(w int) int64 {

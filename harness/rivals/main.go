@@ -15,7 +15,7 @@ func main() {
 		Use: "rivals", Short: "Cairn's memory cache beside other caches of Go",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	cmd.AddCommand(newSpeed(), newSample())
+	cmd.AddCommand(newSpeed(), newRatio(), newSample())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := cmd.ExecuteContext(ctx); err != nil {

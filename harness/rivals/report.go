@@ -35,7 +35,7 @@ func report(rec *record.Record, s settings, all []sample) error {
 			Result: &load.Result{Elapsed: time.Duration(sm.Seconds * 1e9), Ops: map[string]load.OpResult{"op": {Count: sm.Ops, Items: sm.Hits}}},
 		})
 	}
-	rec.Metrics = metricsOf(all)
+	rec.Metrics = append(rec.Metrics, metricsOf(all)...)
 	if s.json {
 		e := json.NewEncoder(os.Stdout)
 		e.SetIndent("", " ")

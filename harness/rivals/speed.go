@@ -175,7 +175,7 @@ func rowsOf(s settings, name string) (samples []sample, err error) {
 		if c, err = which.make(s.Budget, int(s.Keys), largeValue); err != nil {
 			return nil, err
 		}
-		fill(c, s.Keys/4, largeValue, s.Workers)
+		fill(c, min(s.Keys, uint64(s.Budget)/2/largeValue), largeValue, s.Workers)
 		row("set4k", func() sample { return sets(c, s.Workers, s.Duration, s.Keys, largeValue) })
 	}
 	if s.wants("gc") && name == "cairn" && s.Large > 0 {
