@@ -58,6 +58,11 @@ func TestLinearizable(t *testing.T) {
 				o.Bytes = MinBytes
 			}
 			c := openCache(t, o, hooks{poison: true})
+			if evicting { // from the first operation on
+				for i := 0; c.Stats().Emptied == 0; i++ {
+					c.Set(keyOf(1_000_000+i), make([]byte, 4000))
+				}
+			}
 			const keys, workers = 12, 4
 			var history [workers][]porcupine.Operation
 			start := time.Now()
