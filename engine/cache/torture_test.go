@@ -111,7 +111,7 @@ func TestViewsUnderEviction(t *testing.T) {
 	wg.Wait()
 	s := c.Stats()
 	require.Zero(t, s.Views)
-	require.Greater(t, s.Emptied, uint64(20))
+	require.Positive(t, s.Emptied)
 	for _, n := range checks {
 		require.Positive(t, n)
 	}
