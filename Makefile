@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
-.PHONY: help run build build-lab test test-race lint fuzz cover bench bench-packages bench-compare bench-latency soak numa-proof setup clean
+.PHONY: help run build build-lab build-rivals test test-race lint fuzz cover bench bench-packages bench-compare bench-latency bench-cache soak numa-proof setup clean
 
 DATA    ?= ./data
 ADDRESS ?= :9000
@@ -62,6 +62,14 @@ bench-compare: build build-lab ## the speed table; MINIO= and VERSITYGW= name ri
 
 bench-latency: build build-lab ## P99 of small PUTs at 70 % of the capacity, during large uploads
 	bin/lab bench latency --cairn bin/cairn $(BENCH)
+
+# A Go module of its own: the product requires no rival.
+build-rivals: ## build bin/rivals, which measures the memory cache beside others
+	cd harness/rivals && go build -trimpath -ldflags '-X github.com/cairnstore/cairn/harness/record.version=$(VERSION)' -o ../../bin/rivals .
+
+bench-cache: build-rivals ## the memory cache beside the best of Go: rates, latencies, hit ratios
+	bin/rivals speed --results results/runs $(BENCH)
+	bin/rivals ratio --results results/runs
 
 soak: ## the long forms of the crash and model tests; hours
 	CAIRN_SOAK=1 go test -count=1 -timeout 12h -v ./engine/... ./cmd/cairn/...
