@@ -97,10 +97,26 @@ func (c *Cache) walk(l *lane) (walked int) {
 		// What a segment brings is what was not copied out of it. The pace follows.
 		freed := max(float64(v.end)-float64(v.moved), float64(v.end)/16)
 		l.pace += (min(1.25*float64(c.segmentSize)/freed, 16) - l.pace) / 4
+		if v.from == main {
+			l.raise(float64(v.moved) / float64(v.end))
+		}
 		c.pool.retire(v.segment)
 		*v = victim{}
 	}
 	return walked
+}
+
+// raise follows how much of a main segment was copied on. After a time of reads
+// alone everything has been read, and by the paper's rule up to three rounds
+// through all of main would be copied before one item leaves: in a large cache,
+// seconds. Then those that were read less leave too.
+func (l *lane) raise(moved float64) {
+	switch {
+	case moved > .75 && l.floor < 3:
+		l.floor++
+	case moved < .5 && l.floor > 0:
+		l.floor--
+	}
 }
 
 // leave takes one item out of the victim: it is moved, or dropped, or was dead.
@@ -112,7 +128,7 @@ func (c *Cache) leave(l *lane, cand candidate) {
 		return
 	}
 	from := l.victim.from
-	keep := from == small && w.freq() >= promoteFreq || from == main && w.freq() > 0
+	keep := from == small && w.freq() >= promoteFreq || from == main && w.freq() > l.floor
 	if keep && c.expired(cand.off) {
 		l.tally.expired++
 		keep = false

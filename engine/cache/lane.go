@@ -15,6 +15,7 @@ type lane struct {
 	victim victim
 	owed   float64 // bytes of victims to walk through, for those that were filled
 	pace   float64 // how many that is for each
+	floor  int     // items of main that were read no more than so often leave
 	batch  [walkBatch]candidate
 	tally  laneTally
 	_      [64]byte
@@ -30,7 +31,7 @@ type open struct {
 type laneTally struct {
 	sets, fills  uint64 // accepted
 	tooLarge     uint64 // refused for their size
-	noMemory     uint64 // refused because views hold too much memory
+	noMemory     uint64 // refused because no memory came free in time
 	stale        uint64 // refused because the generation had moved
 	promoted     uint64 // from small to main
 	kept         uint64 // in main once more
@@ -81,14 +82,18 @@ func (c *Cache) append(l *lane, q queue, n int) (off uint64, ok bool) {
 	return off, true
 }
 
+// mostEmptied bounds how many segments one put empties. If all of these are held
+// by views, or moved on because all in them is hot, the put is refused, and the
+// next one goes on from there.
+const mostEmptied = 16
+
 // room is append for new items, which may empty segments for it.
 func (c *Cache) room(l *lane, n int) (off uint64, ok bool) {
 	if off, ok = c.append(l, small, n); ok {
 		return off, true
 	}
 	l.tally.waited++
-	// An item is looked at once in small and at most four times in main before it leaves.
-	for range 5 * len(c.pool.meta) {
+	for range mostEmptied {
 		if !c.emptyOne(l) {
 			break
 		}

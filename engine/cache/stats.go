@@ -17,7 +17,7 @@ type Stats struct {
 	Fills      uint64 // entries kept by Fill and FillAbsent
 	StaleFills uint64 // fills refused because the generation had moved
 	TooLarge   uint64 // entries refused for their size
-	NoMemory   uint64 // entries refused because views held the memory that they needed
+	NoMemory   uint64 // entries refused because no memory came free in time: views hold it, or all of it is hot
 	Waits      uint64 // writes that had to empty a whole segment first
 
 	EvictedSmall uint64 // items that left without having been read

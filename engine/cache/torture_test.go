@@ -1,8 +1,10 @@
 package cache
 
 import (
+	"context"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -214,4 +216,89 @@ func TestInvalidationIsExact(t *testing.T) {
 	wg.Wait()
 	require.Positive(t, hits)
 	require.Positive(t, c.Stats().StaleFills)
+}
+
+// TestNothingLeaks turns a cache over with every kind of call, and finds as much
+// memory free or in use as before, and the heap no larger.
+func TestNothingLeaks(t *testing.T) {
+	c := openCache(t, Options{Bytes: 16 << 20, Lanes: 2}, hooks{})
+	round := func(n int) {
+		r := rand.New(rand.NewPCG(uint64(n), 3))
+		views := make([]View, 3)
+		for i := range 30_000 {
+			k := keyOf(r.IntN(20_000))
+			switch i % 7 {
+			case 0:
+				c.Delete(k)
+			case 1:
+				c.GetMany([][]byte{k, k, k}, views)
+				for _, v := range views {
+					v.Release()
+				}
+			case 2:
+				c.FillAbsent(c.Generation(k), k)
+			case 3:
+				v, err := c.Load(t.Context(), k, func(context.Context) ([]byte, error) { return make([]byte, 500), nil })
+				if err != nil {
+					t.Fatal(err)
+				}
+				v.Release()
+			case 4:
+				c.SetTTL(k, make([]byte, r.IntN(3000)), time.Nanosecond)
+			default:
+				c.Set(k, make([]byte, r.IntN(3000)))
+			}
+		}
+	}
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	round(0)
+	before := heap()
+	end := time.Now().Add(soakTime(0))
+	for n := 1; n <= 5 || time.Now().Before(end); n++ {
+		round(n)
+	}
+	require.Less(t, heap(), before+256<<10)
+	s := c.Stats()
+	require.Zero(t, s.Views)
+	require.Zero(t, s.NoMemory)
+	c.pool.mu.Lock()
+	c.pool.reclaim()
+	require.Empty(t, c.pool.limbo)
+	c.pool.mu.Unlock()
+	most := int64(len(c.lanes)) * 3 * int64(c.segmentSize) // open in two queues, and a victim
+	require.LessOrEqual(t, c.Stats().OpenBytes, most)
+	checkIndex(t, c)
+}
+
+// After a time of reads alone everything has been read as often as is counted. A
+// put does not copy the cache over and over before it finds something to evict.
+func TestAHotCacheStillEvicts(t *testing.T) {
+	c := openCache(t, Options{Bytes: 64 << 20, Lanes: 1}, hooks{})
+	value := make([]byte, 1000)
+	read := func(i int) {
+		for range 3 {
+			get(c, keyOf(i))
+		}
+	}
+	for i := range 100_000 {
+		c.Set(keyOf(i), value)
+		read(i)
+	}
+	for i := range 100_000 {
+		read(i)
+	}
+	before := c.Stats()
+	const sets = 10_000
+	for i := range sets {
+		c.Set(keyOf(200_000+i), value)
+		read(200_000 + i)
+	}
+	s := c.Stats()
+	require.Less(t, s.MovedBytes-before.MovedBytes, uint64(8*sets*1024))
+	require.Less(t, s.NoMemory, uint64(100), "of 110,000")
 }

@@ -6,8 +6,9 @@ import (
 )
 
 // Set keeps a copy of value under key, in place of what was there, and moves the
-// shard's generation as Delete does. It returns false if the pair is too large
-// (more than a quarter of a segment's... see MaxItem) or views hold all memory; what was there before is then gone too.
+// shard's generation as Delete does. It returns false if the pair is larger than
+// MaxItem, or if no memory came free for it in time, as when views hold all of
+// it; what was there before is then gone all the same.
 func (c *Cache) Set(key, value []byte) bool {
 	return c.write(key, value, pending{moves: true})
 }
@@ -53,7 +54,7 @@ func (c *Cache) write(key, value []byte, p pending) bool {
 		if p.moves {
 			c.remove(h)
 		}
-		c.refused(h, &p)
+		c.refused()
 		return false
 	}
 	l := c.lane()
@@ -94,7 +95,7 @@ func (c *Cache) publish(l *lane, h, off uint64, p *pending) bool {
 }
 
 // refused counts what was too large.
-func (c *Cache) refused(h uint64, p *pending) {
+func (c *Cache) refused() {
 	l := c.lane()
 	l.tally.tooLarge++
 	l.mu.Unlock()
