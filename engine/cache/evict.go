@@ -109,12 +109,13 @@ func (c *Cache) walk(l *lane) (walked int) {
 // raise follows how much of a main segment was copied on. After a time of reads
 // alone everything has been read, and by the paper's rule up to three rounds
 // through all of main would be copied before one item leaves: in a large cache,
-// seconds. Then those that were read less leave too.
+// seconds. Then those that were read less leave too. A bound of 75 % instead of
+// 97 cost 0.9 points of hit ratio where a small cache served a Zipf distribution.
 func (l *lane) raise(moved float64) {
 	switch {
-	case moved > .75 && l.floor < 3:
+	case moved > .97 && l.floor < 3:
 		l.floor++
-	case moved < .5 && l.floor > 0:
+	case moved < .9 && l.floor > 0:
 		l.floor--
 	}
 }
