@@ -26,7 +26,7 @@ var traces = []trace{
 		z := rand.NewZipf(r, 1.01, 1, traceKeys-1)
 		return func(int) uint64 { return scatter(z.Uint64()) }
 	}},
-	{"once", "Zipf 1.01 over a tenth of the keys, half of all reads of keys that never come back", traceKeys, func(r *rand.Rand, _ int) func(int) uint64 {
+	{"once", "Zipf 1.01 over half of the keys, half of all reads of keys that never come back", traceKeys, func(r *rand.Rand, _ int) func(int) uint64 {
 		z := rand.NewZipf(r, 1.01, 1, traceKeys/2-1)
 		return func(i int) uint64 {
 			if r.IntN(2) == 0 {
