@@ -614,13 +614,16 @@ func (s *Store) makeNext(starved bool) (string, error) {
 		}
 	}
 	name, recycled, err := s.segs.takeFile(0)
-	if errors.Is(err, errSync) {
-		return "", s.noFile(err)
-	}
 	if err == nil && !recycled {
 		if err = s.fillZeros(name); err != nil {
 			_ = s.opt.FS.Remove(name) // it has no header, and would be reused
 		}
+	}
+	if err != nil && !isFull(err) {
+		// A drive that can't make the log's next segment can't take writes, and
+		// who asks it again may be told what is not so.
+		s.fail(err)
+		return "", errors.Join(backend.ErrUnavailable, err)
 	}
 	return name, err
 }
@@ -648,7 +651,9 @@ func (s *Store) fillZeros(name string) error {
 		_, err = disk.WriteDirect(f, b[:n], off)
 	}
 	if err == nil {
-		err = f.Sync()
+		if err = f.Sync(); err != nil {
+			err = errors.Join(errSync, err)
+		}
 	}
 	return errors.Join(err, f.Close())
 }

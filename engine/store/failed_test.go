@@ -115,3 +115,18 @@ func TestIndexDiesDuringClose(t *testing.T) {
 	fmt.Println("closed")
 	os.Exit(0)
 }
+
+// TestSyncOfZerosFails: a drive that fails a sync of a file that is being filled
+// has failed, whatever the file was for.
+func TestSyncOfZerosFails(t *testing.T) {
+	fsys := disk.NewFaulty(disk.NewMemory(1), 1)
+	s := open(t, small(fsys))
+	require.NoError(t, fsys.AddText("sync log/0000000003.seg nth 2: EIO")) // the first is of its size
+	var err error
+	for i := 0; i < 400 && err == nil; i++ {
+		err = tryPut(s, fmt.Sprint("key", i), "v", make([]byte, 4000))
+	}
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+	require.True(t, s.Failed())
+	_ = s.Close() // its error is the drive's again
+}
