@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -31,6 +32,14 @@ func cachedStore(t *testing.T, tune func(*Options)) (*Store, *cache.Cache) {
 	return s, c
 }
 
+// indexed waits until the index has everything and the overlay nothing: readers
+// then ask the cache.
+func indexed(t *testing.T, s *Store) {
+	t.Helper()
+	s.catchUp()
+	require.Eventually(t, func() bool { return s.overlay.count.Load() == 0 }, 10*time.Second, 100*time.Microsecond)
+}
+
 func valueOf(t *testing.T, s *Store, key string) (string, bool) {
 	t.Helper()
 	e, found, err := s.Get([]byte(key), nil)
@@ -49,19 +58,19 @@ func TestCacheKnowsWhatTheIndexSays(t *testing.T) {
 		}
 	}
 	put(t, s, "key", "1", nil)
-	s.catchUp()
+	indexed(t, s)
 	look("key", "1")
 	require.Positive(t, c.Stats().Hits)
 	put(t, s, "key", "2", nil)
 	look("key", "2") // the overlay
-	s.catchUp()
+	indexed(t, s)
 	look("key", "2")
 	require.NoError(t, tryDelete(s, "key"))
-	s.catchUp()
+	indexed(t, s)
 	look("key", "")
 	require.Positive(t, c.Stats().Absent)
 	put(t, s, "key", "3", nil)
-	s.catchUp()
+	indexed(t, s)
 	look("key", "3")
 }
 
@@ -69,12 +78,12 @@ func TestCacheKnowsWhatTheIndexSays(t *testing.T) {
 func TestCacheRefusesOldFills(t *testing.T) {
 	s, c := cachedStore(t, nil)
 	put(t, s, "key", "1", nil)
-	s.catchUp()
+	indexed(t, s)
 	g := c.Generation([]byte("key"))
 	old, err := s.indexRaw([]byte("key"), nil)
 	require.NoError(t, err)
 	put(t, s, "key", "2", nil)
-	s.catchUp()
+	indexed(t, s)
 	require.False(t, c.Fill(g, []byte("key"), old))
 	got, _ := valueOf(t, s, "key")
 	require.Equal(t, "2", got)
