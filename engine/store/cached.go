@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/binary"
-	"io"
 
 	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/cache"
@@ -37,10 +36,10 @@ const sampleBodies = 1024
 
 // cachedEntry looks a key up in the cache alone; its value is appended to buf.
 func (s *Store) cachedEntry(key, buf []byte) (x indexEntry, found, known bool) {
-	if s.cache == nil {
+	if s.opt.Cache == nil {
 		return x, false, false
 	}
-	v, ok := s.cache.Get(key)
+	v, ok := s.opt.Cache.Get(key)
 	if !ok {
 		return x, false, false
 	}
@@ -52,39 +51,10 @@ func (s *Store) cachedEntry(key, buf []byte) (x indexEntry, found, known bool) {
 	return x, err == nil, err == nil
 }
 
-// lookUp is indexGet for readers and writers: what it finds stays in the cache.
-func (s *Store) lookUp(key, buf []byte) (indexEntry, bool, error) {
-	if s.filter.absent(key) {
-		return indexEntry{}, false, nil
-	}
-	if x, found, known := s.cachedEntry(key, buf); known {
-		return x, found, nil
-	}
-	if s.cache == nil {
-		return s.indexGet(key, buf)
-	}
-	g := s.cache.Generation(key)
-	had := len(buf)
-	raw, err := s.indexRaw(key, buf)
-	if err != nil {
-		return indexEntry{}, false, err
-	}
-	if raw == nil {
-		s.cache.FillAbsent(g, key)
-		return indexEntry{}, false, nil
-	}
-	x, _, err := decodeIndexEntry(raw[had:])
-	if err != nil {
-		return indexEntry{}, false, s.indexError(err)
-	}
-	s.cache.Fill(g, key, raw[had:])
-	return x, true, nil
-}
-
 // invalidate makes old what a generation has changed in the index: also keys that
 // were new to it, for the cache may know that they were not there.
 func (s *Store) invalidate(g *generation, order []uint32) {
-	if s.cache == nil {
+	if s.opt.Cache == nil {
 		return
 	}
 	var keys [64][]byte
@@ -93,24 +63,24 @@ func (s *Store) invalidate(g *generation, order []uint32) {
 		for i, at := range order[:n] {
 			keys[i] = g.key(g.entry(at))
 		}
-		s.cache.InvalidateMany(keys[:n])
+		s.opt.Cache.InvalidateMany(keys[:n])
 		order = order[n:]
 	}
 }
 
 // cachedBody returns a body's view from the cache.
 func (s *Store) cachedBody(r *backend.BodyRef) (cache.View, bool) {
-	if s.cache == nil || s.isClosed() {
+	if s.opt.Cache == nil || s.isClosed() {
 		return cache.View{}, false
 	}
 	key := bodyKey(r)
-	v, ok := s.cache.Get(key[:])
+	v, ok := s.opt.Cache.Get(key[:])
 	if !ok {
 		return v, false
 	}
 	if v.Len() != int(r.Length) || s.bodies.Add(1)%sampleBodies == 0 && crc(v.Value()) != r.CRC {
 		v.Release()
-		s.cache.Invalidate(key[:])
+		s.opt.Cache.Invalidate(key[:])
 		s.stats.memoryErrors.Add(1)
 		s.logger.Error("a body in memory is not what it was; reading it from the drive", "segment", r.Segment, "offset", r.Offset)
 		return cache.View{}, false
@@ -119,35 +89,8 @@ func (s *Store) cachedBody(r *backend.BodyRef) (cache.View, bool) {
 }
 
 func (s *Store) cacheBody(r *backend.BodyRef, body []byte) {
-	if s.cache != nil {
+	if s.opt.Cache != nil {
 		key := bodyKey(r)
-		s.cache.Set(key[:], body)
+		s.opt.Cache.Add(key[:], body) // it never changes, and makes nothing else old
 	}
-}
-
-// viewBody is a small body as the cache keeps it.
-type viewBody struct {
-	view cache.View
-	rest []byte
-}
-
-func (b *viewBody) Read(p []byte) (int, error) {
-	if len(b.rest) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, b.rest)
-	b.rest = b.rest[n:]
-	return n, nil
-}
-
-func (b *viewBody) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(b.rest)
-	b.rest = b.rest[n:]
-	return int64(n), err
-}
-
-func (b *viewBody) Close() error {
-	b.view.Release()
-	*b = viewBody{}
-	return nil
 }

@@ -651,9 +651,7 @@ func (s *Store) fillZeros(name string) error {
 		_, err = disk.WriteDirect(f, b[:n], off)
 	}
 	if err == nil {
-		if err = f.Sync(); err != nil {
-			err = errors.Join(errSync, err)
-		}
+		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
 }

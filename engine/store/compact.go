@@ -81,9 +81,9 @@ func (a *applier) moveAll(m *moveSet) error {
 		return err
 	}
 	err := w.Commit(pebble.NoSync)
-	if a.s.cache != nil {
+	if c := a.s.opt.Cache; c != nil {
 		for i := range m.moves {
-			a.s.cache.Invalidate(m.moves[i].key)
+			c.Invalidate(m.moves[i].key)
 		}
 	}
 	return err

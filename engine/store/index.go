@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 
 	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/cache"
 )
 
 // The index is a view of the log: Pebble without a log of its own. Every batch
@@ -143,8 +144,8 @@ func (x *index) Close() error {
 // openIndex opens Pebble in the store's directory. failed is told of errors that
 // Pebble meets on its own goroutines.
 func openIndex(o *Options, readOnly bool, failed func(err error, fatal bool)) (*index, error) {
-	cache := pebble.NewCache(o.IndexCacheBytes)
-	defer cache.Unref()
+	blocks := pebble.NewCache(o.IndexCacheBytes)
+	defer blocks.Unref()
 	dead := make(chan error, 1)
 	x := &index{died: make(chan struct{})}
 	var once sync.Once
@@ -159,7 +160,7 @@ func openIndex(o *Options, readOnly bool, failed func(err error, fatal bool)) (*
 		FS:                          o.IndexFS(),
 		DisableWAL:                  true,
 		ReadOnly:                    readOnly,
-		Cache:                       cache,
+		Cache:                       blocks,
 		MemTableSize:                uint64(o.IndexMemBytes),
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
@@ -640,24 +641,48 @@ func (a *applier) releaseStaged(g *generation) {
 	}
 }
 
+// lookUp is for readers and writers: what it finds stays in the cache.
+func (s *Store) lookUp(key, buf []byte) (indexEntry, bool, error) {
+	return s.find(key, buf, s.opt.Cache != nil)
+}
+
 // indexGet is for the applier and for compaction, which pass through: it takes
-// from the cache and leaves nothing there. The entry's value is appended to buf.
+// from the cache and leaves nothing there.
 func (s *Store) indexGet(key, buf []byte) (indexEntry, bool, error) {
+	return s.find(key, buf, false)
+}
+
+// find looks in the cache and the index. The entry's value is appended to buf.
+func (s *Store) find(key, buf []byte, keep bool) (indexEntry, bool, error) {
 	if s.filter.absent(key) {
 		return indexEntry{}, false, nil
 	}
 	if x, found, known := s.cachedEntry(key, buf); known {
 		return x, found, nil
 	}
+	var g cache.Generation
+	if keep {
+		g = s.opt.Cache.Generation(key)
+	}
 	raw, err := s.indexRaw(key, buf)
-	if err != nil || raw == nil {
+	if err != nil {
 		return indexEntry{}, false, err
 	}
-	e, _, err := decodeIndexEntry(raw[len(buf):])
+	if raw == nil {
+		if keep {
+			s.opt.Cache.FillAbsent(g, key)
+		}
+		return indexEntry{}, false, nil
+	}
+	raw = raw[len(buf):]
+	x, _, err := decodeIndexEntry(raw)
 	if err != nil {
 		return indexEntry{}, false, s.indexError(err)
 	}
-	return e, true, nil
+	if keep {
+		s.opt.Cache.Fill(g, key, raw)
+	}
+	return x, true, nil
 }
 
 // indexRaw appends what the index alone has under key to buf; nil: nothing.

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/cache"
 )
 
 // PendingBody stands for the place of a body whose group is not written yet.
@@ -308,9 +309,11 @@ var bodyBuffers = sync.Pool{New: func() any {
 	return &b
 }}
 
-// smallBody is a whole small body in memory, verified when it was read.
+// smallBody is a whole small body in memory, verified when it was read: in a
+// buffer, or as the cache keeps it.
 type smallBody struct {
 	buf  *[]byte
+	view cache.View
 	rest []byte
 }
 
@@ -332,8 +335,9 @@ func (b *smallBody) WriteTo(w io.Writer) (int64, error) {
 func (b *smallBody) Close() error {
 	if b.buf != nil {
 		bodyBuffers.Put(b.buf)
-		b.buf, b.rest = nil, nil
 	}
+	b.view.Release()
+	*b = smallBody{}
 	return nil
 }
 
@@ -348,7 +352,7 @@ func (s *Store) OpenBody(e *backend.Entry, off, n int64) (backend.Body, error) {
 	}
 	view, cached := s.cachedBody(&r)
 	if cached && r.Length <= maxView {
-		return &viewBody{view: view, rest: view.Value()[off : off+n]}, nil
+		return &smallBody{view: view, rest: view.Value()[off : off+n]}, nil
 	}
 	buf := bodyBuffers.Get().(*[]byte)
 	if cached {

@@ -24,16 +24,13 @@ func Limit(setting, gomemlimit string) (int64, error) {
 		return 0, nil
 	case setting == "":
 		return Available("/") / 100 * share, nil
-	case strings.HasSuffix(setting, "%"):
-		percent, err := strconv.Atoi(strings.TrimSuffix(setting, "%"))
-		if err != nil || percent < 1 || percent > 100 {
-			return 0, fmt.Errorf("memory-limit: %q: a share must be 1%% to 100%%", setting)
-		}
-		return Available("/") / 100 * int64(percent), nil
 	}
-	n, err := Bytes(setting)
+	n, err := amount("memory-limit", setting, 100, "2GiB, a share as 60%")
 	if err != nil {
-		return 0, fmt.Errorf("memory-limit: %q: must be a size as 2GiB, a share as 60%%, or off", setting)
+		return 0, err
+	}
+	if strings.HasSuffix(setting, "%") {
+		return n, nil
 	}
 	if n < 64<<20 {
 		return 0, fmt.Errorf("memory-limit: %q: less than 64MiB leaves no room to work in", setting)
@@ -49,22 +46,35 @@ func Cache(setting string) (int64, error) {
 		return 0, nil
 	case setting == "off":
 		return -1, nil
-	case strings.HasSuffix(setting, "%"):
-		percent, err := strconv.Atoi(strings.TrimSuffix(setting, "%"))
-		if err != nil || percent < 1 || percent > 90 {
-			return 0, fmt.Errorf("cache: %q: a share must be 1%% to 90%%", setting)
-		}
-		return Available("/") / 100 * int64(percent), nil
 	}
-	n, err := Bytes(setting)
+	n, err := amount("cache", setting, 90, "4GiB, a share as 10%")
 	if err != nil {
-		return 0, fmt.Errorf("cache: %q: must be a size as 4GiB, a share as 10%%, or off", setting)
+		return 0, err
+	}
+	if strings.HasSuffix(setting, "%") {
+		return n, nil
 	}
 	if most := Available("/") / 10 * 9; most > 0 && n > most {
 		return 0, fmt.Errorf("cache: %q: this process may use %d MiB in all; leave a tenth for the rest", setting, most/9*10>>20)
 	}
 	if n < 16<<20 {
 		return 0, fmt.Errorf("cache: %q: less than 16MiB is no cache; say off to do without", setting)
+	}
+	return n, nil
+}
+
+// amount reads a size, or a share of what this process may use, of most percent.
+func amount(name, setting string, most int, as string) (int64, error) {
+	if share, ok := strings.CutSuffix(setting, "%"); ok {
+		percent, err := strconv.Atoi(share)
+		if err != nil || percent < 1 || percent > most {
+			return 0, fmt.Errorf("%s: %q: a share must be 1%% to %d%%", name, setting, most)
+		}
+		return Available("/") / 100 * int64(percent), nil
+	}
+	n, err := Bytes(setting)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %q: must be a size as %s, or off", name, setting, as)
 	}
 	return n, nil
 }
