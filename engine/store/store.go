@@ -163,7 +163,6 @@ type Store struct {
 	applier *applier
 	bulk    *bulk
 	filter  *filter
-	cache   *cache.Cache  // nil: none
 	bodies  atomic.Uint32 // from the cache
 	// filterLock lets one goroutine at a time add to the filter.
 	filterLock sync.Mutex
