@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/cairnstore/cairn/engine/backend"
@@ -85,17 +86,33 @@ func within(t *testing.T, what string, done <-chan struct{}) {
 	}
 }
 
+// child runs the test that calls it once more, in a process of its own, where it
+// returns true: for what leaves goroutines behind that never end. Such a test
+// ends with childDone.
+func child(t *testing.T) bool {
+	t.Helper()
+	const key = "CAIRN_TEST_CHILD"
+	if os.Getenv(key) == t.Name() {
+		return true
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.timeout=1m")
+	cmd.Env = append(os.Environ(), key+"="+t.Name())
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "child is done")
+	return false
+}
+
+func childDone() {
+	fmt.Println("child is done")
+	os.Exit(0)
+}
+
 // TestIndexDiesDuringClose: the last flush of the index meets the fatal error
 // when the closing waits for it already. In a process of its own, for what such
 // an index leaves behind never ends.
 func TestIndexDiesDuringClose(t *testing.T) {
-	const child = "CAIRN_TEST_INDEX_DIES"
-	if os.Getenv(child) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestIndexDiesDuringClose$")
-		cmd.Env = append(os.Environ(), child+"=1")
-		out, err := cmd.CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		require.Contains(t, string(out), "closed")
+	if !child(t) {
 		return
 	}
 	fsys := disk.NewFaulty(disk.NewMemory(1), 1)
@@ -114,8 +131,7 @@ func TestIndexDiesDuringClose(t *testing.T) {
 	}()
 	within(t, "Close waits for ever", closed)
 	require.True(t, s.indexDead.Load())
-	fmt.Println("closed")
-	os.Exit(0)
+	childDone()
 }
 
 // TestSyncOfZerosFails: a drive that fails a sync of a file that is being filled
@@ -131,4 +147,48 @@ func TestSyncOfZerosFails(t *testing.T) {
 	require.ErrorIs(t, err, backend.ErrUnavailable)
 	require.True(t, s.Failed())
 	_ = s.Close() // its error is the drive's again
+}
+
+// TestCloseWhileTheIndexCannotBeWritten: what waits to be applied stays in the
+// log when the index takes nothing more, whether the failure came before the
+// closing or with it.
+func TestCloseWhileTheIndexCannotBeWritten(t *testing.T) {
+	if !child(t) {
+		return
+	}
+	for name, late := range map[string]bool{"before": false, "with it": true} {
+		memory := disk.NewMemory(1)
+		fsys := disk.NewFaulty(memory, 1)
+		o := small(fsys)
+		o.IndexMemBytes, o.FlushBytes, o.ApplyEvery = 64<<10, 1<<30, time.Hour
+		s := open(t, o)
+		fault := func() { require.NoError(t, fsys.AddText("write,sync,create index/*: EIO")) }
+		if !late {
+			fault()
+		}
+		acked := 0
+		for acked < 5000 && tryPut(s, fmt.Sprintf("%06d", acked), "v", make([]byte, 100)) == nil {
+			acked++
+		}
+		require.Positive(t, acked)
+		if late {
+			fault()
+		}
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			if err := s.Close(); late {
+				assert.ErrorContains(t, err, "close index")
+			}
+		}()
+		within(t, name+": Close waits for ever", closed)
+		s = open(t, small(memory.Crash(disk.NothingUnsynced, nil)))
+		for i := range acked {
+			_, found, err := s.Get(fmt.Appendf(nil, "%06d", i), nil)
+			require.NoError(t, err)
+			require.True(t, found, "%s: %d", name, i)
+		}
+		require.NoError(t, s.Close())
+	}
+	childDone()
 }

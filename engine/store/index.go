@@ -150,11 +150,11 @@ func openIndex(o *Options, readOnly bool, failed func(err error, fatal bool)) (*
 	x := &index{died: make(chan struct{})}
 	var once sync.Once
 	fatal := func(err error) {
+		failed(err, true) // first, so that whoever sees died sees what failed has set
 		once.Do(func() {
 			dead <- err
 			close(x.died)
 		})
-		failed(err, true)
 	}
 	po := &pebble.Options{
 		FS:                          o.IndexFS(),
@@ -298,6 +298,13 @@ func (a *applier) entries() (n int64) {
 		n += c.entries
 	}
 	return n
+}
+
+// reached is the place in the log up to which all is in the index, on the drive or not.
+func (a *applier) reached() position {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.mu.mark.pos
 }
 
 func (a *applier) wake() {

@@ -353,31 +353,44 @@ func (s *Store) close() error {
 	<-c.done
 	close(s.closing)
 	s.applier.progress.Broadcast()
-	s.awaitApplier()
+	unapplied := s.awaitApplier()
 	s.applier.progress.Broadcast()
 	s.duties.Wait()
-	return errors.Join(s.closeIndex(), s.segs.close(), s.lock.Close())
+	return errors.Join(unapplied, s.closeIndex(), s.segs.close(), s.lock.Close())
 }
 
-// awaitApplier gives up on one that waits for a flush that waits for space, or
-// for one that a fatal error has ended; the log has everything.
-func (s *Store) awaitApplier() {
+// awaitApplier gives up on one that waits for a flush that waits for space, that
+// fails again and again, or that a fatal error has ended; the log has everything.
+func (s *Store) awaitApplier() error {
+	var failure error // of the index, since it last took something
+	applied := s.applier.reached()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
 	for {
 		select {
 		case <-s.applier.done:
-			return
-		case <-time.After(time.Second):
+			return nil
+		case err := <-s.indexErr:
+			failure = err
+			continue
+		case <-tick.C:
 		}
-		switch {
+		switch now := s.applier.reached(); {
+		case applied.before(now):
+			applied, failure = now, nil
+			continue
 		case s.spaceWaits.Load() > 0:
 			s.logger.Error("closing without the index: it waits for space on the drive")
 		case s.indexDead.Load():
 			s.logger.Error("closing without the index: it met a fatal error")
+		case failure != nil:
+			s.logger.Error("closing without the index: it can't be written", "err", failure)
+			failure = fmt.Errorf("close index: %w", failure)
 		default:
 			continue
 		}
 		s.indexDead.Store(true)
-		return
+		return failure
 	}
 }
 
