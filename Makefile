@@ -5,6 +5,9 @@
 
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
+# Larger parts of the lab have their commands in files of their own.
+-include ci/make/*.mk
+
 .PHONY: help run build build-lab build-rivals test test-race lint fuzz cover bench bench-packages bench-compare bench-latency bench-cache soak numa-proof setup clean
 
 DATA    ?= ./data
