@@ -18,13 +18,14 @@ import (
 	"github.com/cairnstore/cairn/harness/target"
 )
 
-// Schema is the version of Record that is written. Older ones stay readable.
-const Schema = 1
+// Schema is the version of Record that is written. Older ones stay readable: 1
+// had no scenario, profile, counters and verdict.
+const Schema = 2
 
 // A Record is the result of one experiment.
 type Record struct {
 	Schema   int       `json:"schema"`
-	Kind     string    `json:"kind"` // of experiment: compare, latency, ceiling
+	Kind     string    `json:"kind"` // of experiment: compare, latency, gate, scenario, chaos, probe
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
 	Lab      Revision  `json:"lab"`
@@ -36,6 +37,37 @@ type Record struct {
 	Runs     []Run          `json:"runs"`
 	Metrics  []Metric       `json:"metrics"`
 	Warnings []string       `json:"warnings,omitempty"`
+
+	// Scenario is what was run, if it came from a file.
+	Scenario *Scenario `json:"scenario,omitempty"`
+	// Profile names the hardware profile that thresholds were scaled by.
+	Profile string `json:"profile,omitempty"`
+	// Counters are sums that are no metric of a run, as the faults injected.
+	Counters map[string]int64 `json:"counters,omitempty"`
+	Verdict  *Verdict         `json:"verdict,omitempty"`
+}
+
+// A Scenario is a file that says what to run and what would fail it.
+type Scenario struct {
+	Name string `json:"name"`
+	Hash string `json:"hash"` // SHA-256 of the file, in hexadecimal
+}
+
+// An Outcome is how an experiment ended.
+type Outcome string
+
+const (
+	Pass         Outcome = "pass"
+	ScaledPass   Outcome = "scaled pass" // of a threshold lowered for a smaller machine; never the target
+	Fail         Outcome = "fail"
+	CannotTell   Outcome = "cannot tell"   // too little or too noisy to decide
+	NotQualified Outcome = "not qualified" // this machine can't show it
+)
+
+// A Verdict is what the experiment decided, and why.
+type Verdict struct {
+	Outcome Outcome  `json:"outcome"`
+	Reasons []string `json:"reasons,omitempty"`
 }
 
 // A Revision is what the lab was built from.

@@ -60,7 +60,20 @@ func TestALaterSchemaIsRefused(t *testing.T) {
 	name, err := r.Write(t.TempDir())
 	require.NoError(t, err)
 	_, err = Read(name)
-	require.ErrorContains(t, err, "this lab knows 1 to 1")
+	require.ErrorContains(t, err, "this lab knows 1 to 2")
+}
+
+// TestOldRecordsOpen: what was kept under an earlier schema is read whole.
+func TestOldRecordsOpen(t *testing.T) {
+	names, err := filepath.Glob("../../results/runs/*.json")
+	require.NoError(t, err)
+	schemas := map[int]int{}
+	for _, name := range names {
+		r, err := Read(name)
+		require.NoError(t, err)
+		schemas[r.Schema]++
+	}
+	require.Positive(t, schemas[1])
 }
 
 func TestFileSystemIsThatOfTheLongestMountPoint(t *testing.T) {
