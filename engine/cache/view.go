@@ -44,6 +44,12 @@ func (v View) Absent() bool { return v.length == absentLength }
 // that is neither where it found nothing.
 func (v View) Found() bool { return v.value != nil || v.Absent() }
 
+// Beside reports whether both views are of the same segment, so that holding both
+// holds no more memory than one of them.
+func (v View) Beside(o View) bool {
+	return v.pins != nil && v.pins == o.pins && v.segment == o.segment
+}
+
 // Release gives the bytes back.
 func (v View) Release() {
 	if v.pins != nil {

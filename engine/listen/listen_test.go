@@ -329,7 +329,7 @@ func TestHTTP2OverTLS(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	writePair(t, cert, key, 1)
-	s := start(t, Options{CertFile: cert, KeyFile: key, ProgressTimeout: stall, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := start(t, Options{CertFile: cert, KeyFile: key, ProgressTimeout: 10 * stall, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, err := io.ReadAll(r.Body)
 		_, _ = fmt.Fprint(w, r.Proto, " ", len(b), " ", err)
 	})})

@@ -28,7 +28,8 @@ type conn struct {
 	released atomic.Bool
 	// armed is when the deadline was last set, by the one goroutine that
 	// HTTP/1, TLS and HTTP/2 each let write at a time; atomic since they hand over.
-	armed atomic.Int64
+	armed  atomic.Int64
+	vector *vector // of WriteVector, once it was called
 
 	// A read's deadline moves with every request, and a deadline is a system's
 	// timer. So one that moves out is only noted: the timer that is set goes
@@ -109,36 +110,15 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// WriteVector writes all pieces, together as far as one deadline may cover.
-func (c *conn) WriteVector(pieces ...[]byte) (int64, error) {
-	sent := int64(0)
-	for len(pieces) > 0 {
-		n, err := c.writeSome(&pieces)
-		if sent += n; err != nil {
+// writeEach is WriteVector without vectors.
+func (c *conn) writeEach(pieces [][]byte) (sent int64, err error) {
+	for _, p := range pieces {
+		n, err := c.Write(p)
+		if sent += int64(n); err != nil {
 			return sent, err
 		}
 	}
 	return sent, nil
-}
-
-// writeSome writes up to writeSlice, and takes it off the pieces.
-func (c *conn) writeSome(pieces *[][]byte) (int64, error) {
-	var vector net.Buffers
-	for room := writeSlice; room > 0 && len(*pieces) > 0; {
-		first := (*pieces)[0]
-		n := min(room, len(first))
-		vector = append(vector, first[:n])
-		room -= n
-		if n < len(first) {
-			(*pieces)[0] = first[n:]
-		} else {
-			*pieces = (*pieces)[1:]
-		}
-	}
-	if err := c.arm(); err != nil {
-		return 0, err
-	}
-	return vector.WriteTo(c.Conn)
 }
 
 // SyscallConn lets a server ask the system about the connection.

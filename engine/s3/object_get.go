@@ -164,6 +164,32 @@ func (a *answerBody) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// A vectorWriter takes several pieces at once. It borrows them until it returns.
+type vectorWriter interface {
+	WriteVector(pieces [][]byte) (int64, error)
+}
+
+// WriteVector is Write of all pieces, in one where the connection takes vectors.
+func (a *answerBody) WriteVector(pieces [][]byte) (sent int64, err error) {
+	v, ok := a.w.(vectorWriter)
+	if !ok {
+		for _, p := range pieces {
+			n, err := a.Write(p)
+			if sent += int64(n); err != nil {
+				return sent, err
+			}
+		}
+		return sent, nil
+	}
+	if !a.wrote {
+		a.writeHeader(a.status)
+	}
+	if sent, err = v.WriteVector(pieces); err != nil {
+		a.failed = true
+	}
+	return sent, err
+}
+
 var copyBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
 func copyBody(w io.Writer, body io.Reader) (int64, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -448,7 +449,7 @@ func (s *Store) OpenBlob(id backend.BlobID, off, n int64) (backend.Body, error) 
 		if off < 0 || n < 0 || off+n > b.size {
 			return nil, fmt.Errorf("read blob: range %d+%d of %d bytes", off, n, b.size)
 		}
-		r := &blobReader{s: s, id: id, off: off, end: off + n}
+		r := &blobReader{s: s, id: id, size: b.size, off: off, end: off + n, w: windows.Get().(*window)}
 		if r.hold(b) {
 			return r, nil
 		}
@@ -459,15 +460,17 @@ func (s *Store) OpenBlob(id backend.BlobID, off, n int64) (backend.Body, error) 
 	}
 }
 
-// blobReader reads chunk by chunk, each block verified before it is given out.
+// blobReader reads chunk by chunk from the drive, each block verified before it
+// is given out, or page by page from the cache.
 type blobReader struct {
 	s        *Store
 	id       backend.BlobID
-	off, end int64 // of the blob's bytes
+	size     int64 // of the blob
+	off, end int64 // of what is still to be made ready
 	pieces   []piece
 	held     []*segment
 	buf      *[]byte
-	ready    []byte // verified, not yet given out
+	w        *window
 }
 
 // piece is an extent within the range read, with its segment and its place in the blob.
@@ -475,6 +478,11 @@ type piece struct {
 	extent
 	seg   *segment
 	start int64
+}
+
+// chunkAt is where a chunk of the blob begins in the piece's segment.
+func (p *piece) chunkAt(index int64) int64 {
+	return int64(p.offset) + (index*chunkData-p.start)/chunkData*chunkSpan
 }
 
 func (r *blobReader) hold(b blob) bool {
@@ -493,100 +501,157 @@ func (r *blobReader) hold(b blob) bool {
 	return true
 }
 
-// load fetches the next verified bytes, up to the end of their chunk.
-func (r *blobReader) load() error {
-	if r.off >= r.end {
-		return io.EOF
-	}
-	for r.off >= r.pieces[0].start+r.pieces[0].length {
+// piece returns the one that has the byte at off, which is in the range read or
+// in a page of it.
+func (r *blobReader) piece(off int64) piece {
+	for len(r.pieces) > 1 && off >= r.pieces[0].start+r.pieces[0].length {
 		r.pieces = r.pieces[1:]
 	}
+	return r.pieces[0]
+}
+
+func (r *blobReader) buffer() []byte {
 	if r.buf == nil {
 		r.buf = chunkBuffers.Get().(*[]byte)
 	}
-	data, err := readChunk(r.s, r.pieces[0], r.id, r.off, r.end, *r.buf)
-	if err != nil {
-		return err
-	}
-	r.ready = data
-	r.off += int64(len(data))
-	return nil
+	return *r.buf
 }
+
+// load lets go of what was ready and makes ready what comes next: pages from the
+// cache, at most so many, or else what the drive has up to the end of a chunk.
+func (r *blobReader) load(pages int) error {
+	r.letGo()
+	if r.off >= r.end {
+		return io.EOF
+	}
+	if r.fromMemory(pages) {
+		return nil
+	}
+	return r.fromDrive()
+}
+
+// letGo gives back what is ready.
+func (r *blobReader) letGo() { r.s.pages.empty(r.w) }
 
 // readChunk reads from off to the end of its chunk, or to end, into buf.
 func readChunk(s *Store, p piece, id backend.BlobID, off, end int64, buf []byte) ([]byte, error) {
+	data, start, err := readBlocks(s, p, id, off, end, buf)
+	if err != nil {
+		return nil, err
+	}
+	return data[off-start : min(int64(len(data)), end-start)], nil
+}
+
+// readBlocks reads the blocks that have what is from off to the end of its chunk,
+// or to end, into buf, and verifies them. The first begins at start of the blob.
+func readBlocks(s *Store, p piece, id backend.BlobID, off, end int64, buf []byte) (data []byte, start int64, err error) {
 	index := off / chunkData
 	within := off - index*chunkData // in the chunk
-	chunkStart := index*chunkData - p.start
-	at := int64(p.offset) + chunkStart/chunkData*chunkSpan
-	length := min(chunkData, p.length-chunkStart)
+	at := p.chunkAt(index)
+	length := min(chunkData, p.length-(index*chunkData-p.start))
 	first := within / crcBlock * crcBlock
 	last := min(min(end-index*chunkData, length)+crcBlock-1, chunkData) / crcBlock * crcBlock
 	last = min(max(last, first+crcBlock), length)
 
 	if first == 0 {
 		if _, err := p.seg.file.ReadAt(buf[:blockSize+last], at); err != nil {
-			return nil, s.readFailed(p.seg, at, err)
+			return nil, 0, s.readFailed(p.seg, at, err)
 		}
 	} else {
 		if _, err := p.seg.file.ReadAt(buf[:blockSize], at); err != nil {
-			return nil, s.readFailed(p.seg, at, err)
+			return nil, 0, s.readFailed(p.seg, at, err)
 		}
 		if _, err := p.seg.file.ReadAt(buf[blockSize+first:blockSize+last], at+blockSize+first); err != nil {
-			return nil, s.readFailed(p.seg, at, err)
+			return nil, 0, s.readFailed(p.seg, at, err)
 		}
 	}
 	h, err := decodeChunkHeader(buf[:blockSize])
 	if err != nil || h.id != id || h.ordinal != p.segment || int64(h.index) != index || int64(h.length) != length {
-		return nil, s.quarantine(p.seg, at, "chunk header")
+		return nil, 0, s.quarantine(p.seg, at, "chunk header")
 	}
-	data := buf[blockSize:]
+	data = buf[blockSize:]
 	for b := first; b < last; b += crcBlock {
 		n := b / crcBlock
 		if blockCRC(id, uint64(index)*chunkBlocks+uint64(n), data[b:min(b+crcBlock, length)]) != h.crcs[n] {
-			return nil, s.quarantine(p.seg, at+blockSize+b, "blob block")
+			return nil, 0, s.quarantine(p.seg, at+blockSize+b, "blob block")
 		}
 	}
-	return data[within:min(last, end-index*chunkData)], nil
+	return data[first:last], index*chunkData + first, nil
 }
 
 func (r *blobReader) Read(p []byte) (int, error) {
-	if len(r.ready) == 0 {
-		if err := r.load(); err != nil {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if r.w == nil {
+		return 0, io.EOF
+	}
+	if len(r.w.pieces) == 0 {
+		if err := r.load(1); err != nil {
 			return 0, err
 		}
 	}
-	n := copy(p, r.ready)
-	r.ready = r.ready[n:]
+	first := &r.w.pieces[0]
+	n := copy(p, *first)
+	*first = (*first)[n:]
+	if len(*first) == 0 {
+		if r.w.pieces = slices.Delete(r.w.pieces, 0, 1); len(r.w.pieces) == 0 {
+			r.letGo()
+		}
+	}
 	return n, nil
 }
 
-func (r *blobReader) WriteTo(w io.Writer) (int64, error) {
-	var sum int64
+// A vectorWriter takes several pieces at once. It borrows them until it returns.
+type vectorWriter interface {
+	WriteVector(pieces [][]byte) (int64, error)
+}
+
+// WriteTo hands over what is ready in one vector where w takes those.
+func (r *blobReader) WriteTo(w io.Writer) (sum int64, err error) {
+	if r.w == nil {
+		return 0, nil
+	}
 	for {
-		if len(r.ready) == 0 {
-			if err := r.load(); err != nil {
-				if errors.Is(err, io.EOF) {
-					err = nil
-				}
+		if len(r.w.pieces) == 0 {
+			if err := r.load(windowPages); errors.Is(err, io.EOF) {
+				return sum, nil
+			} else if err != nil {
 				return sum, err
 			}
 		}
-		n, err := w.Write(r.ready)
-		sum += int64(n)
-		r.ready = r.ready[n:]
-		if err != nil {
+		n, err := writePieces(w, r.w.pieces)
+		if sum += n; err != nil {
+			return sum, err
+		}
+		r.letGo()
+	}
+}
+
+func writePieces(w io.Writer, pieces [][]byte) (sum int64, err error) {
+	if v, ok := w.(vectorWriter); ok && len(pieces) > 1 {
+		return v.WriteVector(pieces)
+	}
+	for _, p := range pieces {
+		n, err := w.Write(p)
+		if sum += int64(n); err != nil {
 			return sum, err
 		}
 	}
+	return sum, nil
 }
 
 func (r *blobReader) Close() error {
 	for _, g := range r.held {
 		r.s.segs.unpin(g)
 	}
-	r.held, r.pieces, r.ready = nil, nil, nil
+	r.held, r.pieces = nil, nil
 	r.off = r.end
+	if r.w != nil {
+		r.letGo()
+		windows.Put(r.w)
+		r.w = nil
+	}
 	if r.buf != nil {
 		chunkBuffers.Put(r.buf)
 		r.buf = nil

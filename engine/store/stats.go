@@ -65,7 +65,10 @@ type Stats struct {
 	OverlayBytes, OverlayCount int64 // now
 	Generations                int   // now
 	Corruptions, ReadErrors    int64
-	MemoryErrors               int64 // bodies in the cache that were not what they had been
+	MemoryErrors               int64 // bodies and pages in the cache that were not what they had been
+	PageHits, PageFills        int64 // of large bodies, from the cache and into it
+	PageCopies                 int64 // hits that were copied, because readers held as much of the cache as they may
+	PagesHeld, PagesHeldMax    int64 // segments of the cache that readers of pages hold now, counted by each, and the bound
 	CompactedBytes, Recycled   int64
 	ScrubbedBytes              int64
 	Segments                   int   // now
@@ -89,6 +92,10 @@ func (s *Store) Stats() Stats {
 		CompactedBytes: st.compacted.Load(), Recycled: st.recycled.Load(), ScrubbedBytes: st.scrubbed.Load(),
 		DiskFree: st.diskFree.Load(), DiskTotal: st.diskTotal.Load(),
 		Refusing: s.refusing.Load(), Failed: s.failed.Load(), Recovery: s.Recovery,
+	}
+	if p := s.pages; p != nil {
+		out.PageHits, out.PageFills, out.PageCopies = p.stats.hits.Load(), p.stats.fills.Load(), p.stats.copies.Load()
+		out.PagesHeld, out.PagesHeldMax = p.held.Load(), p.limit
 	}
 	for i := range st.syncHist {
 		out.SyncHistogram = append(out.SyncHistogram, st.syncHist[i].Load())

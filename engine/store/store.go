@@ -58,7 +58,7 @@ type Options struct {
 	GroupBytes      int64         // of one sync; 4 MiB
 	OverlayBytes    int64         // of records not yet indexed; 512 MiB
 	IndexCacheBytes int64         // 128 MiB
-	Cache           *cache.Cache  // of index entries and small bodies; nil: none. The caller closes it after the store
+	Cache           *cache.Cache  // of index entries, small bodies and pages of large ones; nil: none. The caller closes it after the store
 	IndexMemBytes   int64         // one memtable of the index; 16 MiB
 	FlushBytes      int64         // of log that a restart may have to replay; 1 GiB
 	FlushEvery      time.Duration // 60 s
@@ -163,7 +163,8 @@ type Store struct {
 	applier *applier
 	bulk    *bulk
 	filter  *filter
-	bodies  atomic.Uint32 // from the cache
+	pages   *pages        // nil: none are kept
+	bodies  atomic.Uint32 // and pages, from the cache
 	// filterLock lets one goroutine at a time add to the filter.
 	filterLock sync.Mutex
 	stats      stats

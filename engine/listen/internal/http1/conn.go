@@ -45,6 +45,7 @@ type conn struct {
 	head   head
 	body   *body // nil: the request has none
 	answer response
+	vector [][]byte // of sendAll
 
 	current atomic.Pointer[requestContext]
 	reading atomic.Bool // the request's body is not at its end
@@ -317,30 +318,31 @@ func (c *conn) setReadDeadline(d time.Duration) {
 
 // A vectorWriter writes several pieces in one system call.
 type vectorWriter interface {
-	WriteVector(pieces ...[]byte) (int64, error)
+	WriteVector(pieces [][]byte) (int64, error)
 }
 
-func (c *conn) send(a, p []byte, tail string) error {
-	_, err := c.sendAll(a, p, tail)
+// send writes octets that are not part of an answer's body.
+func (c *conn) send(a []byte) error {
+	_, err := c.sendAll(a, nil, "")
 	return err
 }
 
-// sendAll writes a, p and tail and returns how much went out. a may have room
-// behind it, which is used.
-func (c *conn) sendAll(a, p []byte, tail string) (n int, err error) {
-	switch v, ok := c.net.(vectorWriter); {
-	case len(p) == 0:
-		n, err = c.net.Write(append(a, tail...))
-	case ok && tail == "":
-		var sent int64
-		sent, err = v.WriteVector(a, p)
-		n = int(sent)
-	case ok:
-		var sent int64
-		sent, err = v.WriteVector(a, p, []byte(tail))
-		n = int(sent)
-	default:
-		n, err = c.sendCopied(a, p, tail)
+// sendAll writes a, the pieces and tail and returns how much went out. a may have
+// room behind it, which is used.
+func (c *conn) sendAll(a []byte, pieces [][]byte, tail string) (n int64, err error) {
+	if len(pieces) == 0 {
+		var m int
+		m, err = c.net.Write(append(a, tail...))
+		n = int64(m)
+	} else if v, ok := c.net.(vectorWriter); ok {
+		c.vector = append(append(c.vector[:0], a), pieces...)
+		if tail != "" {
+			c.vector = append(c.vector, []byte(tail))
+		}
+		n, err = v.WriteVector(c.vector)
+		clear(c.vector)
+	} else {
+		n, err = c.sendCopied(a, pieces, tail)
 	}
 	if err != nil {
 		c.broken.Store(true)
@@ -353,21 +355,25 @@ func (c *conn) sendAll(a, p []byte, tail string) (n int, err error) {
 
 // sendCopied is sendAll for a connection without vectors, which is TLS: full
 // buffers make full records.
-func (c *conn) sendCopied(a, p []byte, tail string) (n int, err error) {
-	for _, piece := range [2][]byte{p, []byte(tail)} {
+func (c *conn) sendCopied(a []byte, pieces [][]byte, tail string) (sent int64, err error) {
+	for i := range len(pieces) + 1 {
+		piece := []byte(tail)
+		if i < len(pieces) {
+			piece = pieces[i]
+		}
 		k := min(cap(a)-len(a), len(piece))
 		a = append(a, piece[:k]...)
 		if k == len(piece) {
 			continue
 		}
-		m, err := c.net.Write(a)
-		if n += m; err != nil {
-			return n, err
+		n, err := c.net.Write(a)
+		if sent += int64(n); err != nil {
+			return sent, err
 		}
-		a = piece[k:]
+		a = piece[k:len(piece):len(piece)]
 	}
-	m, err := c.net.Write(a)
-	return n + m, err
+	n, err := c.net.Write(a)
+	return sent + int64(n), err
 }
 
 // refuse answers a request that no handler sees.
@@ -376,7 +382,7 @@ func (c *conn) refuse(f *fault) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n%s: %s", status, status, f.reason)
 	c.server.Log.Debug("http: a request was refused", "remote", c.remote, "status", f.status, "reason", f.reason)
-	if c.send([]byte(b.String()), nil, "") == nil {
+	if c.send([]byte(b.String())) == nil {
 		c.leave()
 	}
 }

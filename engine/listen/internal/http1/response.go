@@ -35,8 +35,9 @@ type response struct {
 	pooled *[bufferSize]byte
 	buf    []byte // in pooled, or larger
 	room   [beginningRoom]byte
-	fields int // end of the handler's fields in buf
-	start  int // of the body in buf
+	one    [1][]byte // of Write
+	fields int       // end of the handler's fields in buf
+	start  int       // of the body in buf
 
 	isHead    bool // of the request, which its handler may change
 	minor     int
@@ -136,7 +137,7 @@ func (w *response) inform(status int) {
 			b = appendField(b, name, v)
 		}
 	}
-	_ = w.conn.send(append(b, "\r\n"...), nil, "")
+	_ = w.conn.send(append(b, "\r\n"...))
 }
 
 // goOn tells a client that waits for it to send its body, if nothing else has been told.
@@ -145,7 +146,7 @@ func (w *response) goOn() {
 	defer w.continuing.Unlock()
 	if w.continuing.possible {
 		w.continuing.possible = false
-		_ = w.conn.send([]byte("HTTP/1.1 100 Continue\r\n\r\n"), nil, "")
+		_ = w.conn.send([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
 	}
 }
 
@@ -230,16 +231,48 @@ func (w *response) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	if w.isHead {
-		if room := sniffed - (len(w.buf) - w.start); room > 0 && !w.sent {
-			w.buf = append(w.buf, p[:min(room, len(p))]...)
-		}
+		w.sniff(p)
 		return len(p), nil
 	}
 	if len(p) <= bufferSize-len(chunkEnd+chunkedEnd)-len(w.buf) {
 		w.buf = append(w.buf, p...)
 		return len(p), nil
 	}
-	return w.drain(p)
+	w.one[0] = p
+	n, err := w.drain(w.one[:], len(p))
+	w.one[0] = nil
+	return int(n), err
+}
+
+// WriteVector is Write of all pieces as one: either all of them are within what
+// the head has declared, or none is sent. Where they do not fit the buffer they
+// go to the connection as they lie, in one vector. It borrows them until it returns.
+func (w *response) WriteVector(pieces [][]byte) (int64, error) {
+	size := 0
+	for _, p := range pieces {
+		size += len(p)
+	}
+	if ok, err := w.admit(size); !ok {
+		return 0, err
+	}
+	if !w.isHead && size > bufferSize-len(chunkEnd+chunkedEnd)-len(w.buf) {
+		return w.drain(pieces, size)
+	}
+	for _, p := range pieces {
+		if w.isHead {
+			w.sniff(p)
+		} else {
+			w.buf = append(w.buf, p...)
+		}
+	}
+	return int64(size), nil
+}
+
+// sniff keeps the beginning of a body that is not sent, to tell its type.
+func (w *response) sniff(p []byte) {
+	if room := sniffed - (len(w.buf) - w.start); room > 0 && !w.sent {
+		w.buf = append(w.buf, p[:min(room, len(p))]...)
+	}
 }
 
 // WriteString implements io.StringWriter.
@@ -283,7 +316,7 @@ func (w *response) FlushError() error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	_, err := w.drain(nil)
+	_, err := w.drain(nil, 0)
 	return err
 }
 
@@ -313,14 +346,14 @@ func (w *response) finish() {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	_, _ = w.drain(nil)
+	_, _ = w.drain(nil, 0)
 	w.release()
 }
 
-// drain sends the head, if it is not gone, what is in the buffer, and p. It
-// returns how much of p was sent.
-func (w *response) drain(p []byte) (int, error) {
-	size := len(w.buf) - w.start + len(p)
+// drain sends the head, if it is not gone, what is in the buffer, and the pieces,
+// which are n octets. It returns how much of these was sent.
+func (w *response) drain(pieces [][]byte, n int) (int64, error) {
+	size := len(w.buf) - w.start + n
 	if w.sent && size == 0 && !(w.finished && w.chunked) {
 		return 0, nil
 	}
@@ -332,7 +365,7 @@ func (w *response) drain(p []byte) (int, error) {
 	var beginning []byte
 	if first {
 		w.sent = true
-		beginning = w.appendBeginning(w.room[:0], p)
+		beginning = w.appendBeginning(w.room[:0], pieces)
 		if w.isHead {
 			w.buf, size = w.buf[:w.start], 0
 		}
@@ -353,10 +386,10 @@ func (w *response) drain(p []byte) (int, error) {
 		at -= len(beginning)
 		copy(w.buf[at:], beginning)
 	}
-	sent, err := w.conn.sendAll(w.buf[at:], p, tail)
-	n := max(0, min(len(p), sent-(len(w.buf)-at)))
+	sent, err := w.conn.sendAll(w.buf[at:], pieces, tail)
+	sent -= int64(len(w.buf) - at)
 	w.release()
-	return n, err
+	return max(0, min(int64(n), sent)), err
 }
 
 // frameChunk makes a chunk of size octets, which begin at w.start. It returns
@@ -379,8 +412,8 @@ func (w *response) frameChunk(size int) (at int, tail string) {
 }
 
 // appendBeginning decides what is still open about the head and appends its
-// beginning. p follows what is in the buffer.
-func (w *response) appendBeginning(b, p []byte) []byte {
+// beginning. The pieces follow what is in the buffer.
+func (w *response) appendBeginning(b []byte, pieces [][]byte) []byte {
 	if w.finished && w.length < 0 && !w.bodiless && !w.identity && (!w.isHead || w.written > 0) {
 		w.length = w.written
 	}
@@ -408,9 +441,9 @@ func (w *response) appendBeginning(b, p []byte) []byte {
 	if w.chunked {
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
 	}
-	if body := w.buf[w.start:]; !w.bodiless && !w.typed && !w.encoded && !w.identity && len(body)+len(p) > 0 {
+	if body := w.buf[w.start:]; !w.bodiless && !w.typed && !w.encoded && !w.identity && len(body)+len(pieces) > 0 {
 		if len(body) == 0 {
-			body = p
+			body = pieces[0]
 		}
 		b = appendField(b, "Content-Type", http.DetectContentType(body))
 	}
