@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"sync"
 	"sync/atomic"
 
 	"github.com/cairnstore/cairn/engine/admin"
 	"github.com/cairnstore/cairn/engine/auth"
-	"github.com/cairnstore/cairn/engine/cache"
 	"github.com/cairnstore/cairn/engine/local"
 	"github.com/cairnstore/cairn/engine/object"
 	"github.com/cairnstore/cairn/engine/s3"
@@ -21,14 +19,13 @@ import (
 
 // An Engine is one open data directory. Safe for concurrent use.
 type Engine struct {
-	metrics    *telemetry.Metrics
-	store      *store.Store
-	cache      *cache.Cache // nil: none
-	closeCache func() error
-	service    *object.Service
-	objects    object.API
-	handler    http.Handler
-	admin      *admin.Handler
+	metrics *telemetry.Metrics
+	store   *store.Store
+	cache   *tiered // nil: none
+	service *object.Service
+	objects object.API
+	handler http.Handler
+	admin   *admin.Handler
 
 	draining atomic.Bool
 }
@@ -45,17 +42,21 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, explain(o.Dir, err)
 	}
 	so.OverlayBytes, so.IndexCacheBytes = o.OverlayBytes, o.IndexCacheBytes
+	e := &Engine{}
 	if o.CacheBytes > 0 {
-		if so.Cache, err = cache.New(cache.Options{Bytes: o.CacheBytes}); err != nil {
+		if e.cache, err = newTiered(o); err != nil {
 			return nil, err
 		}
+		so.Tiers, so.WriteThrough = e.cache.tiers, o.WriteThrough
 	}
-	st, err := store.Open(so)
+	if e.store, err = store.Open(so); err != nil {
+		return nil, errors.Join(explain(o.Dir, err), e.cache.close(ctx))
+	}
+	err = e.cache.below(e.store.Identity(), o)
+	if err == nil {
+		err = e.wire(o)
+	}
 	if err != nil {
-		return nil, errors.Join(explain(o.Dir, err), closeCache(so.Cache))
-	}
-	e := &Engine{store: st, cache: so.Cache, closeCache: sync.OnceValue(func() error { return closeCache(so.Cache) })}
-	if err := e.wire(o); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), e.Close(ctx))
 	}
 	return e, nil
@@ -177,7 +178,7 @@ func (e *Engine) Close(ctx context.Context) error {
 		if e.service != nil {
 			err = e.service.Close()
 		}
-		done <- errors.Join(err, e.store.Close(), e.closeCache())
+		done <- errors.Join(err, e.store.Close(), e.cache.close(ctx))
 	}()
 	select {
 	case err := <-done:
@@ -188,11 +189,4 @@ func (e *Engine) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("close: %w", ctx.Err())
 	}
-}
-
-func closeCache(c *cache.Cache) error {
-	if c == nil {
-		return nil
-	}
-	return c.Close()
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"github.com/cairnstore/cairn/engine/cache"
 	"github.com/cairnstore/cairn/engine/store"
 	"github.com/cairnstore/cairn/engine/telemetry"
 )
@@ -53,38 +52,6 @@ func expose(t *telemetry.Scrape, s store.Stats) {
 	gauge("cairn_store_recovery_records", "Records that it replayed.", float64(s.Recovery.Records))
 	gauge("cairn_store_recovery_bytes", "Bytes of log that it read.", float64(s.Recovery.Bytes))
 	gauge("cairn_store_recovery_rebuilt_index", "1 if it made the index again from the log.", truth(s.Recovery.Rebuilt))
-}
-
-// exposeCache tells what the cache in memory tells of itself.
-func exposeCache(t *telemetry.Scrape, c *cache.Cache) {
-	if c == nil {
-		return
-	}
-	s := c.Stats()
-	gauge := func(name, help string, v float64) {
-		t.Reading(telemetry.Reading{Name: name, Help: help, Value: v})
-	}
-	counter := func(name, help string, v uint64) {
-		t.Reading(telemetry.Reading{Name: name, Help: help, Value: float64(v), Kind: telemetry.Counter})
-	}
-	counter("cairn_cache_hits_total", "Look-ups in memory that found a value.", s.Hits)
-	counter("cairn_cache_absent_hits_total", "Look-ups in memory that found that there is nothing.", s.Absent)
-	counter("cairn_cache_misses_total", "Look-ups that memory could not answer.", s.Misses)
-	counter("cairn_cache_fills_total", "Entries kept after a look-up in the index.", s.Fills)
-	counter("cairn_cache_stale_fills_total", "Entries not kept, because what they say had changed since it was looked up.", s.StaleFills)
-	counter("cairn_cache_sets_total", "Bodies kept.", s.Sets)
-	counter("cairn_cache_refused_total", "Entries not kept, because they were too large or readers held the memory that they needed.", s.TooLarge+s.NoMemory)
-	counter("cairn_cache_evicted_unread_total", "Entries that left without having been read.", s.EvictedSmall)
-	counter("cairn_cache_evicted_total", "Entries that left after they were read no more.", s.EvictedMain)
-	counter("cairn_cache_promoted_total", "Entries that were read while they were new, and stayed.", s.Promoted)
-	counter("cairn_cache_moved_bytes_total", "Bytes copied because their entries stayed.", s.MovedBytes)
-	gauge("cairn_cache_entries", "Entries in memory.", float64(s.Items))
-	gauge("cairn_cache_budget_bytes", "Memory that the cache may take in all.", float64(s.Bytes))
-	gauge("cairn_cache_free_bytes", "Of that, empty.", float64(s.FreeBytes))
-	gauge("cairn_cache_held_bytes", "Of that, emptied but held by readers.", float64(s.HeldBytes))
-	gauge("cairn_cache_fragmentation_ratio", "Share of dead bytes in what eviction has looked at.", s.Fragmentation)
-	gauge("cairn_cache_new_age_seconds", "Age of the oldest entries that were not read again.", s.SmallAge.Seconds())
-	gauge("cairn_cache_kept_age_seconds", "Age of the oldest entries that were.", s.MainAge.Seconds())
 }
 
 func truth(b bool) float64 {

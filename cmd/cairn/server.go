@@ -71,6 +71,8 @@ type server struct {
 	admin  *listen.Server // nil: off
 	failed chan error     // a socket stopped serving by itself
 	cache  int64          // engine.Options.CacheBytes
+	flash  int64          // FlashBytes
+	rate   int64          // FlashWriteRate
 }
 
 // serve runs until a signal or a failure.
@@ -141,6 +143,12 @@ func (s *server) limitMemory() error {
 	if s.cache, err = memory.Cache(s.settings.Cache); err != nil {
 		return err
 	}
+	if s.flash, err = memory.Flash(s.settings.FlashCacheSize); err != nil {
+		return err
+	}
+	if s.rate, err = memory.Rate("flash-cache-write-rate", s.settings.FlashCacheWriteRate); err != nil {
+		return err
+	}
 	if limit > 0 && s.cache > 0 && s.settings.MemoryLimit == "" {
 		limit = max(limit-s.cache, limit/8) // it is not in Go's heap
 	}
@@ -198,7 +206,9 @@ func (s *server) open(ctx context.Context, keys credentials.Pair) (*engine.Engin
 	e, err := engine.Open(ctx, engine.Options{
 		Dir: s.settings.Data[0], AccessKey: keys.AccessKey, SecretKey: keys.SecretKey,
 		Region: s.settings.Region, Domains: s.settings.Domains,
-		CacheBytes: s.cache, MaxRequests: s.settings.MaxRequests, UploadExpiry: s.settings.UploadExpiry,
+		CacheBytes: s.cache, FlashDir: s.settings.FlashCache, FlashBytes: s.flash, FlashWriteRate: s.rate,
+		RedisURL: s.settings.RedisURL, RedisTimeout: s.settings.RedisTimeout, RedisTTL: s.settings.RedisTTL,
+		WriteThrough: s.settings.CacheWriteThrough, MaxRequests: s.settings.MaxRequests, UploadExpiry: s.settings.UploadExpiry,
 		MetricsToken: s.settings.MetricsToken, MetricsPublic: s.settings.MetricsPublic,
 		Log: s.log, AccessLog: s.settings.AccessLog, SlowRequest: s.settings.SlowRequest,
 		Build: build(),

@@ -19,6 +19,11 @@ type Options struct {
 	// Lanes is how many writers may write at the same time; 0: one for each
 	// processor, or fewer in a small cache, since each has segments of its own open.
 	Lanes int
+	// OnEvict is told of each value that leaves for want of room, and of none that
+	// was overwritten, deleted or expired. It borrows both until it returns. It is
+	// called by whoever puts something, with a lock held: it must not wait, nor
+	// call the cache. Nil: nobody is told.
+	OnEvict func(key, value []byte)
 }
 
 // MinBytes is the smallest budget.
@@ -45,6 +50,7 @@ type Cache struct {
 	lanes       []lane
 	pool        *pool
 	flights     flights
+	onEvict     func(key, value []byte)
 	region      region
 	budget      int64
 }
@@ -86,7 +92,7 @@ func newCache(o Options, h hooks) (*Cache, error) {
 	}
 	c := &Cache{
 		mem: memoryOf(r.Bytes()), region: r, segmentSize: size, budget: o.Bytes,
-		pins: pin.New(segments), start: time.Now(), clock: h.clock,
+		pins: pin.New(segments), start: time.Now(), clock: h.clock, onEvict: o.OnEvict,
 	}
 	c.curve = newCurve(c.reads)
 	c.pool = newPool(segments, uint32(size), c.pins)

@@ -142,6 +142,15 @@ func (c *Cache) leave(l *lane, cand candidate) {
 			l.tally.unpromoted++
 		}
 	}
+	if c.settle(l, cand, keep, to) && c.onEvict != nil {
+		c.tell(cand.off)
+	}
+}
+
+// settle makes the index say what has become of an item of the victim, and
+// reports whether it was evicted.
+func (c *Cache) settle(l *lane, cand candidate, keep bool, to uint64) (evicted bool) {
+	from := l.victim.from
 	s := uint8(cand.hash)
 	sh := &c.index.shards[s]
 	sh.mu.Lock()
@@ -164,7 +173,19 @@ func (c *Cache) leave(l *lane, cand candidate) {
 	default:
 		c.index.drop(cand.hash, slot, from == small)
 		l.tally.evicted[from]++
+		return true
 	}
+	return false
+}
+
+// tell tells of an evicted value. Its segment is still the lane's own.
+func (c *Cache) tell(off uint64) {
+	h := c.mem.header(off)
+	if h.flags()&flagAbsent != 0 || c.expired(off) {
+		return
+	}
+	at := off + uint64(h.before())
+	c.onEvict(c.mem.bytes(at, h.key()), c.mem.bytes(at+uint64(h.key()), h.value()))
 }
 
 // expired reports whether an item's time is over.

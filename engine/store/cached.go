@@ -1,10 +1,12 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 
 	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/cache"
+	"github.com/cairnstore/cairn/engine/cache/tiers"
 )
 
 // The cache lies under the overlay: what is newer than the index is found there
@@ -68,29 +70,114 @@ func (s *Store) invalidate(g *generation, order []uint32) {
 	}
 }
 
-// cachedBody returns a body's view from the cache.
-func (s *Store) cachedBody(r *backend.BodyRef) (cache.View, bool) {
+// sampleHot is of how many bodies from memory the key of one is told to Options.Hot.
+const sampleHot = 64
+
+// An Access is a read of a body that is worth learning from. Other reads, which
+// are nearly all where memory has nearly all, are not told of.
+type Access struct {
+	Body backend.BodyRef
+	Hit  bool // memory had it, and it was brought there ahead; else memory had it not
+}
+
+// AccessOf tells of a body that OpenBody returned; false where there is nothing to learn.
+func AccessOf(body any) (Access, bool) {
+	if b, ok := body.(*smallBody); ok && b.access != nil {
+		return *b.access, true
+	}
+	return Access{}, false
+}
+
+// cachedBody returns the view of an entry's body from the cache. It is on the path of
+// every hot GET: what it counts it counts with one addition, and every other step
+// than that and the look-up is one body in many.
+func (s *Store) cachedBody(e *backend.Entry) (v cache.View, met, ok bool) {
 	if s.opt.Cache == nil || s.isClosed() {
-		return cache.View{}, false
+		return cache.View{}, false, false
 	}
+	r := &e.Body
 	key := bodyKey(r)
-	v, ok := s.opt.Cache.Get(key[:])
+	v, ok = s.opt.Cache.Get(key[:])
 	if !ok {
-		return v, false
+		return v, false, false
 	}
-	if v.Len() != int(r.Length) || s.bodies.Add(1)%sampleBodies == 0 && crc(v.Value()) != r.CRC {
+	n := s.bodies.Add(1)
+	if v.Len() != int(r.Length) || n%sampleBodies == 0 && crc(v.Value()) != r.CRC {
 		v.Release()
 		s.opt.Cache.Invalidate(key[:])
 		s.stats.memoryErrors.Add(1)
 		s.logger.Error("a body in memory is not what it was; reading it from the drive", "segment", r.Segment, "offset", r.Offset)
-		return cache.View{}, false
+		return cache.View{}, false, false
 	}
-	return v, true
+	if n%sampleHot == 0 && s.opt.Hot != nil {
+		s.opt.Hot(e.Key)
+	}
+	return v, s.opt.Tiers != nil && s.opt.Tiers.Met(key[:]), true
 }
 
-func (s *Store) cacheBody(r *backend.BodyRef, body []byte) {
-	if s.opt.Cache != nil {
-		key := bodyKey(r)
-		s.opt.Cache.Add(key[:], body) // it never changes, and makes nothing else old
+// fetchBody reads a whole small body that memory does not have: from the tiers
+// below, or from the log. It is verified, and kept.
+func (s *Store) fetchBody(r *backend.BodyRef, buf []byte) ([]byte, error) {
+	key := bodyKey(r)
+	if s.opt.Tiers != nil {
+		return s.opt.Tiers.Fetch(context.Background(), key[:], tiers.Sum{Length: r.Length, CRC: r.CRC}, buf,
+			func(dst []byte) ([]byte, error) { return s.readBody(*r, dst) })
+	}
+	b, err := s.readBody(*r, buf)
+	if err == nil && s.opt.Cache != nil {
+		s.opt.Cache.Add(key[:], b) // it never changes, and makes nothing else old
+	}
+	return b, err
+}
+
+// Ahead brings an entry's small body into memory before it is asked for, and
+// returns its length, or 0 if it was there.
+func (s *Store) Ahead(ctx context.Context, r backend.BodyRef) (int64, error) {
+	if s.opt.Tiers == nil || r.Segment == 0 || r.Segment == PendingBody || r.Length == 0 {
+		return 0, nil
+	}
+	if s.isClosed() {
+		return 0, ErrClosed
+	}
+	key := bodyKey(&r)
+	fetched, err := s.opt.Tiers.Ahead(ctx, key[:], tiers.Sum{Length: r.Length, CRC: r.CRC},
+		func(dst []byte) ([]byte, error) { return s.readBody(r, dst) })
+	if !fetched {
+		return 0, err
+	}
+	return int64(r.Length), nil
+}
+
+// Warm brings what there is under a key into memory, its small body with it, and
+// returns the bytes of what was not there yet.
+func (s *Store) Warm(ctx context.Context, key []byte) (bytes int64, err error) {
+	for try := 0; ; try++ {
+		e, found, err := s.Get(key, nil)
+		if err != nil || !found || e.Body.Segment == 0 {
+			return 0, err
+		}
+		n, err := s.Ahead(ctx, e.Body)
+		if err != backend.ErrMoved || try == 3 {
+			return n, err
+		}
+	}
+}
+
+// IsBody reports whether a key in the cache is that of a small body: its value
+// never changes.
+func IsBody(key []byte) bool { return len(key) == 13 && key[0] == metaPrefix }
+
+// keepWritten keeps the small bodies of a group that was just acknowledged, while
+// the next one gathers. The group's buffer is the caller's.
+func (s *Store) keepWritten(g *group, first uint32, ordinal uint64, off int64) {
+	for i := first; i < first+uint32(g.count); i++ {
+		e := g.gen.entry(i)
+		if e.flags&overlayInline == 0 || e.body.Length == 0 {
+			continue
+		}
+		at := groupHeaderSize + int(e.body.Offset)
+		r := backend.BodyRef{Segment: ordinal, Offset: uint32(off) + uint32(at)}
+		key := bodyKey(&r)
+		s.opt.Tiers.Keep(key[:], g.buf[at:at+int(e.body.Length)])
 	}
 }

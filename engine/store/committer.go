@@ -369,7 +369,12 @@ func (c *committer) run() {
 		}
 		start := time.Now()
 		err := c.write(g, seg, off)
+		first := g.gen.durable.Load()
 		c.finish(g, seg, off, err, time.Since(start))
+		if err == nil && c.s.opt.WriteThrough && c.s.opt.Tiers != nil {
+			// They are answered already. Its buffer is used again by take, which is next.
+			c.s.keepWritten(g, first, seg.ordinal, off)
+		}
 	}
 }
 

@@ -331,9 +331,10 @@ var bodyBuffers = sync.Pool{New: func() any {
 // smallBody is a whole small body in memory, verified when it was read: in a
 // buffer, or as the cache keeps it.
 type smallBody struct {
-	buf  *[]byte
-	view cache.View
-	rest []byte
+	buf    *[]byte
+	view   cache.View
+	rest   []byte
+	access *Access // nil: nothing is to be learnt from it
 }
 
 func (b *smallBody) Read(p []byte) (int, error) {
@@ -369,24 +370,27 @@ func (s *Store) OpenBody(e *backend.Entry, off, n int64) (backend.Body, error) {
 	if n == 0 {
 		return &smallBody{}, nil
 	}
-	view, cached := s.cachedBody(&r)
+	view, met, cached := s.cachedBody(e)
+	var access *Access
+	if met || !cached && s.opt.Tiers != nil {
+		access = &Access{Body: r, Hit: cached}
+	}
 	if cached && r.Length <= maxView {
-		return &smallBody{view: view, rest: view.Value()[off : off+n]}, nil
+		return &smallBody{view: view, rest: view.Value()[off : off+n], access: access}, nil
 	}
 	buf := bodyBuffers.Get().(*[]byte)
 	if cached {
 		*buf = append((*buf)[:0], view.Value()...)
 		view.Release()
-		return &smallBody{buf: buf, rest: (*buf)[off : off+n]}, nil
+		return &smallBody{buf: buf, rest: (*buf)[off : off+n], access: access}, nil
 	}
-	b, err := s.readBody(r, (*buf)[:0])
+	b, err := s.fetchBody(&r, (*buf)[:0])
 	if err != nil {
 		bodyBuffers.Put(buf)
 		return nil, err
 	}
 	*buf = b
-	s.cacheBody(&r, b)
-	return &smallBody{buf: buf, rest: b[off : off+n]}, nil
+	return &smallBody{buf: buf, rest: b[off : off+n], access: access}, nil
 }
 
 // readBody reads and verifies a whole small body into buf's array or a larger one.

@@ -33,6 +33,7 @@ import (
 
 	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/cache"
+	"github.com/cairnstore/cairn/engine/cache/tiers"
 	"github.com/cairnstore/cairn/engine/disk"
 	"github.com/cairnstore/cairn/engine/disk/pebblevfs"
 )
@@ -59,6 +60,9 @@ type Options struct {
 	OverlayBytes    int64         // of records not yet indexed; 512 MiB
 	IndexCacheBytes int64         // 128 MiB
 	Cache           *cache.Cache  // of index entries, small bodies and pages of large ones; nil: none. The caller closes it after the store
+	Tiers           *tiers.Tiers  // of which Cache is the memory, where there are more; nil: none
+	WriteThrough    bool          // small bodies are kept in Tiers when they are written
+	Hot             func([]byte)  // told the key of one in 64 entries whose body came from memory; must not wait. Nil: nobody is
 	IndexMemBytes   int64         // one memtable of the index; 16 MiB
 	FlushBytes      int64         // of log that a restart may have to replay; 1 GiB
 	FlushEvery      time.Duration // 60 s
@@ -140,6 +144,9 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("store: bulk segment size %d is not a multiple of 4 KiB over 2 MiB", o.BulkSegmentSize)
 	}
 	o.GroupBytes = min(o.GroupBytes, o.SegmentSize/4)
+	if o.Tiers != nil {
+		o.Cache = o.Tiers.Memory()
+	}
 	return o, nil
 }
 
@@ -332,6 +339,9 @@ func (s *Store) establish() error {
 
 // ID is the store's identity, in hexadecimal.
 func (s *Store) ID() string { return hex.EncodeToString(s.id[:]) }
+
+// Identity is the same, as it is kept.
+func (s *Store) Identity() [16]byte { return s.id }
 
 // Close finishes what is queued, brings the index up to date and lets go of
 // the directory. Calls after it fail with ErrClosed.

@@ -105,7 +105,8 @@ func (o *Options) validate() error {
 func (o *Options) client() (*redis.Client, error) {
 	r, err := redis.ParseURL(o.URL)
 	if err != nil {
-		return nil, fmt.Errorf("remote: %w", err)
+		// The library's own words repeat the URL, and it may hold a password.
+		return nil, errors.New("remote: the URL is none of a Redis server, as redis://user:password@host:6379/0 or rediss:// for TLS")
 	}
 	r.MaxRetries = -1
 	r.DialerRetries = 1

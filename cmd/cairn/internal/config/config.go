@@ -36,6 +36,11 @@ type Settings struct {
 	MemoryLimit, Cache                          string
 	UploadExpiry                                time.Duration
 
+	FlashCache, FlashCacheSize, FlashCacheWriteRate string
+	RedisURL                                        string
+	RedisTimeout, RedisTTL                          time.Duration
+	CacheWriteThrough                               bool
+
 	LogLevel      string
 	AccessLog     bool
 	SlowRequest   time.Duration
@@ -73,6 +78,13 @@ func (s *Settings) Flags(fs *pflag.FlagSet) {
 	fs.IntVar(&s.MaxRequests, "max-requests", 1024, "S3 requests served at once; others get 503 SlowDown")
 	fs.StringVar(&s.MemoryLimit, "memory-limit", "", "soft `limit` for memory: 2GiB, 60% (of what this process may use), or off (default: GOMEMLIMIT, else 75%)")
 	fs.StringVar(&s.Cache, "cache", "", "`size` of the cache of metadata and small objects: 4GiB, 10%, or off (default: a sixteenth of the memory limit, 1GiB at most)")
+	fs.StringVar(&s.FlashCache, "flash-cache", "", "`directory` on a fast local drive, for small objects that the cache in memory has no room for")
+	fs.StringVar(&s.FlashCacheSize, "flash-cache-size", "10GiB", "`size` of all that is kept there")
+	fs.StringVar(&s.FlashCacheWriteRate, "flash-cache-write-rate", "42MiB", "`size` that may be written there each second, or off for no bound; what is over it is not kept")
+	fs.StringVar(&s.RedisURL, "redis-url", "", "`URL` of a Redis server that shares the cache: redis://host:6379/0, or rediss:// for TLS; with a password in it, set the variable instead")
+	fs.DurationVar(&s.RedisTimeout, "redis-timeout", 5*time.Millisecond, "the longest that a read waits for Redis")
+	fs.DurationVar(&s.RedisTTL, "redis-ttl", 0, "after which Redis forgets an object (0: when it needs the room)")
+	fs.BoolVar(&s.CacheWriteThrough, "cache-write-through", false, "keep small objects in the cache when they are written, not only when they are read")
 	fs.DurationVar(&s.UploadExpiry, "upload-expiry", 7*24*time.Hour, "after which an idle multipart upload is aborted")
 
 	fs.StringVar(&s.LogLevel, "log-level", "info", "debug, info, warn or error")
@@ -196,13 +208,16 @@ func (s *Settings) validate() error {
 	}
 	for name, d := range map[string]time.Duration{
 		"shutdown-timeout": s.ShutdownTimeout, "header-timeout": s.HeaderTimeout, "idle-timeout": s.IdleTimeout,
-		"progress-timeout": s.ProgressTimeout, "upload-expiry": s.UploadExpiry,
+		"progress-timeout": s.ProgressTimeout, "upload-expiry": s.UploadExpiry, "redis-timeout": s.RedisTimeout,
 	} {
 		if d <= 0 {
 			return fmt.Errorf("%s: must be more than nothing, as in 30s", name)
 		}
 	}
-	for name, d := range map[string]time.Duration{"shutdown-delay": s.ShutdownDelay, "slow-request": s.SlowRequest} {
+	if err := s.validateCache(); err != nil {
+		return err
+	}
+	for name, d := range map[string]time.Duration{"shutdown-delay": s.ShutdownDelay, "slow-request": s.SlowRequest, "redis-ttl": s.RedisTTL} {
 		if d < 0 {
 			return fmt.Errorf("%s: must not be negative", name)
 		}

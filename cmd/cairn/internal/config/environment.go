@@ -10,7 +10,7 @@ import (
 // fileVariants are the variables whose value may be kept in a file that
 // NAME_FILE names, as container secrets are.
 var fileVariants = []string{
-	"CAIRN_ROOT_USER", "CAIRN_ROOT_PASSWORD", "CAIRN_METRICS_TOKEN",
+	"CAIRN_ROOT_USER", "CAIRN_ROOT_PASSWORD", "CAIRN_METRICS_TOKEN", "CAIRN_REDIS_URL",
 	"MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD",
 }
 

@@ -63,6 +63,33 @@ func Cache(setting string) (int64, error) {
 	return n, nil
 }
 
+// Flash returns the bytes of the cache on a drive.
+func Flash(setting string) (int64, error) {
+	n, err := Bytes(setting)
+	if err != nil {
+		return 0, fmt.Errorf("flash-cache-size: %q: must be a size as 100GiB", setting)
+	}
+	if n < 64<<20 {
+		return 0, fmt.Errorf("flash-cache-size: %q: less than 64MiB is no cache", setting)
+	}
+	return n, nil
+}
+
+// Rate returns bytes a second; negative for no bound.
+func Rate(name, setting string) (int64, error) {
+	if setting == "off" {
+		return -1, nil
+	}
+	n, err := Bytes(setting)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %q: must be a size for each second, as 40MiB, or off", name, setting)
+	}
+	if n < 64<<10 {
+		return 0, fmt.Errorf("%s: %q: less than 64KiB a second would keep next to nothing", name, setting)
+	}
+	return n, nil
+}
+
 // amount reads a size, or a share of what this process may use, of most percent.
 func amount(name, setting string, most int, as string) (int64, error) {
 	if share, ok := strings.CutSuffix(setting, "%"); ok {

@@ -1,0 +1,37 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+)
+
+// validateCache checks what is set of the tiers below memory, as far as nothing
+// has to be opened for it. The URL is never part of a message: it may hold a password.
+func (s *Settings) validateCache() error {
+	for _, name := range []string{"flash-cache-size", "flash-cache-write-rate"} {
+		if s.Given(name) && s.FlashCache == "" {
+			return fmt.Errorf("%s: says nothing without a directory: give one, as in --flash-cache /fast/cairn", name)
+		}
+	}
+	for _, name := range []string{"redis-timeout", "redis-ttl"} {
+		if s.Given(name) && s.RedisURL == "" {
+			return fmt.Errorf("%s: says nothing without a server: give one, as in --redis-url redis://host:6379/0", name)
+		}
+	}
+	if s.Cache == "off" {
+		for name, given := range map[string]bool{"flash-cache": s.FlashCache != "", "redis-url": s.RedisURL != "", "cache-write-through": s.CacheWriteThrough} {
+			if given {
+				return fmt.Errorf("%s: needs the cache in memory, and cache is off", name)
+			}
+		}
+	}
+	if s.RedisURL == "" {
+		return nil
+	}
+	u, err := url.Parse(s.RedisURL)
+	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "" {
+		return errors.New("redis-url: must be the URL of a server, as redis://host:6379/0, or rediss:// for TLS")
+	}
+	return nil
+}
