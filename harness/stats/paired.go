@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 )
 
 // A SignedRankTest is the outcome of Wilcoxon's test of differences against 0.
@@ -59,9 +60,20 @@ func SignedRank(d []float64) (SignedRankTest, error) {
 	return t, nil
 }
 
+var signedRanks sync.Map // int to []float64: what was computed before
+
 // signedRankDistribution is the probability of each V of n differences whose
-// signs are fair coins.
+// signs are fair coins. It is not to be changed.
 func signedRankDistribution(n int) []float64 {
+	if p, ok := signedRanks.Load(n); ok {
+		return p.([]float64)
+	}
+	p := newSignedRankDistribution(n)
+	signedRanks.Store(n, p)
+	return p
+}
+
+func newSignedRankDistribution(n int) []float64 {
 	p := make([]float64, n*(n+1)/2+1)
 	p[0] = 1
 	for i, top := 1, 0; i <= n; i++ {
