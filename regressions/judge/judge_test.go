@@ -37,7 +37,7 @@ func TestDecisions(t *testing.T) {
 		{"more CPU", cpu, pairsOf(20, 1.1, .01, 1), Worse},
 		{"less CPU", cpu, pairsOf(20, .9, .01, 1), Better},
 		{"significant, but not relevant", rate, pairsOf(20, .98, .004, 1), Same},
-		{"relevant, but not significant", rate, pairsOf(20, .93, .3, 2), CannotTell},
+		{"relevant, but not significant", rate, pairsOf(20, .93, .3, 3), CannotTell},
 		{"too noisy for a pass", rate, pairsOf(20, 1, .5, 1), CannotTell},
 		{"too few pairs", rate, pairsOf(10, .5, .01, 1), CannotTell},
 		{"no requests", rate, Pairs{make([]float64, 20), make([]float64, 20)}, CannotTell},
