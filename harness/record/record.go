@@ -44,7 +44,29 @@ type Record struct {
 	Profile string `json:"profile,omitempty"`
 	// Counters are sums that are no metric of a run, as the faults injected.
 	Counters map[string]int64 `json:"counters,omitempty"`
-	Verdict  *Verdict         `json:"verdict,omitempty"`
+	// Comparisons are of two builds of one target, metric by metric.
+	Comparisons []Comparison `json:"comparisons,omitempty"`
+	Verdict     *Verdict     `json:"verdict,omitempty"`
+}
+
+// A Comparison is what pairs of runs of two builds say about one metric.
+type Comparison struct {
+	Metric     string `json:"metric"`
+	Unit       string `json:"unit"`
+	Durability string `json:"durability"`
+	// Base and Candidate are the medians of their runs.
+	Base      float64 `json:"base"`
+	Candidate float64 `json:"candidate"`
+	// Ratio is candidate over base by pairs, in an interval of the confidence.
+	// Low and High are 0 where there is no interval, as of figures that are exact.
+	Ratio      float64 `json:"ratio"`
+	Low        float64 `json:"low"`
+	High       float64 `json:"high"`
+	Confidence float64 `json:"confidence,omitempty"`
+	Pairs      int     `json:"pairs,omitempty"`
+	// Decision is same, better, worse or cannot tell.
+	Decision string   `json:"decision"`
+	Notes    []string `json:"notes,omitempty"`
 }
 
 // A Scenario is a file that says what to run and what would fail it.
