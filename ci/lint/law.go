@@ -101,6 +101,7 @@ var labs = []string{"cmd/lab", "cmd/enginebench", "harness", "scenarios", "chaos
 // labMayImport names what of the product a package of the lab may import nevertheless.
 var labMayImport = []layer{
 	{"harness", []string{"engine/auth/sign"}, "signing a request is the client's half of the protocol; a load generator needs it as lean as it gets"},
+	{"harness/probe", []string{"engine/numa", "engine/arena"}, "a machine's nodes and huge pages are read and mapped as the product does, so that a profile says what the product will get"},
 	{"cmd/enginebench", []string{"engine"}, "it measures the engine in process, at rates that no wire can carry"},
 	{"regressions/proxies", []string{"engine"}, "allocations, syncs and bytes are counted in process, over a drive in memory: no wire shows them to the digit"},
 }

@@ -34,5 +34,7 @@ func newRoot() *cobra.Command {
 	bench.AddCommand(newCompare(), newLatency(), newCeiling(), newLoad(), newSink())
 	root.AddCommand(bench)
 	root.AddCommand(newRecord())
+	root.AddCommand(newProbe())
+	root.AddCommand(newReport())
 	return root
 }

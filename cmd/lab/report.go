@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairnstore/cairn/harness/probe"
+	"github.com/cairnstore/cairn/harness/report"
+)
+
+func newReport() *cobra.Command {
+	var out, title, history, profile string
+	cmd := &cobra.Command{
+		Use:   "report RECORD...",
+		Short: "Show records: tables here, or with --out one HTML page with charts",
+		Long: `Show records: as tables on the terminal, or with --out as one HTML page that needs
+no network: latency distributions, throughput against latency, the course of a run,
+the history of each metric over the records in --history, verdicts and warnings.`,
+		Example: `  lab report results/runs/20261125T164852.222Z-compare-1965f28.json
+  lab report results/runs/*-latency-*.json --out report.html
+  lab report RECORD --profile hardware/profiles/epyc-2-threads-24g.yaml --out report.html`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			records, err := report.Load(args)
+			if err != nil {
+				return err
+			}
+			if out == "" {
+				for _, f := range []string{"profile", "title"} {
+					if cmd.Flags().Changed(f) {
+						return fmt.Errorf("report: --%s is for a page: give --out", f)
+					}
+				}
+				return report.Texts(cmd.OutOrStdout(), records)
+			}
+			in := report.Input{Title: title, Records: records}
+			if history != "" {
+				names, err := filepath.Glob(filepath.Join(history, "*.json"))
+				if err != nil {
+					return fmt.Errorf("report: --history: %w", err)
+				}
+				if in.History, err = report.Load(names); err != nil {
+					return fmt.Errorf("report: --history: %w", err)
+				}
+			}
+			if profile != "" {
+				if in.Profile, err = probe.Load(profile); err != nil {
+					return err
+				}
+			}
+			var page bytes.Buffer
+			if err := report.HTML(&page, in); err != nil {
+				return err
+			}
+			if err := writeWhole(out, page.Bytes()); err != nil {
+				return fmt.Errorf("report: %w", err)
+			}
+			abs, err := filepath.Abs(out)
+			if err != nil {
+				abs = out
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "report: file://"+abs)
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&out, "out", "", "HTML file to write; empty: tables here")
+	f.StringVar(&title, "title", "", "title of the page")
+	f.StringVar(&history, "history", "results/runs", "directory of records for the history of metrics; empty: none")
+	f.StringVar(&profile, "profile", "", "hardware profile of the machine, to show on the page")
+	return cmd
+}
+
+// writeWhole writes a file whole or not at all.
+func writeWhole(name string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	draft := name + ".new"
+	if err := os.WriteFile(draft, data, 0o644); err != nil {
+		return err
+	}
+	if err := os.Rename(draft, name); err != nil {
+		return errors.Join(err, os.Remove(draft))
+	}
+	return nil
+}
