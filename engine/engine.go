@@ -70,13 +70,13 @@ func (e *Engine) wire(o Options) (err error) {
 		exposeCache(t, e.cache)
 		t.Reading(telemetry.Reading{Name: "cairn_s3_requests_max", Help: "Requests served at once before others are refused.", Value: float64(o.MaxRequests)})
 	})
-	if e.service, err = object.New(local.New(e.store), object.Options{UploadExpiry: o.UploadExpiry, Logger: o.Log}); err != nil {
+	if e.service, err = object.New(local.New(e.store), object.Options{Now: o.Now, UploadExpiry: o.UploadExpiry, Logger: o.Log}); err != nil {
 		return err
 	}
 	e.objects = reserving{e.service}
 
 	verifier, err := auth.New(auth.Options{
-		Region: o.Region,
+		Region: o.Region, Now: o.Now,
 		Secret: func(key string) (string, bool) { return o.SecretKey, key == o.AccessKey && key != "" },
 		HostBucket: func(host string) string {
 			bucket, _ := s3.HostBucket(o.Domains, host)

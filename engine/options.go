@@ -70,6 +70,10 @@ type Options struct {
 	SlowRequest time.Duration // log requests that take as long; 0: none
 
 	Build telemetry.Build // what cairn_build_info says
+
+	// Now is the clock that times of objects and uploads and the window of
+	// signatures are taken from; nil: time.Now. Time-outs have their own.
+	Now func() time.Time
 }
 
 func (o Options) withDefaults() Options {

@@ -211,7 +211,7 @@ func (s *server) open(ctx context.Context, keys credentials.Pair) (*engine.Engin
 		WriteThrough: s.settings.CacheWriteThrough, MaxRequests: s.settings.MaxRequests, UploadExpiry: s.settings.UploadExpiry,
 		MetricsToken: s.settings.MetricsToken, MetricsPublic: s.settings.MetricsPublic,
 		Log: s.log, AccessLog: s.settings.AccessLog, SlowRequest: s.settings.SlowRequest,
-		Build: build(),
+		Build: build(), Now: clock(s.log),
 	})
 	if err != nil {
 		return nil, err

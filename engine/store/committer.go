@@ -482,7 +482,7 @@ func (c *committer) write(g *group, seg *segment, off int64) error {
 		return fmt.Errorf("write log: %w", err)
 	}
 	start := time.Now()
-	err := seg.file.Sync()
+	err := syncGroup(seg.file)
 	c.s.stats.sync(time.Since(start), g.count, len(g.buf))
 	if err != nil {
 		return fmt.Errorf("sync log: %w", err)

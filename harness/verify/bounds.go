@@ -1,0 +1,74 @@
+package verify
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A Usage is what a server's process holds while nothing is asked of it.
+type Usage struct {
+	At          time.Time `json:"at"`
+	Process     int       `json:"process"` // a process's number: usage is compared within one
+	RSS         int64     `json:"rss_bytes"`
+	Descriptors int       `json:"descriptors"`
+}
+
+// Growth says how much more a process may hold at the end than it held when it
+// was warm. The slack is for what a run adds once and keeps, as a log's open
+// segments and the heap's high water.
+type Growth struct {
+	Memory      float64 // factor
+	MemorySlack int64   // bytes, beside the factor
+	Descriptors int     // more than at first
+}
+
+// grownFrom is how many samples of one process it takes to speak of growth.
+const grownFrom = 3
+
+// Check compares, for each process with at least three samples, the least of
+// the last third with the most of the first third: what is given back now and then
+// is no growth.
+func (g Growth) Check(samples []Usage) (broken []Violation) {
+	byProcess := map[int][]Usage{}
+	var order []int
+	for _, s := range samples {
+		if _, seen := byProcess[s.Process]; !seen {
+			order = append(order, s.Process)
+		}
+		byProcess[s.Process] = append(byProcess[s.Process], s)
+	}
+	for _, process := range order {
+		of := byProcess[process]
+		if len(of) < grownFrom {
+			continue
+		}
+		third := len(of) / 3
+		first, last := of[:third], of[len(of)-third:]
+		rss := func(s Usage) int64 { return s.RSS }
+		descriptors := func(s Usage) int64 { return int64(s.Descriptors) }
+		if was, is := most(first, rss), least(last, rss); float64(is) > float64(was)*g.Memory+float64(g.MemorySlack) {
+			broken = append(broken, Violation{"growth", fmt.Sprintf("memory of process %d grew from %d to %d MiB over %d samples", process, was>>20, is>>20, len(of))})
+		}
+		if was, is := most(first, descriptors), least(last, descriptors); is > was+int64(g.Descriptors) {
+			broken = append(broken, Violation{"growth", fmt.Sprintf("open descriptors of process %d grew from %d to %d over %d samples", process, was, is, len(of))})
+		}
+	}
+	return broken
+}
+
+func most(of []Usage, what func(Usage) int64) int64 {
+	return what(slices.MaxFunc(of, func(a, b Usage) int { return compare(what(a), what(b)) }))
+}
+
+func least(of []Usage, what func(Usage) int64) int64 {
+	return what(slices.MinFunc(of, func(a, b Usage) int { return compare(what(a), what(b)) }))
+}
+
+// Recovery checks that a server was well again within a bound.
+func Recovery(took, bound time.Duration) []Violation {
+	if took <= bound {
+		return nil
+	}
+	return []Violation{{"recovery", fmt.Sprintf("it took %v to be well again, %v are allowed", took.Round(time.Millisecond), bound)}}
+}
