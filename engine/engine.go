@@ -21,7 +21,8 @@ import (
 type Engine struct {
 	metrics *telemetry.Metrics
 	store   *store.Store
-	cache   *tiered // nil: none
+	cache   *tiered       // nil: none
+	learnt  *anticipation // nil: no cache
 	service *object.Service
 	objects object.API
 	handler http.Handler
@@ -48,9 +49,13 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 			return nil, err
 		}
 		so.Tiers, so.WriteThrough = e.cache.tiers, o.WriteThrough
+		if e.learnt, err = newAnticipation(e, so.FS, o); err != nil {
+			return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), e.cache.close(ctx))
+		}
+		so.Hot = e.learnt.observer()
 	}
 	if e.store, err = store.Open(so); err != nil {
-		return nil, errors.Join(explain(o.Dir, err), e.cache.close(ctx))
+		return nil, errors.Join(explain(o.Dir, err), e.learnt.abandon(ctx), e.cache.close(ctx))
 	}
 	err = e.cache.below(e.store.Identity(), o)
 	if err == nil {
@@ -59,6 +64,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Dir, err), e.Close(ctx))
 	}
+	e.learnt.warmFromLast()
 	return e, nil
 }
 
@@ -68,12 +74,16 @@ func (e *Engine) wire(o Options) (err error) {
 	e.metrics.Source(func(t *telemetry.Scrape) {
 		expose(t, e.store.Stats())
 		exposeCache(t, e.cache)
+		exposeAnticipation(t, e.learnt)
 		t.Reading(telemetry.Reading{Name: "cairn_s3_requests_max", Help: "Requests served at once before others are refused.", Value: float64(o.MaxRequests)})
 	})
 	if e.service, err = object.New(local.New(e.store), object.Options{Now: o.Now, UploadExpiry: o.UploadExpiry, Logger: o.Log}); err != nil {
 		return err
 	}
 	e.objects = reserving{e.service}
+	if e.learnt != nil && e.learnt.ahead != nil {
+		e.objects = learning{e.objects, e.learnt.ahead}
+	}
 
 	verifier, err := auth.New(auth.Options{
 		Region: o.Region, Now: o.Now,
@@ -97,6 +107,7 @@ func (e *Engine) wire(o Options) (err error) {
 	e.admin = admin.New(admin.Options{
 		Ready: e.Ready, Metrics: e.metrics.Handler(o.Log),
 		Token: o.MetricsToken, Public: o.MetricsPublic, Domains: o.Domains,
+		AdminToken: AdminToken(o.SecretKey), Cache: e.cacheHandler(), Warm: e.warmHandler(),
 	})
 	e.handler = e.admin.Beside(wire)
 	return nil
@@ -174,9 +185,9 @@ func (e *Engine) Close(ctx context.Context) error {
 	e.Drain()
 	done := make(chan error, 1)
 	go func() {
-		var err error
+		err := e.learnt.close(ctx)
 		if e.service != nil {
-			err = e.service.Close()
+			err = errors.Join(err, e.service.Close())
 		}
 		done <- errors.Join(err, e.store.Close(), e.cache.close(ctx))
 	}()

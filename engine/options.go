@@ -60,6 +60,14 @@ type Options struct {
 	// written, and not only when they are read.
 	WriteThrough bool
 
+	// HotList is how many of the keys that are asked for most are remembered in the
+	// data directory and, at the next start, brought into the cache in the background.
+	// 0: 10,000; negative: none.
+	HotList int
+	// NoPrefetch leaves it to clients to ask: nothing is brought into the cache
+	// because it is likely to be asked for next.
+	NoPrefetch bool
+
 	// MetricsToken is the bearer token for /metrics on Handler, MetricsPublic
 	// opens it to all; with neither, only AdminHandler has it.
 	MetricsToken  string
@@ -76,6 +84,8 @@ type Options struct {
 	Now func() time.Time
 }
 
+const maxHotList = 1_000_000
+
 func (o Options) withDefaults() Options {
 	o.Region = cmp.Or(o.Region, "us-east-1")
 	o.MaxRequests = cmp.Or(o.MaxRequests, 1024)
@@ -87,6 +97,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.OverlayBytes = cmp.Or(o.OverlayBytes, min(max(limit/8, 64<<20), 2<<30))
 	o.IndexCacheBytes = cmp.Or(o.IndexCacheBytes, min(max(limit/16, 64<<20), 1<<30))
+	o.HotList = cmp.Or(o.HotList, 10_000)
 	o.FlashBytes = cmp.Or(o.FlashBytes, 10<<30)
 	o.CacheBytes = cmp.Or(o.CacheBytes, min(max(limit/16, 16<<20), 1<<30))
 	return o
@@ -110,6 +121,8 @@ func (o Options) validate() error {
 		return errors.New("engine: Options.FlashDir, RedisURL and WriteThrough need a cache in memory")
 	case o.FlashBytes < 0 || o.RedisTimeout < 0 || o.RedisTTL < 0:
 		return errors.New("engine: Options.FlashBytes, RedisTimeout or RedisTTL is negative")
+	case o.HotList > maxHotList:
+		return fmt.Errorf("engine: Options.HotList is %d, more than %d", o.HotList, maxHotList)
 	case o.SlowRequest < 0:
 		return errors.New("engine: Options.SlowRequest is negative")
 	}

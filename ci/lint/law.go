@@ -68,6 +68,8 @@ var layers = []layer{
 		"the backend on one machine is a thin translation between backend's types and the store"},
 	{"engine/store", []string{"engine/backend", "engine/cache", "engine/cache/tiers", "engine/disk", "engine/internal"},
 		"the store knows drives and records, not S3; it speaks backend's types, which lie below both, and keeps what it read in the cache"},
+	{"engine/readahead", []string{"engine/cache/prefetch", "engine/disk", "engine/internal"},
+		"what comes next is predicted below it, and fetched by functions that it is given"},
 	{"engine/backend", []string{"engine/internal"},
 		"types shared by object and its backends lie below all of them"},
 	{"engine/cache", []string{"engine/arena", "engine/internal"},

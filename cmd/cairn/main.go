@@ -65,7 +65,8 @@ Exit codes: 0 success, 1 failure, 2 a command line or setting that makes no sens
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServer(environ), newCredentials(), newStore(), newHardware(), newVersion())
+	root.AddCommand(newServer(environ), newCredentials(environ), newStore(), newHardware(), newVersion())
+	root.AddCommand(newCache(environ))
 	return root
 }
 

@@ -208,7 +208,7 @@ func (s *server) open(ctx context.Context, keys credentials.Pair) (*engine.Engin
 		Region: s.settings.Region, Domains: s.settings.Domains,
 		CacheBytes: s.cache, FlashDir: s.settings.FlashCache, FlashBytes: s.flash, FlashWriteRate: s.rate,
 		RedisURL: s.settings.RedisURL, RedisTimeout: s.settings.RedisTimeout, RedisTTL: s.settings.RedisTTL,
-		WriteThrough: s.settings.CacheWriteThrough, MaxRequests: s.settings.MaxRequests, UploadExpiry: s.settings.UploadExpiry,
+		WriteThrough: s.settings.CacheWriteThrough, NoPrefetch: !s.settings.Prefetch, HotList: s.hotList(), MaxRequests: s.settings.MaxRequests, UploadExpiry: s.settings.UploadExpiry,
 		MetricsToken: s.settings.MetricsToken, MetricsPublic: s.settings.MetricsPublic,
 		Log: s.log, AccessLog: s.settings.AccessLog, SlowRequest: s.settings.SlowRequest,
 		Build: build(), Now: clock(s.log),
@@ -224,6 +224,14 @@ func (s *server) open(ctx context.Context, keys credentials.Pair) (*engine.Engin
 		return nil, errors.Join(err, e.Close(ctx))
 	}
 	return e, nil
+}
+
+// hotList is the setting as the engine has it, where 0 is the default.
+func (s *server) hotList() int {
+	if s.settings.HotList == 0 {
+		return -1
+	}
+	return s.settings.HotList
 }
 
 // listenAdmin opens the operators' port. Where nobody chose it and it is

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -25,6 +26,14 @@ type Options struct {
 	// counts and sizes say much about whoever's data it is.
 	Token  string
 	Public bool
+	// AdminToken is the bearer token for what changes something; empty: nobody may.
+	AdminToken string
+	// Cache tells of the cache, as something that can be JSON. An error may be a
+	// *Refusal. Nil: there is nothing at its path.
+	Cache func() (any, error)
+	// Warm brings a bucket's objects under a prefix into the cache, until ctx ends. It
+	// calls progress, one call at a time, with what can be JSON. Nil as Cache.
+	Warm func(ctx context.Context, bucket, prefix string, progress func(any)) (any, error)
 	// Domains are those under which a bucket may be a host name; on such a
 	// host every path is a key's.
 	Domains []string
@@ -54,6 +63,9 @@ func New(o Options) *Handler {
 		h.inside[path] = serve
 	}
 	h.inside["/metrics"] = o.Metrics.ServeHTTP
+	if o.Cache != nil {
+		h.inside["/cache"] = h.cache
+	}
 	return h
 }
 
@@ -63,6 +75,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/debug/pprof/"):
 		profiles(w, r)
+	case r.URL.Path == "/cache/warm" && h.o.Warm != nil:
+		h.warm(w, r)
 	case serve == nil:
 		http.NotFound(w, r)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:

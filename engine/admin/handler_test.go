@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -125,4 +126,42 @@ func TestProfilesAreOnTheOwnPortAlone(t *testing.T) {
 		require.Equal(t, http.StatusTeapot, ask(handler(nil).Beside(s3), "GET", path, "Authorization", "Bearer "+token).Code, path)
 	}
 	require.Equal(t, 404, ask(handler(nil), "GET", "/debug/pprof/nothing").Code)
+}
+
+// What can't be done is said with its status before the first line, and in a line after it.
+func TestWarmingOverHTTP(t *testing.T) {
+	var told int
+	var failure error
+	h := New(Options{
+		Ready: func() error { return nil }, Metrics: http.NotFoundHandler(), AdminToken: token,
+		Cache: func() (any, error) { return nil, failure },
+		Warm: func(ctx context.Context, bucket, prefix string, progress func(any)) (any, error) {
+			require.Equal(t, "photos 2026/ü", bucket+" "+prefix)
+			for i := range told {
+				progress(map[string]int{"objects": i})
+			}
+			return map[string]bool{"done": true}, failure
+		},
+	})
+	warm := func() *httptest.ResponseRecorder {
+		return ask(h, "POST", "/cache/warm?bucket=photos&prefix=2026/%C3%BC", "Authorization", "Bearer "+token)
+	}
+	w := warm()
+	require.Equal(t, 200, w.Code)
+	require.Equal(t, "{\"done\":true}\n", w.Body.String())
+	told = 2
+	require.Equal(t, "{\"objects\":0}\n{\"objects\":1}\n{\"done\":true}\n", warm().Body.String())
+	failure = &Refusal{409, "busy"}
+	w = warm()
+	require.Equal(t, 200, w.Code)
+	require.Equal(t, "{\"objects\":0}\n{\"objects\":1}\n{\"error\":\"busy\"}\n", w.Body.String())
+	told = 0
+	w = warm()
+	require.Equal(t, 409, w.Code)
+	require.JSONEq(t, `{"error":"busy"}`, w.Body.String())
+	require.Equal(t, 409, ask(h, "GET", "/cache").Code)
+	failure = errors.New("the drive")
+	require.Equal(t, 500, warm().Code)
+	require.Equal(t, 401, ask(h, "POST", "/cache/warm?bucket=photos").Code)
+	require.Equal(t, 404, ask(handler(nil), "POST", "/cache/warm?bucket=photos").Code, "where there is no cache")
 }

@@ -188,6 +188,15 @@ func (c *Cache) tell(off uint64) {
 	c.onEvict(c.mem.bytes(at, h.key()), c.mem.bytes(at+uint64(h.key()), h.value()))
 }
 
+// Unread takes back what reads of a key have counted for. It is for who has put
+// an entry in for one read that was foreseen: after that read it is as new, and not
+// one that was asked for twice.
+func (c *Cache) Unread(key []byte) {
+	if slot, w := c.index.find(c.index.hash(key)); slot != nil && w&freqMask != 0 {
+		slot.CompareAndSwap(uint64(w), uint64(w&^freqMask))
+	}
+}
+
 // expired reports whether an item's time is over.
 func (c *Cache) expired(off uint64) bool {
 	h := c.mem.header(off)

@@ -21,8 +21,11 @@ import (
 // never given out twice and nothing in it is written twice, so that such an entry
 // is right for ever. It was verified when it was read from the drive.
 
+// BodyKeyLen is the length of a body's key in the cache.
+const BodyKeyLen = 13
+
 // bodyKey is the key of a body in the cache, apart from all keys of the index.
-func bodyKey(r *backend.BodyRef) (k [13]byte) {
+func bodyKey(r *backend.BodyRef) (k [BodyKeyLen]byte) {
 	k[0] = metaPrefix
 	binary.BigEndian.PutUint64(k[1:], r.Segment)
 	binary.BigEndian.PutUint32(k[9:], r.Offset)
@@ -70,8 +73,10 @@ func (s *Store) invalidate(g *generation, order []uint32) {
 	}
 }
 
-// sampleHot is of how many bodies from memory the key of one is told to Options.Hot.
-const sampleHot = 64
+// sampleHotBits says of how many bodies from memory the key of one is told to
+// Options.Hot: 64. Which one is scattered, for clients ask in rounds, and every 64th
+// would be the same few keys.
+const sampleHotBits = 6
 
 // An Access is a read of a body that is worth learning from. Other reads, which
 // are nearly all where memory has nearly all, are not told of.
@@ -109,7 +114,7 @@ func (s *Store) cachedBody(e *backend.Entry) (v cache.View, met, ok bool) {
 		s.logger.Error("a body in memory is not what it was; reading it from the drive", "segment", r.Segment, "offset", r.Offset)
 		return cache.View{}, false, false
 	}
-	if n%sampleHot == 0 && s.opt.Hot != nil {
+	if n*0x9e3779b1>>(32-sampleHotBits) == 0 && s.opt.Hot != nil {
 		s.opt.Hot(e.Key)
 	}
 	return v, s.opt.Tiers != nil && s.opt.Tiers.Met(key[:]), true
@@ -165,7 +170,7 @@ func (s *Store) Warm(ctx context.Context, key []byte) (bytes int64, err error) {
 
 // IsBody reports whether a key in the cache is that of a small body: its value
 // never changes.
-func IsBody(key []byte) bool { return len(key) == 13 && key[0] == metaPrefix }
+func IsBody(key []byte) bool { return len(key) == BodyKeyLen && key[0] == metaPrefix }
 
 // keepWritten keeps the small bodies of a group that was just acknowledged, while
 // the next one gathers. The group's buffer is the caller's.

@@ -156,7 +156,7 @@ func TestAheadWarmAndHot(t *testing.T) {
 	for range 64 * 10 {
 		readAll(t, s, "key1")
 	}
-	require.EqualValues(t, 10, told.Load())
+	require.InDelta(t, 10, told.Load(), 3)
 }
 
 // Nobody reads bytes of a version that is older than one that was acknowledged

@@ -65,12 +65,12 @@ func NewHotList(size, sample int) *HotList {
 	return l
 }
 
-// Observe notes an access. It borrows key until it returns.
+// Observe notes an access. It waits for nobody: who finds another at it is not
+// counted. It borrows key until it returns.
 func (l *HotList) Observe(key []byte) {
-	if l.sample > 1 && rand.Uint32N(l.sample) != 0 || len(key) == 0 || len(key) > maxHotKey {
+	if l.sample > 1 && rand.Uint32N(l.sample) != 0 || len(key) == 0 || len(key) > maxHotKey || !l.mu.TryLock() {
 		return
 	}
-	l.mu.Lock()
 	defer l.mu.Unlock()
 	if it := l.mu.byKey[string(key)]; it != nil {
 		it.count++
@@ -89,6 +89,31 @@ func (l *HotList) Observe(key []byte) {
 	it.count++
 	l.mu.byKey[it.key] = it
 	heap.Fix(&l.mu.hot, 0)
+}
+
+// restoredCount is the highest count that what comes from an earlier list begins with.
+const restoredCount = 8
+
+// Restore begins with what an earlier list has left, what was asked for most
+// first. It counts a little, by its place, and is overtaken by what is asked for now.
+func (l *HotList) Restore(keys [][]byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, k := range keys[:min(len(keys), l.size)] {
+		if l.mu.byKey[string(k)] != nil {
+			continue
+		}
+		it := &hotItem{key: string(k), count: uint64(1 + (restoredCount-1)*(len(keys)-i)/len(keys))}
+		l.mu.byKey[it.key] = it
+		heap.Push(&l.mu.hot, it)
+	}
+}
+
+// Len is how many keys there are.
+func (l *HotList) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.mu.items)
 }
 
 // Keys returns up to n keys, what is asked for most first.
@@ -131,6 +156,9 @@ func encodeHot(keys [][]byte) []byte {
 	le.PutUint32(b, hotMagic)
 	b[4] = hotVersion
 	for _, k := range keys {
+		if len(b)+2+len(k) > maxHotFile {
+			break // the hottest come first
+		}
 		b = append(le.AppendUint16(b, uint16(len(k))), k...)
 	}
 	le.PutUint32(b[8:], uint32(len(b)-hotHeader))

@@ -126,6 +126,27 @@ func TestHotList(t *testing.T) {
 	require.Empty(t, keys)
 }
 
+// What an earlier session has left comes first, in its order, until this one's
+// reads say otherwise.
+func TestHotListRestore(t *testing.T) {
+	l := NewHotList(64, 1)
+	var last [][]byte
+	for i := range 100 {
+		last = append(last, fmt.Appendf(nil, "key %d", i))
+	}
+	l.Restore(last)
+	require.Equal(t, 64, l.Len())
+	top := l.Keys(8)
+	for _, k := range top {
+		require.Contains(t, last[:16], k)
+	}
+	for range 2 * restoredCount {
+		l.Observe([]byte("new"))
+	}
+	require.Equal(t, []byte("new"), l.Keys(1)[0])
+	require.Equal(t, 64, l.Len())
+}
+
 // Power fails anywhere in a save: the old list or the new one is there.
 func TestHotListCrash(t *testing.T) {
 	for _, mode := range disk.CrashModes {

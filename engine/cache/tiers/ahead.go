@@ -43,13 +43,20 @@ func (t *Tiers) Met(key []byte) bool {
 		return false
 	}
 	w.And(^bit)
+	t.memory.Unread(key) // it was for this read, which is its first
 	t.stats.aheadUsed.Add(1)
 	return true
 }
 
+// MaxValue is the largest value that memory keeps under a key of this length.
+func (t *Tiers) MaxValue(key int) int { return t.memory.MaxItem() - key - 16 }
+
 // Ahead brings a value into memory before it is asked for, as Fetch does, and
-// reports whether it was not there yet.
+// reports whether it did: not if it was there, or is too large.
 func (t *Tiers) Ahead(ctx context.Context, key []byte, sum Sum, home func(dst []byte) ([]byte, error)) (bool, error) {
+	if int64(sum.Length) > int64(t.MaxValue(len(key))) {
+		return false, nil
+	}
 	v, ok := t.memory.Get(key)
 	v.Release()
 	if ok {

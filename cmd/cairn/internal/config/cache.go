@@ -6,6 +6,8 @@ import (
 	"net/url"
 )
 
+const maxHotList = 1_000_000
+
 // validateCache checks what is set of the tiers below memory, as far as nothing
 // has to be opened for it. The URL is never part of a message: it may hold a password.
 func (s *Settings) validateCache() error {
@@ -26,6 +28,9 @@ func (s *Settings) validateCache() error {
 			}
 		}
 	}
+	if s.HotList < 0 || s.HotList > maxHotList {
+		return fmt.Errorf("hot-list: %d: must be 0 to %d objects", s.HotList, maxHotList)
+	}
 	if s.RedisURL == "" {
 		return nil
 	}
@@ -34,4 +39,17 @@ func (s *Settings) validateCache() error {
 		return errors.New("redis-url: must be the URL of a server, as redis://host:6379/0, or rediss:// for TLS")
 	}
 	return nil
+}
+
+// RootPassword is what is set as that in the environment, or in a file that it
+// names; empty where there is none.
+func RootPassword(environ []string) (string, error) {
+	env, err := newEnvironment(environ)
+	if err != nil {
+		return "", err
+	}
+	if p := env.take("CAIRN_ROOT_PASSWORD"); p != "" {
+		return p, nil
+	}
+	return env.take("MINIO_ROOT_PASSWORD"), nil
 }

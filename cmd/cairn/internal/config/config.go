@@ -39,7 +39,8 @@ type Settings struct {
 	FlashCache, FlashCacheSize, FlashCacheWriteRate string
 	RedisURL                                        string
 	RedisTimeout, RedisTTL                          time.Duration
-	CacheWriteThrough                               bool
+	CacheWriteThrough, Prefetch                     bool
+	HotList                                         int
 
 	LogLevel      string
 	AccessLog     bool
@@ -85,6 +86,8 @@ func (s *Settings) Flags(fs *pflag.FlagSet) {
 	fs.DurationVar(&s.RedisTimeout, "redis-timeout", 5*time.Millisecond, "the longest that a read waits for Redis")
 	fs.DurationVar(&s.RedisTTL, "redis-ttl", 0, "after which Redis forgets an object (0: when it needs the room)")
 	fs.BoolVar(&s.CacheWriteThrough, "cache-write-through", false, "keep small objects in the cache when they are written, not only when they are read")
+	fs.IntVar(&s.HotList, "hot-list", 10_000, "how many of the objects that are asked for most are remembered, and brought into the cache at the next start (0: none)")
+	fs.BoolVar(&s.Prefetch, "prefetch", true, "bring into the cache what is likely to be asked for next")
 	fs.DurationVar(&s.UploadExpiry, "upload-expiry", 7*24*time.Hour, "after which an idle multipart upload is aborted")
 
 	fs.StringVar(&s.LogLevel, "log-level", "info", "debug, info, warn or error")

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/cairnstore/cairn/engine/internal/caller"
 )
 
 // readSize is a connection's buffer, held while it is open: for a head and the
@@ -37,6 +39,7 @@ type conn struct {
 	remote string
 	tls    *tls.ConnectionState
 	born   time.Time
+	caller caller.Number
 	state  atomic.Int32
 
 	buf  []byte

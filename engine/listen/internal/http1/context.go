@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/cairnstore/cairn/engine/internal/caller"
 )
 
 // A requestContext is one request's, and a small object of its own: whoever
@@ -68,8 +70,11 @@ func (x *requestContext) wanted() bool {
 }
 
 func (x *requestContext) Value(key any) any {
-	if key == http.LocalAddrContextKey {
+	switch key {
+	case http.LocalAddrContextKey:
 		return x.conn.net.LocalAddr()
+	case caller.Key:
+		return x.conn.caller
 	}
 	return nil
 }

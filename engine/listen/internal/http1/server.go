@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/cairnstore/cairn/engine/internal/caller"
 )
 
 // A Server serves connections that others accept. Its fields are not changed
@@ -36,7 +38,7 @@ type Server struct {
 // done its handshake. What c has of CloseWrite, WriteVector and SyscallConn is used:
 // to let clients see a last answer, to send without copying, and to see them leave.
 func (s *Server) ServeConn(c net.Conn) {
-	k := &conn{server: s, net: c, born: time.Now()}
+	k := &conn{server: s, net: c, born: time.Now(), caller: caller.New()}
 	if a := c.RemoteAddr(); a != nil {
 		k.remote = a.String()
 	}
