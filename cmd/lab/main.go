@@ -36,5 +36,6 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newRecord())
 	root.AddCommand(newProbe())
 	root.AddCommand(newReport())
+	root.AddCommand(newGate())
 	return root
 }

@@ -162,20 +162,32 @@ func writeVerdict(out io.Writer, v *record.Verdict) {
 	fmt.Fprintln(out)
 }
 
+// writeComparisons prints what was measured, and of what was counted that which changed.
 func writeComparisons(out io.Writer, all []record.Comparison) {
 	if len(all) == 0 {
 		return
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "metric\tbase\tcandidate\t\tchange\tinterval\tdecision\tdurability")
+	counted, same := 0, 0
 	for _, c := range all {
-		interval := "exact"
-		if c.High > 0 {
+		interval := "none"
+		switch {
+		case c.High > 0:
 			interval = fmt.Sprintf("%s to %s", percent(c.Low), percent(c.High))
+		case c.Pairs == 0:
+			interval = "counted"
+			if counted++; c.Decision == "same" {
+				same++
+				continue
+			}
 		}
 		fmt.Fprintf(w, "%s\t%.6g\t%.6g\t%s\t%s\t%s\t%s\t%s\n", c.Metric, c.Base, c.Candidate, c.Unit, percent(c.Ratio), interval, c.Decision, c.Durability)
 	}
 	_ = w.Flush()
+	if counted > 0 {
+		fmt.Fprintf(out, "%d of %d counted figures are the same\n", same, counted)
+	}
 	fmt.Fprintln(out)
 }
 

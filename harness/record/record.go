@@ -67,6 +67,9 @@ type Comparison struct {
 	// Decision is same, better, worse or cannot tell.
 	Decision string   `json:"decision"`
 	Notes    []string `json:"notes,omitempty"`
+	// BaseValues and CandidateValues are the pairs, in the order of measuring.
+	BaseValues      []float64 `json:"base_values,omitempty"`
+	CandidateValues []float64 `json:"candidate_values,omitempty"`
 }
 
 // A Scenario is a file that says what to run and what would fail it.

@@ -29,7 +29,7 @@ type Finding struct {
 	// Base and Candidate are medians; Ratio is candidate over base with its interval.
 	Base, Candidate float64
 	Ratio           stats.Interval
-	Pairs           int
+	Pairs           Pairs
 	Notes           []string
 }
 
@@ -68,7 +68,7 @@ func (r Rules) PairsNeeded() int { return stats.PairsNeeded(r.Confidence()) }
 
 // Judge decides on one metric.
 func (r Rules) Judge(m Metric, p Pairs) Finding {
-	f := Finding{Metric: m, Decision: CannotTell, Base: stats.Median(p.Base), Candidate: stats.Median(p.Candidate), Pairs: len(p.Base)}
+	f := Finding{Metric: m, Decision: CannotTell, Base: stats.Median(p.Base), Candidate: stats.Median(p.Candidate), Pairs: p}
 	ratio, err := stats.PairedRatio(p.Base, p.Candidate, r.Confidence())
 	if err != nil {
 		switch {
@@ -200,6 +200,6 @@ func (f Finding) String() string {
 // Comparison is the finding as a record keeps it.
 func (f Finding) Comparison(durability string) record.Comparison {
 	return record.Comparison{Metric: f.Name, Unit: f.Unit, Durability: durability, Base: f.Base, Candidate: f.Candidate,
-		Ratio: f.Ratio.Estimate, Low: f.Ratio.Low, High: f.Ratio.High, Confidence: f.Ratio.Confidence, Pairs: f.Pairs,
-		Decision: string(f.Decision), Notes: f.Notes}
+		Ratio: f.Ratio.Estimate, Low: f.Ratio.Low, High: f.Ratio.High, Confidence: f.Ratio.Confidence, Pairs: len(f.Pairs.Base),
+		Decision: string(f.Decision), Notes: f.Notes, BaseValues: f.Pairs.Base, CandidateValues: f.Pairs.Candidate}
 }

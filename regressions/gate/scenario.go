@@ -1,0 +1,202 @@
+package gate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairnstore/cairn/harness/bench"
+	"github.com/cairnstore/cairn/harness/load"
+	"github.com/cairnstore/cairn/harness/measure"
+	"github.com/cairnstore/cairn/harness/record"
+	"github.com/cairnstore/cairn/harness/target"
+	"github.com/cairnstore/cairn/regressions/judge"
+)
+
+// cases are the scenarios over the wire, by their names in judge.GateScenarios.
+// They store less than those of a comparison: each pair begins with an empty drive.
+var cases = map[string]bench.Case{
+	"put4k": {Mix: []load.Share{{Op: load.Put, Weight: 1}}, Size: 4 << 10, Connections: 16},
+	"get4k": {Mix: []load.Share{{Op: load.Get, Weight: 1}}, Size: 4 << 10, Connections: 16, Stored: 2000},
+	"put1m": {Mix: []load.Share{{Op: load.Put, Weight: 1}}, Size: 1 << 20, Connections: 8},
+	"get1m": {Mix: []load.Share{{Op: load.Get, Weight: 1}}, Size: 1 << 20, Connections: 8, Stored: 32, Unverified: .875},
+	"list":  {Mix: []load.Share{{Op: load.List, Weight: 1}}, Size: 64, Connections: 1, Stored: 5000, PerItem: true},
+}
+
+// engineScenario is in process: durable puts at rates that no wire carries.
+const engineScenario = "engine-put256"
+
+// chosen are the scenarios of the names; all for none.
+func chosen(names []string) ([]judge.Scenario, error) {
+	if len(names) == 0 {
+		return judge.GateScenarios, nil
+	}
+	var out []judge.Scenario
+	for _, name := range names {
+		i := slices.IndexFunc(judge.GateScenarios, func(s judge.Scenario) bool { return s.Name == name })
+		if i < 0 {
+			var known []string
+			for _, s := range judge.GateScenarios {
+				known = append(known, s.Name)
+			}
+			return nil, fmt.Errorf("gate: no scenario %q: there are %s", name, strings.Join(known, ", "))
+		}
+		out = append(out, judge.GateScenarios[i])
+	}
+	return out, nil
+}
+
+// A figure is what one run shows.
+type figure struct {
+	rate, cpu, p99 float64 // per second; µs of the server's CPU per operation; µs
+	errors         int64
+	durability     string
+}
+
+// A pair is a run of each build.
+type pair struct{ base, candidate figure }
+
+// server describes a build's server.
+func (b build) server() target.Server {
+	s := target.Cairn(b.cairn)
+	s.Name = b.name
+	return s
+}
+
+// overWire runs one pair of a case. Both runs begin with a fresh folder.
+func (g *gate) overWire(ctx context.Context, c bench.Case, round int, candidateFirst bool) (pair, error) {
+	servers := []target.Server{g.base.server(), g.candidate.server()}
+	if candidateFirst {
+		slices.Reverse(servers)
+	}
+	rec, err := bench.Compare(ctx, bench.CompareOptions{
+		Servers: servers, Cases: []bench.Case{c}, Dir: filepath.Join(g.work.dir, "data"), Rounds: 1,
+		Warmup: g.Warmup, Duration: g.Duration, Seed: g.Seed + uint64(round),
+	})
+	if err != nil {
+		return pair{}, err
+	}
+	var p pair
+	for _, run := range rec.Runs {
+		run.Round = round
+		g.rec.Runs = append(g.rec.Runs, run)
+		*p.of(run.Target) = figureOf(c, run)
+	}
+	return p, nil
+}
+
+func (p *pair) of(name string) *figure {
+	if name == "candidate" {
+		return &p.candidate
+	}
+	return &p.base
+}
+
+func figureOf(c bench.Case, run record.Run) figure {
+	total := run.Result.Total()
+	done := total.Count
+	if c.PerItem {
+		done = total.Items
+	}
+	f := figure{rate: float64(done) / run.Result.Elapsed.Seconds(), errors: total.Errors, durability: run.Durability}
+	if total.Count > 0 {
+		f.p99 = measure.Micros(total.Latency.Quantile(.99))
+		if run.Server != nil {
+			f.cpu = measure.Micros(run.Server.CPU()) / float64(total.Count)
+		}
+	}
+	return f
+}
+
+// inProcess runs one pair of the engine's scenario.
+func (g *gate) inProcess(ctx context.Context, round int, candidateFirst bool) (p pair, err error) {
+	order := []build{g.base, g.candidate}
+	if candidateFirst {
+		slices.Reverse(order)
+	}
+	for _, b := range order {
+		if *p.of(b.name), err = g.engineRun(ctx, b, round); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// engineCallers and engineBatch keep two cores busy and the group's wait short.
+const (
+	engineCallers = 128
+	engineBatch   = 16
+)
+
+func (g *gate) engineRun(ctx context.Context, b build, round int) (figure, error) {
+	dir := filepath.Join(g.work.dir, fmt.Sprintf("engine-%s-%d", b.name, round))
+	defer func() { _ = os.RemoveAll(dir) }() // it removes its folder itself, unless it was killed
+	out, err := command(ctx, g.work.dir, b.engine, "--dir", dir, "--size", "256", "--callers", fmt.Sprint(engineCallers),
+		"--batch", fmt.Sprint(engineBatch), "--duration", (g.Warmup + g.Duration).String(), "--json")
+	if err != nil {
+		return figure{}, fmt.Errorf("%s on %s: %w", engineScenario, b.name, err)
+	}
+	return parseEngine([]byte(out))
+}
+
+// engineResult is what enginebench prints, as far as it is judged.
+type engineResult struct {
+	Rate       float64 `json:"puts_per_second"`
+	CPU        float64 `json:"cpu_us_per_put"`
+	P99        float64 `json:"p99_ms"`
+	Durability string  `json:"durability"`
+}
+
+func parseEngine(out []byte) (figure, error) {
+	var r engineResult
+	if err := json.Unmarshal(out, &r); err != nil {
+		return figure{}, fmt.Errorf("%s: enginebench printed %.100q: %w", engineScenario, out, err)
+	}
+	if r.Rate <= 0 || r.CPU <= 0 || r.P99 <= 0 || r.Durability == "" {
+		return figure{}, fmt.Errorf("%s: enginebench printed %.200q", engineScenario, out)
+	}
+	return figure{rate: r.Rate, cpu: r.CPU, p99: 1000 * r.P99, durability: r.Durability}, nil
+}
+
+// callsTime is how long the runs last that count system calls.
+const callsTime = time.Second
+
+// callsBand is by how much they may differ. A request takes about three, so that
+// one more is a third; whether a read finds its request there at once or has to
+// ask twice is the machine's business, and is a tenth on a busy one.
+const callsBand = .20
+
+// systemCalls counts calls of the read and write families (proc(5), io: syscr
+// and syscw) per request on a single connection, where no two requests share
+// one. Others, as futex and epoll_wait, are not among them: to count those would
+// take a tracer, which not every machine allows.
+func (g *gate) systemCalls(ctx context.Context) ([]judge.Finding, error) {
+	var all []judge.Finding
+	for _, name := range []string{"put4k", "get4k"} {
+		c := cases[name]
+		c.Name, c.Connections = name+"-alone", 1
+		rec, err := bench.Compare(ctx, bench.CompareOptions{
+			Servers: []target.Server{g.base.server(), g.candidate.server()}, Cases: []bench.Case{c}, Dir: filepath.Join(g.work.dir, "data"),
+			Rounds: 1, Warmup: g.Warmup, Duration: callsTime, Seed: g.Seed,
+		})
+		if err != nil {
+			return nil, err
+		}
+		var calls [2]float64
+		for i, run := range rec.Runs {
+			n := run.Result.Total().Count
+			if n == 0 || run.Server == nil {
+				return nil, fmt.Errorf("%s on %s: no request was answered", c.Name, run.Target)
+			}
+			calls[i] = float64(run.Server.ReadCalls+run.Server.WriteCalls) / float64(n)
+		}
+		m := judge.Metric{Name: name + ".system_calls", Unit: "read and write calls/request"}
+		all = append(all, judge.Within(m, calls[0], calls[1], callsBand))
+	}
+	return all, nil
+}
