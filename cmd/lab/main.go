@@ -35,5 +35,6 @@ func newRoot() *cobra.Command {
 	root.AddCommand(bench)
 	root.AddCommand(newProbe())
 	root.AddCommand(newReport())
+	root.AddCommand(newPlan())
 	return root
 }
