@@ -37,5 +37,6 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newProbe())
 	root.AddCommand(newReport())
 	root.AddCommand(newGate())
+	root.AddCommand(newPlan())
 	return root
 }

@@ -33,13 +33,18 @@ func (r Response) Rate(n float64) float64 { return n / r.At(n) * 1e6 }
 const mostConcurrency = 256
 
 // Peak is the highest throughput per second, and the concurrency that has it.
+// There is one: n/R(n) rises and then falls.
 func (r Response) Peak() (n, rate float64) {
-	for i := 1; i <= mostConcurrency; i++ {
-		if x := r.Rate(float64(i)); x > rate {
-			n, rate = float64(i), x
+	low, high := 1, mostConcurrency
+	for low < high {
+		middle := (low + high) / 2
+		if r.Rate(float64(middle)) < r.Rate(float64(middle+1)) {
+			low = middle + 1
+		} else {
+			high = middle
 		}
 	}
-	return n, rate
+	return float64(low), r.Rate(float64(low))
 }
 
 // add is a weighted sum: how mixes and sizes between two that were measured respond.
@@ -98,14 +103,16 @@ func (t Tail) add(o Tail, weight float64) Tail {
 // Knee is the utilisation with the most throughput for its latency (the maximum
 // of ρ/Q(ρ): Kleinrock's power).
 func (t Tail) Knee() float64 {
-	best, power := 0.0, 0.0
-	for i := 1; i < 1000; i++ {
-		rho := float64(i) / 1000
-		if p := rho / t.At(rho); p > power {
-			best, power = rho, p
+	low, high := 0.0, 1.0
+	for range 40 {
+		a, b := low+(high-low)/3, high-(high-low)/3
+		if a/t.At(a) < b/t.At(b) {
+			low = a
+		} else {
+			high = b
 		}
 	}
-	return best
+	return (low + high) / 2
 }
 
 // Within is the highest utilisation whose quantile is not above us; 0 if there
@@ -115,7 +122,7 @@ func (t Tail) Within(us float64) float64 {
 		return 0
 	}
 	low, high := 0.0, 1.0
-	for range 60 {
+	for range 40 {
 		middle := (low + high) / 2
 		if t.At(middle) <= us {
 			low = middle

@@ -183,3 +183,6 @@ func (w Want) String() string {
 	}
 	return strings.Join(parts, "; ")
 }
+
+// ParseSize reads a size as a want has it, in bytes.
+func ParseSize(text string) (float64, error) { return parseSize(text, maxStored) }
