@@ -38,5 +38,6 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newReport())
 	root.AddCommand(newGate())
 	root.AddCommand(newPlan())
+	root.AddCommand(newRun(), newScenarios())
 	return root
 }

@@ -205,7 +205,7 @@ func TestLoudNeighboursAreNamed(t *testing.T) {
 	quiet, loud := runOf("list", "a", 1, 1, 1, 0), runOf("list", "b", 1, 1, 1, 0)
 	loud.Others, loud.Stolen = time.Second, 200*time.Millisecond
 	rec.Runs = []record.Run{quiet, loud}
-	noisy(rec)
+	WarnOfNoise(rec)
 	require.Equal(t, []string{
 		"list on b, round 1: other processes took 25 % of the machine",
 		"list on b, round 1: the hypervisor took 5 % of the machine",

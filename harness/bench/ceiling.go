@@ -81,9 +81,9 @@ func Ceiling(ctx context.Context, rec *record.Record, o CeilingOptions) error {
 			rec.Targets = append(rec.Targets, record.Target{Name: server.Name, Version: server.Version(), Durability: server.Durability})
 		}
 		announce(o.Lines, "%s on %s (the generator's ceiling)", c.Name, server.Name)
-		run, err := segment{
-			server: server, dir: o.Dir, c: againstSink(c), round: 1, seed: o.Seed, warmup: o.Warmup, duration: o.Duration, lines: o.Lines,
-		}.measure(ctx)
+		run, err := Segment{
+			Server: server, Dir: o.Dir, Case: againstSink(c), Round: 1, Seed: o.Seed, Warmup: o.Warmup, Duration: o.Duration, Lines: o.Lines,
+		}.Measure(ctx)
 		if err != nil {
 			return fmt.Errorf("ceiling: %w", err)
 		}

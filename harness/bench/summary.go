@@ -144,8 +144,8 @@ func (r Row) metrics() []record.Metric {
 	}
 }
 
-// noisy adds warnings about what else went on while the runs were measured.
-func noisy(rec *record.Record) {
+// WarnOfNoise adds warnings about what else went on while the runs were measured.
+func WarnOfNoise(rec *record.Record) {
 	for _, r := range rec.Runs {
 		machine := float64(r.Result.Elapsed) * float64(rec.Machine.Cores)
 		if share := float64(r.Others) / machine; share > .05 {
