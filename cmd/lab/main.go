@@ -33,5 +33,6 @@ func newRoot() *cobra.Command {
 	bench := &cobra.Command{Use: "bench", Short: "Measure speed"}
 	bench.AddCommand(newCompare(), newLatency(), newCeiling(), newLoad(), newSink())
 	root.AddCommand(bench)
+	root.AddCommand(newChaos())
 	return root
 }

@@ -45,6 +45,8 @@ type Record struct {
 	// Counters are sums that are no metric of a run, as the faults injected.
 	Counters map[string]int64 `json:"counters,omitempty"`
 	Verdict  *Verdict         `json:"verdict,omitempty"`
+	// Timeline is load, latency and faults over time, of experiments with faults.
+	Timeline *Timeline `json:"timeline,omitempty"`
 }
 
 // A Scenario is a file that says what to run and what would fail it.
