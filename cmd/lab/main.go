@@ -39,5 +39,6 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newGate())
 	root.AddCommand(newPlan())
 	root.AddCommand(newRun(), newScenarios())
+	root.AddCommand(newChaos())
 	return root
 }

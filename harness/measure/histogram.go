@@ -47,6 +47,9 @@ func (h *Histogram) RecordN(d time.Duration, n int64) {
 // Merge adds what other counted.
 func (h *Histogram) Merge(other *Histogram) { h.h.Merge(other.h) }
 
+// Reset forgets all that was counted.
+func (h *Histogram) Reset() { h.h.Reset() }
+
 // Count is the number of latencies recorded.
 func (h *Histogram) Count() int64 { return h.h.TotalCount() }
 

@@ -10,18 +10,18 @@ import (
 
 // A History is one metric over all records of one kind of machine.
 type History struct {
-	Metric     string  `json:"metric"`
-	Unit       string  `json:"unit"`
-	Durability string  `json:"durability"`
-	Machine    string  `json:"machine"`
-	Points     []Point `json:"points"`
+	Metric     string         `json:"metric"`
+	Unit       string         `json:"unit"`
+	Durability string         `json:"durability"`
+	Machine    string         `json:"machine"`
+	Points     []HistoryPoint `json:"points"`
 	// Changes are where the metric's level changed.
 	Changes  []Change `json:"changes"`
 	Warnings []string `json:"warnings"`
 }
 
-// A Point is the metric in one record.
-type Point struct {
+// A HistoryPoint is the metric in one record.
+type HistoryPoint struct {
 	At     time.Time `json:"at"`
 	Commit string    `json:"commit"`
 	Dirty  bool      `json:"dirty"`
@@ -60,7 +60,7 @@ func HistoryOf(all []Kept, metric string, o stats.ChangeOptions) ([]History, err
 				order = append(order, c)
 				of[c] = &History{Metric: metric, Unit: m.Unit, Durability: m.Durability, Machine: c.machine}
 			}
-			of[c].Points = append(of[c].Points, Point{At: k.Started, Commit: k.Lab.Commit, Dirty: k.Lab.Dirty, Value: m.Value, Min: m.Min, Max: m.Max, File: k.Name})
+			of[c].Points = append(of[c].Points, HistoryPoint{At: k.Started, Commit: k.Lab.Commit, Dirty: k.Lab.Dirty, Value: m.Value, Min: m.Min, Max: m.Max, File: k.Name})
 		}
 	}
 	if len(order) == 0 {

@@ -46,7 +46,9 @@ type Record struct {
 	Counters map[string]int64 `json:"counters,omitempty"`
 	// Comparisons are of two builds of one target, metric by metric.
 	Comparisons []Comparison `json:"comparisons,omitempty"`
-	Verdict     *Verdict     `json:"verdict,omitempty"`
+	// Timeline is load, latency and faults over time, of experiments with faults.
+	Timeline *Timeline `json:"timeline,omitempty"`
+	Verdict  *Verdict  `json:"verdict,omitempty"`
 }
 
 // A Comparison is what pairs of runs of two builds say about one metric.

@@ -74,7 +74,7 @@ func (p *Process) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	for {
-		err := probe(ctx, p.launch.Address, p.launch.Ready)
+		err := Probe(ctx, p.launch.Address, p.launch.Ready)
 		if err == nil {
 			return nil
 		}
@@ -95,8 +95,9 @@ func cmpError(err, otherwise error) error {
 	return otherwise
 }
 
-// probe asks once whether address serves.
-func probe(ctx context.Context, address, path string) error {
+// Probe asks once whether address serves: path must answer 200, or with no path
+// a connection must be had.
+func Probe(ctx context.Context, address, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if path == "" {

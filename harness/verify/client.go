@@ -233,3 +233,11 @@ func parsePage(text []byte) (*page, error) {
 	}
 	return &p, nil
 }
+
+// CodeOf is the S3 error code that an error came with, "" for none.
+func CodeOf(err error) string {
+	if status, ok := errors.AsType[*StatusError](err); ok {
+		return status.Code
+	}
+	return ""
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairnstore/cairn/chaos"
+	"github.com/cairnstore/cairn/chaos/container"
+	"github.com/cairnstore/cairn/harness/record"
+)
+
+// The status of lab chaos run beside 0 and 1.
+const exitBroken = 2 // the experiment failed: the record's verdict says how
+
+func newChaos() *cobra.Command {
+	cmd := &cobra.Command{Use: "chaos", Short: "Ill-treat a server under load and see whether it keeps its promises"}
+	cmd.AddCommand(newChaosRun(), newChaosList(), newChaosSweep())
+	return cmd
+}
+
+func newChaosRun() *cobra.Command {
+	var (
+		out            output
+		source, binary string
+		build, remains string
+		times          int
+		seed           uint64
+	)
+	cmd := &cobra.Command{
+		Use:   "run PLAN...",
+		Short: "Run plans, each against a server of its own in a container",
+		Long: `Run plans, each against a server of its own in a container. A plan is one of
+those that lab chaos list names, or a file whose name ends with .yaml.
+
+Each fault must be seen to have an effect, and the server must be well again in
+time; then everything that was ever written is read, and the checkers judge.
+
+Exit status: 0 when every plan passed, 2 when one failed, 1 after a mishap. Without
+a container engine nothing is run, which is said aloud, with status 0; with
+CI=true in the environment it is 1.`,
+		Example: `  lab chaos run kill --times 20
+  lab chaos run power-loss --build plantedbug    # must fail
+  lab chaos run my-plan.yaml --json`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var plans []*chaos.Plan
+			for _, name := range args {
+				p, err := chaos.FindPlan(name)
+				if err != nil {
+					return err
+				}
+				if cmd.Flags().Changed("build") {
+					p.Server.Build = chaos.Build(build)
+				}
+				if cmd.Flags().Changed("seed") {
+					p.Seed = seed
+				}
+				if err := p.Validate(); err != nil {
+					return err
+				}
+				plans = append(plans, p)
+			}
+			ctx := cmd.Context()
+			engine, err := container.Connect(ctx)
+			if errors.Is(err, container.ErrNoEngine) && os.Getenv("CI") != "true" {
+				fmt.Fprintf(cmd.ErrOrStderr(), "SKIPPED: experiments need a container engine: %v\n", err)
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			defer func() { _ = engine.Close() }()
+			if err := sweep(cmd, engine); err != nil {
+				return err
+			}
+			into, err := os.MkdirTemp("", "cairn-chaos-build-")
+			if err != nil {
+				return fmt.Errorf("make a directory for the build: %w", err)
+			}
+			defer func() { _ = os.RemoveAll(into) }()
+			var failed error
+			for _, p := range plans {
+				server := binary
+				if server == "" {
+					if server, err = chaos.BuildServer(ctx, source, into, p.Server.Build); err != nil {
+						return err
+					}
+				}
+				rec, err := chaos.Run(ctx, chaos.Options{Plan: p, Engine: engine, Binary: server, Times: times, Lines: out.lines(cmd), Remains: remains})
+				broken := errors.Is(err, chaos.ErrBroken)
+				if broken {
+					failed = errors.Join(failed, fmt.Errorf("%s: %w", p.Name, err))
+					err = nil
+				}
+				err = out.write(cmd, rec, err, func(w io.Writer) error { return writeVerdict(w, rec) })
+				if err != nil {
+					return errors.Join(failed, err)
+				}
+			}
+			if failed != nil {
+				return &exitError{exitBroken, failed}
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&source, "source", ".", "directory of this repository, to build the server from")
+	f.StringVar(&binary, "binary", "", "a server's binary to run instead of building one; static, and of the plan's build")
+	f.StringVar(&build, "build", "", "build of the server instead of the plan's: release, faults, plantedbug")
+	f.IntVar(&times, "times", 0, "how often each fault is done, instead of what the plan says")
+	f.Uint64Var(&seed, "seed", 0, "seed instead of the plan's")
+	f.StringVar(&remains, "remains", "", "directory for the journal of a run that failed; empty: it is not kept")
+	out.flags(cmd)
+	return cmd
+}
+
+func sweep(cmd *cobra.Command, engine *container.Engine) error {
+	removed, err := chaos.Sweep(cmd.Context(), engine)
+	for _, what := range removed {
+		fmt.Fprintln(cmd.ErrOrStderr(), "swept:", what)
+	}
+	return err
+}
+
+// writeVerdict prints what a run's metrics do not say.
+func writeVerdict(w io.Writer, rec *record.Record) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintf(t, "plan\t%s\n", rec.Scenario.Name)
+	for _, name := range slices.Sorted(maps.Keys(rec.Counters)) {
+		_, _ = fmt.Fprintf(t, "%s\t%d\n", name, rec.Counters[name])
+	}
+	_, _ = fmt.Fprintf(t, "verdict\t%s\n", rec.Verdict.Outcome)
+	for _, reason := range rec.Verdict.Reasons {
+		_, _ = fmt.Fprintf(t, "\t%s\n", reason)
+	}
+	return t.Flush()
+}
+
+func newChaosList() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "Name the faults and the plans, and what they need",
+		Example: "  lab chaos list --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			plans, err := chaos.Plans()
+			if err != nil {
+				return err
+			}
+			faults := chaos.Describe()
+			w := cmd.OutOrStdout()
+			if asJSON {
+				type plan struct {
+					Name   string   `json:"name"`
+					Asks   string   `json:"asks"`
+					Fails  string   `json:"fails"`
+					Needs  string   `json:"needs,omitempty"`
+					Faults []string `json:"faults"`
+				}
+				var all []plan
+				for _, p := range plans {
+					all = append(all, plan{p.Name, p.Asks, p.Fails, p.Needs(), p.Faults()})
+				}
+				e := json.NewEncoder(w)
+				e.SetIndent("", " ")
+				return e.Encode(map[string]any{"faults": faults, "plans": all})
+			}
+			t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+			_, _ = fmt.Fprintln(t, "FAULT\tWHAT IT DOES\tNEEDS")
+			for _, f := range faults {
+				_, _ = fmt.Fprintf(t, "%s\t%s\t%s\n", f.Name, f.What, f.Needs)
+			}
+			_, _ = fmt.Fprintln(t, "\t\t\nPLAN\tWHAT IT ASKS\tNEEDS")
+			for _, p := range plans {
+				_, _ = fmt.Fprintf(t, "%s\t%s\t%s\n", p.Name, p.Asks, p.Needs())
+			}
+			return t.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return cmd
+}
+
+func newChaosSweep() *cobra.Command {
+	return &cobra.Command{
+		Use:     "sweep",
+		Short:   "Remove the containers, images, mounts and directories that killed runs left behind",
+		Example: "  lab chaos sweep",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			engine, err := container.Connect(cmd.Context())
+			if errors.Is(err, container.ErrNoEngine) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "no containers are looked for: %v\n", err)
+				engine = nil
+			} else if err != nil {
+				return err
+			} else {
+				defer func() { _ = engine.Close() }()
+			}
+			return sweep(cmd, engine)
+		},
+	}
+}
