@@ -10,13 +10,17 @@ import (
 	"sync"
 
 	"github.com/minio/crc64nvme"
+
+	"github.com/cairnstore/cairn/engine/internal/md5lanes"
 )
 
 // A Multi computes MD5 and any of the algorithms in one pass over the bytes
-// written to it. It is pooled: GetMulti, Write…, the sums, Release. After the
+// written to it; MD5 together with other Multis where these are at work at the
+// same time. It is pooled: GetMulti, Write…, the sums, Release. After the
 // pool is warm nothing in that circle allocates. Not safe for concurrent use.
 type Multi struct {
 	withMD5 bool
+	others  bool // any of the algorithms
 	with    [algorithms]bool
 
 	// Made when first wanted and kept for the next user.
@@ -41,7 +45,7 @@ func (m *Multi) Release() { multis.Put(m) }
 
 // Reset begins anew, with another choice of algorithms.
 func (m *Multi) Reset(withMD5 bool, with ...Algorithm) {
-	m.withMD5, m.with = withMD5, [algorithms]bool{}
+	m.withMD5, m.others, m.with = withMD5, false, [algorithms]bool{}
 	m.crc32, m.crc32c, m.crc64 = 0, 0, 0
 	if withMD5 {
 		m.md5 = fresh(m.md5, md5.New)
@@ -55,7 +59,7 @@ func (m *Multi) Reset(withMD5 bool, with ...Algorithm) {
 		case SHA256:
 			m.sha256 = fresh(m.sha256, sha256.New)
 		}
-		m.with[a] = true
+		m.with[a], m.others = true, true
 	}
 }
 
@@ -73,7 +77,10 @@ const stride = 16 << 10
 
 // Write adds p. It never fails.
 func (m *Multi) Write(p []byte) (int, error) {
-	for rest := p; len(rest) > 0; {
+	if m.withMD5 {
+		md5lanes.Write(m.md5, p)
+	}
+	for rest := p; m.others && len(rest) > 0; {
 		piece := rest[:min(stride, len(rest))]
 		m.add(piece)
 		rest = rest[len(piece):]
@@ -82,9 +89,6 @@ func (m *Multi) Write(p []byte) (int, error) {
 }
 
 func (m *Multi) add(p []byte) {
-	if m.withMD5 {
-		m.md5.Write(p)
-	}
 	if m.with[CRC32] {
 		m.crc32 = crc32.Update(m.crc32, crc32.IEEETable, p)
 	}
