@@ -100,7 +100,7 @@ CI=true in the environment it is 1.`,
 					failed = errors.Join(failed, fmt.Errorf("%s: %w", p.Name, err))
 					err = nil
 				}
-				err = out.write(cmd, rec, err, func(w io.Writer) error { return writeVerdict(w, rec) })
+				err = out.write(cmd, rec, err, func(w io.Writer) error { return writeChaos(w, rec) })
 				if err != nil {
 					return errors.Join(failed, err)
 				}
@@ -130,18 +130,16 @@ func sweep(cmd *cobra.Command, engine *container.Engine) error {
 	return err
 }
 
-// writeVerdict prints what a run's metrics do not say.
-func writeVerdict(w io.Writer, rec *record.Record) error {
+// writeChaos prints what a run's metrics do not say.
+func writeChaos(w io.Writer, rec *record.Record) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintf(t, "plan\t%s\n", rec.Scenario.Name)
 	for _, name := range slices.Sorted(maps.Keys(rec.Counters)) {
 		_, _ = fmt.Fprintf(t, "%s\t%d\n", name, rec.Counters[name])
 	}
-	_, _ = fmt.Fprintf(t, "verdict\t%s\n", rec.Verdict.Outcome)
-	for _, reason := range rec.Verdict.Reasons {
-		_, _ = fmt.Fprintf(t, "\t%s\n", reason)
-	}
-	return t.Flush()
+	err := t.Flush()
+	writeVerdict(w, rec.Verdict)
+	return err
 }
 
 func newChaosList() *cobra.Command {

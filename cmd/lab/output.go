@@ -83,6 +83,18 @@ func writeJSON(out io.Writer, v any) error {
 	return e.Encode(v)
 }
 
+// writeVerdict prints what an experiment decided, and why.
+func writeVerdict(out io.Writer, v *record.Verdict) {
+	if v == nil {
+		return
+	}
+	fmt.Fprintf(out, "verdict: %s\n", v.Outcome)
+	for _, r := range v.Reasons {
+		fmt.Fprintln(out, "  ", r)
+	}
+	fmt.Fprintln(out)
+}
+
 // self is this binary, which runs the sink as a process of its own.
 func self() (string, error) {
 	path, err := os.Executable()

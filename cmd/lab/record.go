@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -143,23 +142,6 @@ metric: print which there are.`,
 	cmd.Flags().IntVar(&o.Permutations, "permutations", 999, "permutations of each test")
 	cmd.Flags().IntVar(&o.Shortest, "shortest", 3, "records of the shortest stretch between changes")
 	return cmd
-}
-
-func writeJSON(out io.Writer, v any) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", " ")
-	return e.Encode(v)
-}
-
-func writeVerdict(out io.Writer, v *record.Verdict) {
-	if v == nil {
-		return
-	}
-	fmt.Fprintf(out, "verdict: %s\n", v.Outcome)
-	for _, r := range v.Reasons {
-		fmt.Fprintln(out, "  ", r)
-	}
-	fmt.Fprintln(out)
 }
 
 // writeComparisons prints what was measured, and of what was counted that which changed.

@@ -94,7 +94,11 @@ Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 			}
 			o.Lines = out.lines(cmd)
 			rec, err := scenario.Run(cmd.Context(), s, o)
-			err = out.write(cmd, rec, err, func(w io.Writer) error { return writeVerdict(w, s, rec) })
+			err = out.write(cmd, rec, err, func(w io.Writer) error {
+				_, _ = fmt.Fprintf(w, "%s asks: %s\n", s.Name, s.Asks)
+				writeVerdict(w, rec.Verdict)
+				return nil
+			})
 			if err != nil {
 				return mishap(err)
 			}
@@ -164,18 +168,6 @@ func aim(o *scenario.Options, bins *binaries, where string, at load.Target, dura
 		at.Address += ":80"
 	}
 	o.Running, o.Server = &at, target.Server{Name: "server", Durability: durability}
-	return nil
-}
-
-func writeVerdict(w io.Writer, s *scenario.Scenario, rec *record.Record) error {
-	fmt.Fprintf(w, "%s asks: %s\n", s.Name, s.Asks)
-	if rec.Verdict == nil {
-		return nil
-	}
-	fmt.Fprintf(w, "verdict: %s\n", strings.ToUpper(string(rec.Verdict.Outcome)))
-	for _, reason := range rec.Verdict.Reasons {
-		fmt.Fprintln(w, " ", reason)
-	}
 	return nil
 }
 

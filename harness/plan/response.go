@@ -91,15 +91,6 @@ func (t Tail) At(rho float64) float64 {
 	return t.Base + t.Scale*math.Pow(rho, t.Shape)/(1-rho)
 }
 
-// add is a weighted sum; the shape is that of the larger part.
-func (t Tail) add(o Tail, weight float64) Tail {
-	sum := Tail{Base: t.Base + weight*o.Base, Scale: t.Scale + weight*o.Scale, Shape: t.Shape}
-	if weight*o.Scale > 0 {
-		sum.Shape = (t.Shape*t.Scale + o.Shape*weight*o.Scale) / (t.Scale + weight*o.Scale)
-	}
-	return sum
-}
-
 // Knee is the utilisation with the most throughput for its latency (the maximum
 // of ρ/Q(ρ): Kleinrock's power).
 func (t Tail) Knee() float64 {
