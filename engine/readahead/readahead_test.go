@@ -187,6 +187,9 @@ func traces(name string) iter.Seq[step] {
 // Fetching ahead is on by default because of this: where there is an order it
 // raises the hit ratio, and where there is none it costs nothing.
 func TestHitRatios(t *testing.T) {
+	if testing.Short() {
+		t.Skip("figures, and no memory that goroutines share")
+	}
 	var table strings.Builder
 	precision := func(p prefetch.Precision) float64 { return float64(p.Used) / float64(max(p.Predicted, 1)) }
 	for _, name := range []string{"chains", "ranges", "zipf", "uniform", "random ranges"} {
