@@ -208,7 +208,7 @@ var seams = []seam{
 		[]string{"cmd"}, "",
 		"command lines belong to commands"},
 	{[]string{"go.yaml.in/yaml/v3"},
-		[]string{"cmd", "scenarios", "harness", "chaos"}, "",
+		[]string{"cmd", "scenarios", "harness", "chaos", "regressions"}, "",
 		"the engine takes options, not files"},
 	{[]string{Module + "/engine/backend/memory", Module + "/engine/backend/backendtest", Module + "/engine/disk/disktest", Module + "/engine/object/objecttest", Module + "/engine/cache/remote/redistest", "testing", "github.com/stretchr/testify"},
 		[]string{"engine/backend/backendtest", "engine/backend/memory", "engine/disk/disktest", "engine/object/objecttest", "engine/cache/remote/redistest"}, "engine",

@@ -14,3 +14,18 @@ proxies: ## count allocations, syncs and bytes of the product's operations
 
 proxies-accept: ## make today's counts the accepted ones; WHY='...' for what rose
 	go run ./regressions/proxies/count -accept regressions/proxies/proxies.json -why '$(WHY)'
+
+.PHONY: build-enginebench gate-targets nightly nightly-publish
+
+build-enginebench: ## build bin/enginebench, which measures the engine in process
+	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/enginebench ./cmd/enginebench
+
+gate-targets: build build-lab build-enginebench ## hold this machine, if it qualifies, to the absolute goals; GATE= more flags
+	bin/lab gate --targets $(GATE)
+
+nightly: build build-lab ## one more point in the history of every metric
+	bin/lab bench compare --cairn bin/cairn $(BENCH)
+	bin/lab bench latency --cairn bin/cairn $(BENCH)
+
+nightly-publish: ## append this tree's records to the branch that keeps the history
+	ci/publish-records

@@ -3,6 +3,8 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,13 +20,52 @@ func TestGateStatuses(t *testing.T) {
 
 func TestWrongUseOfTheGateIsAMishap(t *testing.T) {
 	for _, args := range [][]string{
-		{"gate"}, {"gate", "--no-such-flag"}, {"gate", "--base", "main", "left-over"}, {"gate", "--base", "main", "--budget", "3h"},
+		{"gate"}, {"gate", "--base", "main", "--targets"}, {"gate", "--targets", "--cairn", "no-such-binary"}, {"gate", "--no-such-flag"}, {"gate", "--base", "main", "left-over"}, {"gate", "--base", "main", "--budget", "3h"},
 		{"gate", "--base", "main", "--only", "nothing"}, {"gate", "simulate", "--gates", "0"}, {"gate", "--base", "no-such-revision", "--dir", t.TempDir(), "--results", "", "-q"},
 	} {
 		_, _, err := run(t.Context(), args...)
 		require.Error(t, err, args)
 		require.Equal(t, gateMishap, exitCode(err), "%v: %v", args, err)
 	}
+}
+
+func TestAllowancesForgiveOnlyWhatTheySay(t *testing.T) {
+	code := func(a allowances, o record.Outcome) int {
+		return exitCode(a.forgive(gateStatus(&record.Verdict{Outcome: o})))
+	}
+	all := allowances{cannotTell: true, notQualified: true}
+	require.Equal(t, 0, code(all, record.CannotTell))
+	require.Equal(t, 0, code(all, record.NotQualified))
+	require.Equal(t, 1, code(all, record.Fail))
+	require.Equal(t, 4, code(allowances{cannotTell: true}, record.NotQualified))
+	require.Equal(t, 3, code(allowances{notQualified: true}, record.CannotTell))
+}
+
+// What pipelines call of lab exists, with its flags.
+func TestPipelinesCommandsOfLab(t *testing.T) {
+	var files []string
+	for _, pattern := range []string{"../../.github/workflows/*.yml", "../../ci/gitlab/*.yml", "../../ci/make/*.mk", "../../Makefile"} {
+		found, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		files = append(files, found...)
+	}
+	called := regexp.MustCompile(`bin/lab ([a-z].*)`)
+	variable := regexp.MustCompile(`"?\$[({]?[A-Za-z_]+[)}]?"?`)
+	macro := regexp.MustCompile(`\$\((if |GATE|BENCH)[^)]*\)+( ?\S*\))?|\$\((GATE|BENCH)\)`)
+	n := 0
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		for _, m := range called.FindAllStringSubmatch(string(text), -1) {
+			line := variable.ReplaceAllString(macro.ReplaceAllString(m[1], ""), "x")
+			cmd, rest, err := newRoot().Find(strings.Fields(line))
+			require.NoError(t, err, "%s: %s", name, line)
+			require.True(t, cmd.Runnable(), "%s: %s", name, line)
+			require.NoError(t, cmd.ParseFlags(rest), "%s: %s", name, line)
+			n++
+		}
+	}
+	require.Greater(t, n, 8)
 }
 
 func TestGateSimulate(t *testing.T) {
