@@ -34,5 +34,6 @@ func newRoot() *cobra.Command {
 	bench.AddCommand(newCompare(), newLatency(), newCeiling(), newLoad(), newSink())
 	root.AddCommand(bench)
 	root.AddCommand(newRun(), newScenarios())
+	root.AddCommand(newScoreboard())
 	return root
 }
