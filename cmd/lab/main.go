@@ -40,5 +40,6 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newPlan())
 	root.AddCommand(newRun(), newScenarios())
 	root.AddCommand(newChaos())
+	root.AddCommand(newScoreboard())
 	return root
 }

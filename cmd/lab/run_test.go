@@ -42,8 +42,14 @@ thresholds: ["`+threshold+`"]
 	return name
 }
 
-func TestRunOnARealServerExitsByItsVerdict(t *testing.T) {
+// One build serves all that need a real server.
+func TestOnARealServer(t *testing.T) {
 	binary := cairnBinary(t)
+	t.Run("run exits by its verdict", func(t *testing.T) { runExitsByItsVerdict(t, binary) })
+	t.Run("the scoreboard", func(t *testing.T) { theScoreboard(t, binary) })
+}
+
+func runExitsByItsVerdict(t *testing.T, binary string) {
 	for threshold, want := range map[string]struct {
 		outcome record.Outcome
 		code    int

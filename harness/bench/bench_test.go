@@ -140,7 +140,7 @@ func TestEveryCaseRunsAgainstASink(t *testing.T) {
 }
 
 func TestDeletesAgainstASinkDoNotRunOut(t *testing.T) {
-	require.Greater(t, againstSink(mustCase(t, "delete")).Stored, uint64(1e12))
+	require.Greater(t, AgainstSink(mustCase(t, "delete")).Stored, uint64(1e12))
 }
 
 func TestAMissingBinaryIsToldBeforeAnythingRuns(t *testing.T) {

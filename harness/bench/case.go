@@ -23,6 +23,8 @@ type Case struct {
 	// Plan, if not nil, says what a round is, instead of Mix, Size, Connections,
 	// Stored, Unverified and the times that are given for all cases.
 	Plan func(seed uint64, round int) Plan
+	// Source is where the plan comes from, as lab bench sink takes it.
+	Source string
 	// Offered: the load is an open loop. Its rate says what was offered, and
 	// nothing of what a server could do.
 	Offered bool

@@ -32,6 +32,8 @@ type CompareOptions struct {
 	// ceiling is not measured, and the comparison says so.
 	Sink  func(Case) target.Server
 	Lines io.Writer // progress; nil: none
+	// Judge says what a run of a server fell short of; nil: nothing is asked.
+	Judge func(Case, *record.Run) []string
 }
 
 // ceilingTime is long enough for a ceiling: an empty server has no moods.
@@ -66,7 +68,7 @@ func Compare(ctx context.Context, o CompareOptions) (rec *record.Record, err err
 	defer func() { o.conclude(rec) }()
 	if o.Sink != nil {
 		if err := Ceiling(ctx, rec, CeilingOptions{
-			Sink: o.Sink, Cases: o.Cases, Dir: filepath.Join(dir, "sink"), Warmup: time.Second, Duration: min(ceilingTime, o.Duration), Seed: o.Seed, Lines: o.Lines,
+			Sink: o.Sink, Cases: slices.DeleteFunc(slices.Clone(o.Cases), func(c Case) bool { return !sinkable(c) }), Dir: filepath.Join(dir, "sink"), Warmup: time.Second, Duration: min(ceilingTime, o.Duration), Seed: o.Seed, Lines: o.Lines,
 		}); err != nil {
 			return rec, err
 		}
@@ -83,6 +85,12 @@ func Compare(ctx context.Context, o CompareOptions) (rec *record.Record, err err
 					return rec, fmt.Errorf("compare: %w", err)
 				}
 				rec.Runs = append(rec.Runs, run)
+				if o.Judge == nil {
+					continue
+				}
+				for _, short := range o.Judge(c, &run) {
+					rec.Warn("%s on %s, round %d: %s", c.Name, s.Name, round, short)
+				}
 			}
 		}
 	}

@@ -17,8 +17,9 @@ func (s *Scenario) Case(pace float64) (bench.Case, error) {
 	}
 	return bench.Case{
 		Name: s.Name, About: s.Asks, Offered: s.Open != nil,
-		// What deletes the objects uses them up.
-		Consumes: s.Mix["delete"] > 0 && s.Mix["put"] == 0 && s.Mix["overwrite"] == 0,
+		// What deletes the objects uses them up, and what overwrites them leaves
+		// generations that the next round knows nothing of.
+		Consumes: s.Mix["delete"] > 0 && s.Mix["put"] == 0 || s.Mix["overwrite"] > 0,
 		Stored:   s.Objects.Count,
 		PerItem:  len(s.Mix) == 1 && s.Mix["list"] > 0,
 		Plan:     func(seed uint64, round int) bench.Plan { return s.plan(seed, round, pace) },
