@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/cairnstore/cairn/harness/target"
+	"github.com/cairnstore/cairn/harness/verify"
 )
 
 var processFaults = map[string]*kind{
@@ -111,24 +113,42 @@ func (f *freeze) CleanUp(ctx context.Context, s *Stage) error {
 	return nil
 }
 
-// memory lowers the limit, a step at each look, until the kernel kills the process.
+// memory keeps the limit at what the process uses, while large uploads ask it for
+// more, until the kernel kills it. (To set a limit far below what is used is refused by
+// cgroup v1, and kills at once in v2.)
 type memory struct {
 	quiet `yaml:"-"`
 	limit int64
 	watch *Watch
+	stop  context.CancelFunc
+	done  sync.WaitGroup
 }
 
-// enough memory is as good as no limit, which the engine can't be asked for again.
+// enoughMemory is as good as no limit, which the engine can't be asked for again.
 const (
 	enoughMemory = 8 << 30
 	leastMemory  = 8 << 20
+	uploads      = 12
+	uploadSize   = 24 << 20
 )
 
 func (f *memory) Inject(ctx context.Context, s *Stage) error {
 	f.watch = s.Watch()
 	usage, err := s.Usage(ctx)
+	if err != nil {
+		return err
+	}
 	f.limit = usage.RSS
-	return err
+	ctx, f.stop = context.WithCancel(ctx)
+	for i := range uploads {
+		f.done.Go(func() {
+			for ctx.Err() == nil {
+				_ = s.Client.Put(ctx, fmt.Sprintf("probe/memory-%d", i), verify.Content{ID: 1, Size: uploadSize})
+				sleep(ctx, 20*time.Millisecond)
+			}
+		})
+	}
+	return nil
 }
 
 func (f *memory) Bites(ctx context.Context, s *Stage) (string, error) {
@@ -137,10 +157,10 @@ func (f *memory) Bites(ctx context.Context, s *Stage) (string, error) {
 		return "", err
 	}
 	if state.Running {
-		// A kernel may refuse to go below what is in use: then the next step
-		// may find less in use, or a limit already so tight that growth is the end.
-		if err := s.Container.Memory(ctx, f.limit); err == nil || f.limit > 4*leastMemory {
-			f.limit = max(leastMemory, f.limit*7/8)
+		if s.Container.Memory(ctx, f.limit) == nil {
+			f.limit = max(leastMemory, f.limit-f.limit/32)
+		} else { // below what is in use
+			f.limit += f.limit / 64
 		}
 		return "", nil
 	}
@@ -151,6 +171,7 @@ func (f *memory) Bites(ctx context.Context, s *Stage) (string, error) {
 }
 
 func (f *memory) Recover(ctx context.Context, s *Stage) error {
+	f.end()
 	if err := s.Container.Memory(ctx, max(int64(s.Plan.Server.Memory), enoughMemory)); err != nil {
 		return err
 	}
@@ -159,7 +180,16 @@ func (f *memory) Recover(ctx context.Context, s *Stage) error {
 
 func (f *memory) CleanUp(context.Context, *Stage) error {
 	f.watch.Close()
+	f.end()
 	return nil
+}
+
+// end stops the uploads.
+func (f *memory) end() {
+	if f.stop != nil {
+		f.stop()
+		f.done.Wait()
+	}
 }
 
 // cpu bites when the kernel has made the process wait for its quota.

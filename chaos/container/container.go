@@ -23,6 +23,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
@@ -50,6 +51,9 @@ type Engine struct {
 	provider *testcontainers.DockerProvider
 	docker   client.APIClient
 	labels   map[string]string
+
+	mu    sync.Mutex
+	built []string // images
 }
 
 // Connect finds the container engine. The error is ErrNoEngine when there is none.
@@ -69,7 +73,7 @@ func Connect(ctx context.Context) (*Engine, error) {
 		return nil, fmt.Errorf("%w: %w", ErrNoEngine, err)
 	}
 	pid := os.Getpid()
-	return &Engine{provider, provider.Client(), map[string]string{labelOwner: strconv.Itoa(pid), labelBorn: born(pid)}}, nil
+	return &Engine{provider: provider, docker: provider.Client(), labels: map[string]string{labelOwner: strconv.Itoa(pid), labelBorn: born(pid)}}, nil
 }
 
 // silent keeps testcontainers from writing between a run's own lines.
@@ -77,8 +81,19 @@ type silent struct{}
 
 func (silent) Printf(string, ...any) {}
 
-// Close ends the connection; containers stay.
-func (e *Engine) Close() error { return e.provider.Close() }
+// Close removes the images that were built here and that no container uses, and
+// ends the connection. Containers stay.
+func (e *Engine) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var errs []error
+	for _, name := range e.built {
+		errs = append(errs, e.removeImage(ctx, name))
+	}
+	return errors.Join(append(errs, e.provider.Close())...)
+}
 
 // Build makes an image from scratch around a static binary, which must have
 // been built without cgo, and returns its name. The same binary is built once.
@@ -104,6 +119,9 @@ func (e *Engine) Build(ctx context.Context, binary string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("build image: %w\n%s", err, said.String())
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.built = append(e.built, built)
 	return built, nil
 }
 

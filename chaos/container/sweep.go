@@ -39,18 +39,26 @@ func (e *Engine) Sweep(ctx context.Context) (removed []string, err error) {
 		if alive(i.Labels) {
 			continue
 		}
-		if _, err := e.docker.ImageRemove(ctx, i.ID, client.ImageRemoveOptions{PruneChildren: true}); err != nil {
-			if !strings.Contains(err.Error(), "in use") && !strings.Contains(err.Error(), "No such image") {
-				errs = append(errs, err)
-			}
-			continue // another run uses it, and will sweep it
+		if err := e.removeImage(ctx, i.ID); err != nil {
+			errs = append(errs, err)
+			continue
 		}
 		removed = append(removed, "image "+strings.Join(i.RepoTags, " "))
 	}
 	return removed, errors.Join(errs...)
 }
 
-// Owns reports whether the process with that number and start is alive.
+// removeImage removes an image, unless a container needs it: then whoever comes
+// after its end will.
+func (e *Engine) removeImage(ctx context.Context, name string) error {
+	_, err := e.docker.ImageRemove(ctx, name, client.ImageRemoveOptions{PruneChildren: true})
+	if err == nil || strings.Contains(err.Error(), "using") || strings.Contains(err.Error(), "No such image") {
+		return nil
+	}
+	return fmt.Errorf("remove image %s: %w", name, err)
+}
+
+// alive reports whether the process with that number and start is alive.
 func alive(labels map[string]string) bool {
 	pid, err := strconv.Atoi(labels[labelOwner])
 	return err == nil && Alive(pid, labels[labelBorn])
