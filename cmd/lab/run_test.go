@@ -112,7 +112,7 @@ thresholds: [errors < 100%]
 `), 0o600))
 	out, _, err := run(t.Context(), "run", name, "--target", "http://"+listener.Addr().String(), "--access", "a", "--secret", "s", "--results", "", "--dir", t.TempDir(), "-q")
 	require.Equal(t, 3, exitCode(err), "%v\n%s", err, out)
-	require.Contains(t, out, "verdict: CANNOT TELL")
+	require.Contains(t, out, "verdict: cannot tell")
 	require.Contains(t, out, "were never sent")
 }
 
