@@ -12,3 +12,17 @@ lab: build build-lab ## the small tour, under three minutes: probe, smoke loads 
 	bin/lab bench latency --cairn bin/cairn --dir $(LAB_TOUR)/data --warmup 1s --capacity 4s --duration 8s --upload-size 128 --results $(LAB_TOUR)/runs
 	@rmdir $(LAB_TOUR)/data
 	bin/lab report $(LAB_TOUR)/runs/*.json --title 'A tour of the lab' --profile $(LAB_TOUR)/profile.yaml --out $(LAB_TOUR)/report.html
+
+# One machine's profile, model and page of requirements. On this repository's own
+# machine nothing else may run meanwhile: the files say how noisy it was.
+
+MACHINE ?= epyc-2-threads-24g
+
+.PHONY: calibrate
+
+calibrate: build build-lab ## measure this machine and fit the planner's model on it (MACHINE= names it): 20 min in which nothing else runs
+	@mkdir -p hardware/profiles hardware/models results/tmp
+	bin/lab probe --name $(MACHINE) --out hardware/profiles/$(MACHINE).yaml
+	bin/lab plan calibrate --profile hardware/profiles/$(MACHINE).yaml --model hardware/models/$(MACHINE).yaml
+	bin/lab plan check --profile hardware/profiles/$(MACHINE).yaml --model hardware/models/$(MACHINE).yaml || [ $$? -ge 3 ]
+	bin/lab plan requirements --profile hardware/profiles/$(MACHINE).yaml --model hardware/models/$(MACHINE).yaml --out docs/HARDWARE_REQUIREMENTS.md

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -101,7 +102,7 @@ How well the model foretold other loads is printed below the plan.`,
 	f.Float64Var(&layout.Misses, "misses", 1, "share of gets that come from the drive")
 	f.Float64Var(&layout.Months, "months", 12, "months of growth to be carried")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.AddCommand(newCalibrate(), newPlanCheck(), newPlanFit())
+	cmd.AddCommand(newCalibrate(), newPlanCheck(), newPlanFit(), newRequirements())
 	return cmd
 }
 
@@ -131,6 +132,7 @@ func (x *experiment) flags(cmd *cobra.Command) {
 	f.StringVar(&x.profile, "profile", defaultProfile, "profile of this machine")
 	f.StringVar(&x.model, "model", defaultModel, "the model's file")
 	f.IntVar(&x.o.Rounds, "rounds", x.o.Rounds, "rounds")
+	f.IntVar(&x.o.Tries, "tries", x.o.Tries, "how often a load is run while others use the machine; the run in which they used least is kept")
 	f.DurationVar(&x.o.Duration, "duration", x.o.Duration, "measured time of each load")
 	f.DurationVar(&x.o.Warmup, "warmup", x.o.Warmup, "load before the measured time")
 	f.Uint64Var(&x.o.Seed, "seed", x.o.Seed, "seed of bodies, keys and arrivals")
@@ -284,5 +286,38 @@ func newPlanFit() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&profile, "profile", defaultProfile, "profile of the machine that was calibrated")
 	cmd.Flags().StringVar(&model, "model", defaultModel, "file to write the model to")
+	return cmd
+}
+
+func newRequirements() *cobra.Command {
+	var profile, model, out string
+	cmd := &cobra.Command{
+		Use:     "requirements",
+		Short:   "Write what hardware is required, as Markdown, from a profile and a model",
+		Example: "  lab plan requirements --out docs/HARDWARE_REQUIREMENTS.md",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := probe.Load(profile)
+			if err != nil {
+				return err
+			}
+			m, err := plan.LoadModel(model)
+			if err != nil {
+				return err
+			}
+			var text bytes.Buffer
+			if err := plan.Requirements(&text, p, m); err != nil {
+				return err
+			}
+			if out == "" {
+				_, err = cmd.OutOrStdout().Write(text.Bytes())
+				return err
+			}
+			return writeWhole(out, text.Bytes())
+		},
+	}
+	cmd.Flags().StringVar(&profile, "profile", defaultProfile, "profile of the machine")
+	cmd.Flags().StringVar(&model, "model", defaultModel, "model of the server")
+	cmd.Flags().StringVar(&out, "out", "", "file to write; empty: standard output")
 	return cmd
 }

@@ -80,7 +80,11 @@ func (s *session) check(ctx context.Context, m *Model, c *Check) error {
 	}
 	var order []key
 	groups := map[key][]heldOut{}
-	for _, h := range heldOutLoads() {
+	held := s.held
+	if held == nil {
+		held = heldOutLoads()
+	}
+	for _, h := range held {
 		k := key{h.Puts, h.Size}
 		if _, ok := groups[k]; !ok {
 			order = append(order, k)

@@ -44,7 +44,7 @@ type Machine struct {
 	Profile     string  `yaml:"profile"` // its name
 	Threads     int     `yaml:"threads"`
 	MemoryBytes int64   `yaml:"memory_bytes"`
-	SpinMS      float64 `yaml:"spin_median_ms"`
+	SpinMS      float64 `yaml:"spin_cpu_median_ms"`
 	SyncP50US   float64 `yaml:"sync_p50_us"`
 	Noise       string  `yaml:"noise"`
 	// Shared: the generator ran on the same processors.

@@ -203,10 +203,10 @@ func exactly(v float64) Estimate { return Estimate{v, v, v} }
 // three-quarters power of their number, the most its first.
 func (s *sizing) scale() error {
 	m := s.model.Machine
-	if m.SpinMS <= 0 || s.profile.Noise.SpinMS <= 0 {
-		return errors.New("the profile or the model does not say how fast a thread is (spin_median_ms)")
+	if m.SpinMS <= 0 || s.profile.Noise.SpinCPUMS <= 0 {
+		return errors.New("the profile or the model does not say how fast a thread is (spin_cpu_median_ms)")
 	}
-	thread := m.SpinMS / s.profile.Noise.SpinMS
+	thread := m.SpinMS / s.profile.Noise.SpinCPUMS
 	ratio := float64(s.profile.CPU.Threads) / float64(m.Threads)
 	a, b := thread*math.Pow(ratio, .75), thread*ratio
 	s.speed = Estimate{math.Sqrt(a * b), min(a, b), max(a, b)}

@@ -132,7 +132,7 @@ func TestOtherMachinesWidenTheRange(t *testing.T) {
 	same, err := Make(w, p, m, Layout{NetworkGbps: 1000, Drives: 100})
 	require.NoError(t, err)
 	p.CPU.Threads = 32
-	p.Noise.SpinMS /= 2
+	p.Noise.SpinCPUMS /= 2
 	other, err := Make(w, p, m, Layout{NetworkGbps: 1000, Drives: 100})
 	require.NoError(t, err)
 	a, b := resourceOf(t, same, "request path").Nodes, resourceOf(t, other, "request path").Nodes
@@ -206,5 +206,5 @@ func TestBadLayouts(t *testing.T) {
 	}
 	m.Machine.SpinMS = 0
 	_, err := Make(mustParse(t, "stored=1TB"), p, m, Layout{})
-	require.ErrorContains(t, err, "spin_median_ms")
+	require.ErrorContains(t, err, "spin_cpu_median_ms")
 }

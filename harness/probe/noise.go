@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"runtime"
 	"slices"
 	"time"
 )
@@ -8,22 +9,25 @@ import (
 // spinWork is one piece of fixed work: some 3 ms of arithmetic that touches no memory.
 const spinWork = 4 << 20
 
-// spin does the work and returns how long it took. The sum is returned so that
-// no compiler leaves it out.
-func spin() (time.Duration, uint64) {
-	start := time.Now()
+// spin does the work and returns how long it took, and of that the CPU time. The
+// sum is returned so that no compiler leaves it out.
+func spin() (wall, cpu time.Duration, sum uint64) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	start, from := time.Now(), threadTime()
 	x := uint64(start.UnixNano()) | 1
 	for range spinWork {
 		x ^= x << 13
 		x ^= x >> 7
 		x ^= x << 17
 	}
-	return time.Since(start), x
+	return time.Since(start), threadTime() - from, x
 }
 
 // spins are groups of the same work, done at times spread over the probe.
 type spins struct {
 	groups [][]float64 // ms
+	cpu    []float64   // ms
 	kept   uint64
 }
 
@@ -31,9 +35,9 @@ type spins struct {
 func (s *spins) group(n int) {
 	var g []float64
 	for range n {
-		d, x := spin()
+		wall, cpu, x := spin()
 		s.kept ^= x
-		g = append(g, float64(d)/1e6)
+		g, s.cpu = append(g, float64(wall)/1e6), append(s.cpu, float64(cpu)/1e6)
 	}
 	s.groups = append(s.groups, g)
 }
@@ -46,7 +50,7 @@ func (s *spins) into(n *Noise) {
 		medians = append(medians, quantile(g, .5))
 	}
 	n.Spins = len(all)
-	n.SpinMS = round(quantile(all, .5))
+	n.SpinMS, n.SpinCPUMS = round(quantile(all, .5)), round(quantile(s.cpu, .5))
 	if n.SpinMS == 0 {
 		return
 	}

@@ -207,10 +207,12 @@ type Noise struct {
 	OthersPercent float64 `yaml:"others_percent"`
 	LoadBefore    float64 `yaml:"load_average_before"`
 	// Spins is how often one fixed piece of work was done, spread over the probe;
-	// SpinMS its median, SpinP95Percent by how much its P95 was above that, and
+	// SpinMS its median (SpinCPUMS that of its CPU time, which tells the speed of a
+	// thread whatever others do), SpinP95Percent by how much its P95 was above that, and
 	// SpinDriftPercent how far apart the medians of its sections were.
 	Spins            int     `yaml:"spins"`
 	SpinMS           float64 `yaml:"spin_median_ms"`
+	SpinCPUMS        float64 `yaml:"spin_cpu_median_ms"`
 	SpinP95Percent   float64 `yaml:"spin_p95_above_median_percent"`
 	SpinDriftPercent float64 `yaml:"spin_drift_percent"`
 	Involuntary      float64 `yaml:"involuntary_switches_per_s"` // of this process
