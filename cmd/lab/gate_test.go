@@ -49,7 +49,7 @@ func TestPipelinesCommandsOfLab(t *testing.T) {
 		require.NoError(t, err)
 		files = append(files, found...)
 	}
-	called := regexp.MustCompile(`bin/lab ([a-z].*)`)
+	called := regexp.MustCompile(`bin/lab ([a-z][^|&;\n]*)`)
 	variable := regexp.MustCompile(`"?\$[({]?[A-Za-z_]+[)}]?"?`)
 	macro := regexp.MustCompile(`\$\((if |GATE|BENCH)[^)]*\)+( ?\S*\))?|\$\((GATE|BENCH)\)`)
 	n := 0
