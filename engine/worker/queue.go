@@ -107,27 +107,28 @@ func (q *Queue) Go(pr Priority, work func()) error {
 }
 
 func (q *Queue) submit(t *task) error {
+	pr := t.priority // once it is handed over, who runs it may have given it to another
 	q.mu.Lock()
 	switch {
 	case q.mu.closed:
 		q.mu.Unlock()
 		return ErrClosed
-	case q.free(t.priority) && q.mu.waiting[t.priority].empty():
+	case q.free(pr) && q.mu.waiting[pr].empty():
 		w := q.wake()
 		t.state.Store(begun)
 		q.count(t, 0)
 		q.mu.Unlock()
 		w.in <- t
 		return nil
-	case q.mu.waiting[t.priority].full():
-		q.mu.stats.Refused[t.priority]++
+	case q.mu.waiting[pr].full():
+		q.mu.stats.Refused[pr]++
 		q.mu.Unlock()
 		return ErrFull
 	}
 	t.since = time.Now()
-	q.mu.waiting[t.priority].push(t)
+	q.mu.waiting[pr].push(t)
 	q.mu.Unlock()
-	if t.priority == Request {
+	if pr == Request {
 		q.pool.waiting.Add(1)
 	}
 	q.pool.watch()
