@@ -29,9 +29,12 @@ func hotObjects(b *testing.B, n int) *engine.Engine {
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = e.Close(ctx) })
 	require.NoError(b, e.CreateBucket(ctx, "photos"))
+	var in []*object.PutInput
 	for i := range n {
-		_, err := e.Put(ctx, "photos", fmt.Sprintf("some/key/%04d.jpg", i), bytes.NewReader(make([]byte, 4096)), 4096)
-		require.NoError(b, err)
+		in = append(in, &object.PutInput{Bucket: "photos", Key: fmt.Sprintf("some/key/%04d.jpg", i), Body: bytes.NewReader(make([]byte, 4096)), Size: 4096})
+	}
+	for _, r := range e.PutMany(ctx, in) {
+		require.NoError(b, r.Err)
 	}
 	time.Sleep(300 * time.Millisecond) // the index has them then
 	for range 3 {

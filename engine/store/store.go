@@ -60,9 +60,6 @@ type Options struct {
 	OverlayBytes    int64         // of records not yet indexed; 512 MiB
 	IndexCacheBytes int64         // 128 MiB
 	Cache           *cache.Cache  // of index entries, small bodies and pages of large ones; nil: none. The caller closes it after the store
-	Tiers           *tiers.Tiers  // of which Cache is the memory, where there are more; nil: none
-	WriteThrough    bool          // small bodies are kept in Tiers when they are written
-	Hot             func([]byte)  // told the key of one in 64 entries whose body came from memory; must not wait. Nil: nobody is
 	IndexMemBytes   int64         // one memtable of the index; 16 MiB
 	FlushBytes      int64         // of log that a restart may have to replay; 1 GiB
 	FlushEvery      time.Duration // 60 s
@@ -74,6 +71,15 @@ type Options struct {
 	CompactRate    int64         // bytes a second that compaction may rewrite; 64 MiB
 	CompactEvery   time.Duration // 5 s; negative: only by Compact
 	ScrubRate      int64         // bytes a second; 8 MiB; negative: none
+
+	// Tiers, if not nil, is a cache of several tiers, in the place of Cache. The caller
+	// closes it after the store.
+	Tiers *tiers.Tiers
+	// WriteThrough keeps small bodies in Tiers when they are written.
+	WriteThrough bool
+	// Hot is told the key of one in 64 entries whose body came from memory. It must
+	// not wait. Nil: nobody is told.
+	Hot func(key []byte)
 
 	// Alias returns the other key under which the body of a record of key may
 	// be kept, nil where there is none. Compaction asks it.
