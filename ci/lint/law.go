@@ -101,6 +101,7 @@ var labMayImport = []layer{
 	{"harness", []string{"engine/auth/sign"}, "signing a request is the client's half of the protocol; a load generator needs it as lean as it gets"},
 	{"cmd/enginebench", []string{"engine"}, "it measures the engine in process, at rates that no wire can carry"},
 	{"regressions/proxies", []string{"engine"}, "allocations, syncs and bytes are counted in process, over a drive in memory: no wire shows them to the digit"},
+	{"regressions/repro", []string{"engine"}, "a bug whose cost can be counted is counted in process, where no noise can hide it"},
 }
 
 func ownLayer(path string) *layer {
