@@ -106,6 +106,7 @@ var labMayImport = []layer{
 	{"harness/probe", []string{"engine/numa", "engine/arena"}, "a machine's nodes and huge pages are read and mapped as the product does, so that a profile says what the product will get"},
 	{"cmd/enginebench", []string{"engine"}, "it measures the engine in process, at rates that no wire can carry"},
 	{"regressions/proxies", []string{"engine"}, "allocations, syncs and bytes are counted in process, over a drive in memory: no wire shows them to the digit"},
+	{"regressions/repro", []string{"engine"}, "a bug whose cost can be counted is counted in process, where no noise can hide it"},
 }
 
 func ownLayer(path string) *layer {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,11 +37,11 @@ func TestOptionsAreChecked(t *testing.T) {
 }
 
 func TestEveryScenarioCanBeRun(t *testing.T) {
-	for _, s := range judge.GateScenarios {
+	for _, s := range slices.Concat(judge.GateScenarios, judge.ReproScenarios) {
 		_, overWire := cases[s.Name]
 		require.True(t, overWire || s.Name == engineScenario, s.Name)
 	}
-	require.Len(t, judge.GateScenarios, len(cases)+1)
+	require.Len(t, slices.Concat(judge.GateScenarios, judge.ReproScenarios), len(cases)+1)
 }
 
 func TestEnginebenchsAnswer(t *testing.T) {

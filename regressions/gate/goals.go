@@ -64,8 +64,9 @@ func (g Goal) Qualifies(m Machine) (reasons []string) {
 
 // An attempt is one run for a goal.
 type attempt struct {
-	rate float64
-	p99  time.Duration
+	rate    float64
+	p99     time.Duration
+	dropped float64 // arrivals that were never sent: the latency is of a load that was not carried
 }
 
 // met reports whether an attempt meets the goal, and what to say of it.
@@ -74,5 +75,8 @@ func (g Goal) met(a attempt) (bool, string) {
 	if g.Rate > 0 {
 		says = fmt.Sprintf("%.0f/s of %.0f/s, ", a.rate, g.Rate) + says
 	}
-	return a.p99 > 0 && a.p99 < g.P99 && a.rate >= g.Rate, says
+	if a.dropped > 0 {
+		says += fmt.Sprintf(", %.0f arrivals were never sent", a.dropped)
+	}
+	return a.p99 > 0 && a.p99 < g.P99 && a.rate >= g.Rate && a.dropped == 0, says
 }

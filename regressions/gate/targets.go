@@ -232,7 +232,7 @@ func parseAttempt(out []byte, durability string) (attempt, error) {
 	if rate := r.Writes + r.Puts; rate <= 0 || us <= 0 || us > 1e9 {
 		return attempt{}, fmt.Errorf("enginebench printed %.200q", out)
 	}
-	return attempt{r.Writes + r.Puts, time.Duration(us * float64(time.Microsecond))}, nil
+	return attempt{rate: r.Writes + r.Puts, p99: time.Duration(us * float64(time.Microsecond))}, nil
 }
 
 // overWire is the latency of lab bench latency.
@@ -253,6 +253,8 @@ func (t *targets) overWire(ctx context.Context, g Goal) (attempt, error) {
 		switch m.Name {
 		case "latency.cairn.achieved":
 			a.rate = m.Value
+		case "latency.cairn.dropped":
+			a.dropped = m.Value
 		case "latency.cairn.p99":
 			a.p99 = time.Duration(m.Value * float64(time.Microsecond))
 		}

@@ -18,3 +18,9 @@ func scenario(name, unit string, tail bool) Scenario {
 	}
 	return s
 }
+
+// ReproScenarios would have caught a bug that took a clock to see. They are run
+// by name, each for its bug: regressions/repro/README.md.
+var ReproScenarios = []Scenario{
+	scenario("list-during-puts", "op/s", true),
+}
