@@ -54,7 +54,7 @@ func runExitsByItsVerdict(t *testing.T, binary string) {
 		outcome record.Outcome
 		code    int
 	}{
-		"errors == 0": {record.Pass, 0}, "get.p50 < 1us": {record.Fail, 1}, "background.errors == 0": {"", 2},
+		"errors == 0": {record.Pass, 0}, "put.errors > 0": {record.Fail, 1}, "background.errors == 0": {"", 2},
 	} {
 		dir := t.TempDir()
 		out, progress, err := run(t.Context(), "run", scenarioFile(t, threshold), "--cairn", binary, "--dir", filepath.Join(dir, "tmp"), "--results", filepath.Join(dir, "runs"), "--json")

@@ -76,7 +76,8 @@ record says so.`,
 				}
 			}
 			o.Lines, o.Duration = out.lines(cmd), 1 // scenarios have times of their own
-			o.Judge = func(c bench.Case, run *record.Run) []string { return shortcomings(all[c.Name], run) }
+			here := record.DescribeMachine(".")
+			o.Judge = func(c bench.Case, run *record.Run) []string { return shortcomings(all[c.Name], run, here) }
 			rec, err := bench.Compare(cmd.Context(), o)
 			if rec != nil {
 				delete(rec.Settings, "duration")
@@ -122,8 +123,8 @@ func competitors(bins *binaries, names []string, asked bool) (servers []target.S
 }
 
 // shortcomings are why a run is no pass of its scenario.
-func shortcomings(s *scenario.Scenario, run *record.Run) []string {
-	v := s.Judge(run, 0)
+func shortcomings(s *scenario.Scenario, run *record.Run, here record.Machine) []string {
+	v := s.Judge(run, 0, bench.Taken(run, here))
 	if v.Outcome == record.Pass {
 		return nil
 	}

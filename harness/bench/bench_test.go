@@ -87,7 +87,7 @@ func TestCompareRunsInterleavedAndFindsWhoIsFaster(t *testing.T) {
 	dir := t.TempDir()
 	var lines bytes.Buffer
 	o := CompareOptions{
-		Servers: []target.Server{emptyServer("fast", "1ms", c, 3), emptyServer("slow", "10ms", c, 3)},
+		Servers: []target.Server{emptyServer("fast", "1ms", c, 3), emptyServer("slow", "40ms", c, 3)},
 		Cases:   []Case{c}, Dir: dir, Rounds: 2, Warmup: 50 * time.Millisecond, Duration: 400 * time.Millisecond, Seed: 3, Lines: &lines,
 		Sink: func(c Case) target.Server { return Sink(os.Args[0], 3, c, "be-a-sink", "0s") },
 	}

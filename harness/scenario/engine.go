@@ -46,10 +46,6 @@ func EngineOp(target string) string { return engineOps[target] }
 // script ran to its end, and the verdict is made of its result.
 const thresholdsCrossed = 99
 
-// maxTaken is the share of the machine that others may take of it before too
-// low a figure says nothing of the engine.
-const maxTaken = .1
-
 // runEngine runs the script and holds its result against the headline.
 func (s *Scenario) runEngine(ctx context.Context, rec *record.Record, dir string, o Options) error {
 	goal, err := headline.ByName(s.Engine.Headline)
@@ -115,7 +111,7 @@ func (s *Scenario) runEngine(ctx context.Context, rec *record.Record, dir string
 		v.Outcome = record.Fail
 		v.Reasons = append([]string{fmt.Sprintf("%d of %d failed", op.Errors, op.Errors+op.Count)}, v.Reasons...)
 	}
-	if taken := float64(run.Others+run.Stolen) / (float64(res.Elapsed) * float64(rec.Machine.Cores)); v.Outcome == record.Fail && op.Errors == 0 && taken > maxTaken {
+	if taken := bench.Taken(&run, rec.Machine); v.Outcome == record.Fail && op.Errors == 0 && taken > maxTaken {
 		v.Outcome = record.CannotTell
 		v.Reasons = append([]string{fmt.Sprintf("too little, but others took %.0f %% of the machine", 100*taken)}, v.Reasons...)
 	}

@@ -111,6 +111,15 @@ func (t *Threshold) UnmarshalYAML(node *yaml.Node) (err error) {
 	return at(node, scalarOnly(node, err))
 }
 
+// ofSpeed: a machine that is too slow can be the reason why it does not hold.
+func (t Threshold) ofSpeed() bool {
+	switch t.metric {
+	case "errors", "refused", "server.rss", "background.errors":
+		return false
+	}
+	return true
+}
+
 // A finding is what became of one threshold.
 type finding struct {
 	outcome record.Outcome

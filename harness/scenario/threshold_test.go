@@ -77,6 +77,12 @@ func TestBadThresholds(t *testing.T) {
 
 func judged(t *testing.T, change func(*Scenario, *record.Run), thresholds ...string) *record.Verdict {
 	t.Helper()
+	return judgedBeside(t, .09, change, thresholds...)
+}
+
+// judgedBeside is judged while others took a share of the machine.
+func judgedBeside(t *testing.T, taken float64, change func(*Scenario, *record.Run), thresholds ...string) *record.Verdict {
+	t.Helper()
 	s, err := Parse([]byte(strings.NewReplacer("up,", "one,", "flat", "two").Replace(good)))
 	require.NoError(t, err)
 	s.Thresholds = nil
@@ -87,7 +93,7 @@ func judged(t *testing.T, change func(*Scenario, *record.Run), thresholds ...str
 	}
 	run := aRun()
 	change(s, run)
-	return s.Judge(run, 0)
+	return s.Judge(run, 0, taken)
 }
 
 func TestVerdicts(t *testing.T) {
@@ -116,6 +122,16 @@ func TestVerdicts(t *testing.T) {
 	v = judged(t, carried, "delete.p50 < 1ms", "p50 < 1ms")
 	require.Equal(t, record.Fail, v.Outcome)
 	require.Contains(t, v.Reasons[0], "does not hold")
+}
+
+func TestASlowMachineIsNoFaultOfTheServers(t *testing.T) {
+	carried := func(_ *Scenario, run *record.Run) { run.Result.Dropped, run.Result.Stages[1].Dropped = 0, 0 }
+	v := judgedBeside(t, .11, carried, "p50 < 1ms", "rate > 1000000")
+	require.Equal(t, record.CannotTell, v.Outcome)
+	require.Contains(t, v.Reasons[0], "others took 11 % of the machine")
+	require.Equal(t, record.Fail, judgedBeside(t, .09, carried, "p50 < 1ms").Outcome)
+	require.Equal(t, record.Fail, judgedBeside(t, .9, carried, "p50 < 1ms", "errors == 0").Outcome, "no machine makes errors")
+	require.Equal(t, record.Pass, judgedBeside(t, .9, carried, "p50 < 100ms").Outcome, "quick on a busy machine is quick")
 }
 
 func FuzzThreshold(f *testing.F) {
