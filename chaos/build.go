@@ -13,7 +13,9 @@ import (
 // and returns the binary's name, which lies in into.
 func BuildServer(ctx context.Context, dir, into string, b Build) (string, error) {
 	out := filepath.Join(into, "cairn-"+string(b))
-	args := []string{"build", "-o", out} // with the flags of a test, so that what tests have compiled serves again
+	// Compiled as tests are, so that what they have compiled serves again; linked
+	// without symbols, since the image holds it whole.
+	args := []string{"build", "-ldflags", "-s -w", "-o", out}
 	if b != Release {
 		args = append(args, "-tags", string(b))
 	}

@@ -33,6 +33,7 @@ func newChaosRun() *cobra.Command {
 		build, remains string
 		times          int
 		seed           uint64
+		mustFail       bool
 	)
 	cmd := &cobra.Command{
 		Use:   "run PLAN...",
@@ -43,11 +44,11 @@ those that lab chaos list names, or a file whose name ends with .yaml.
 Each fault must be seen to have an effect, and the server must be well again in
 time; then everything that was ever written is read, and the checkers judge.
 
-Exit status: 0 when every plan passed, 2 when one failed, 1 after a mishap. Without
-a container engine nothing is run, which is said aloud, with status 0; with
-CI=true in the environment it is 1.`,
+Exit status: 0 when every plan passed, 2 when one failed, 1 after a mishap. With
+--must-fail the first two are the other way about. Without engine nothing is run, which is said aloud, with status 0; with CI=true in the
+environment it is 1.`,
 		Example: `  lab chaos run kill --times 20
-  lab chaos run power-loss --build plantedbug    # must fail
+  lab chaos run power-loss --build plantedbug --must-fail
   lab chaos run my-plan.yaml --json`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -95,10 +96,14 @@ CI=true in the environment it is 1.`,
 					}
 				}
 				rec, err := chaos.Run(ctx, chaos.Options{Plan: p, Engine: engine, Binary: server, Times: times, Lines: out.lines(cmd), Remains: remains})
-				broken := errors.Is(err, chaos.ErrBroken)
-				if broken {
+				switch broken := errors.Is(err, chaos.ErrBroken); {
+				case broken && !mustFail:
 					failed = errors.Join(failed, fmt.Errorf("%s: %w", p.Name, err))
 					err = nil
+				case broken:
+					err = nil
+				case err == nil && mustFail:
+					failed = errors.Join(failed, fmt.Errorf("%s passed, and must fail", p.Name))
 				}
 				err = out.write(cmd, rec, err, func(w io.Writer) error { return writeChaos(w, rec) })
 				if err != nil {
@@ -117,6 +122,7 @@ CI=true in the environment it is 1.`,
 	f.StringVar(&build, "build", "", "build of the server instead of the plan's: release, faults, plantedbug")
 	f.IntVar(&times, "times", 0, "how often each fault is done, instead of what the plan says")
 	f.Uint64Var(&seed, "seed", 0, "seed instead of the plan's")
+	f.BoolVar(&mustFail, "must-fail", false, "a plan that passes is the failure: to see that a planted bug is found")
 	f.StringVar(&remains, "remains", "", "directory for the journal of a run that failed; empty: it is not kept")
 	out.flags(cmd)
 	return cmd
