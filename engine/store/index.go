@@ -217,14 +217,31 @@ func (q indexLogger) Errorf(f string, a ...any) {
 }
 
 func (q indexLogger) Fatalf(f string, a ...any) {
-	q.fatal(fmt.Errorf(f, a...))
+	var cause error
+	for _, x := range a {
+		if err, ok := x.(error); ok {
+			cause = err
+		}
+	}
+	q.fatal(&fatalError{fmt.Sprintf(f, a...), cause})
 	runtime.Goexit()
 }
+
+// A fatalError is Pebble's words and the error that they tell of.
+type fatalError struct {
+	text  string
+	cause error
+}
+
+func (e *fatalError) Error() string { return e.text }
+
+func (e *fatalError) Unwrap() error { return e.cause }
 
 // indexFailed ends the writing when the index can't be written for any reason
 // but a full drive. Pebble's locks are held.
 func (s *Store) indexFailed(err error, fatal bool) {
 	if fatal {
+		s.indexEnd.CompareAndSwap(nil, &err)
 		s.indexDead.Store(true)
 	}
 	select {

@@ -188,8 +188,9 @@ type Store struct {
 	opened     atomic.Bool  // Open has returned
 	spaceWaits atomic.Int32 // of the index
 	condemnOne sync.Once
-	indexDead  atomic.Bool // Pebble met a fatal error
-	indexErr   chan error  // the latest that Pebble met by itself
+	indexDead  atomic.Bool           // Pebble met a fatal error
+	indexEnd   atomic.Pointer[error] // the first such
+	indexErr   chan error            // the latest that Pebble met by itself
 
 	// transactions is held shared by everyone who may have read a body's place
 	// in order to pass it on. Compaction takes it alone to be sure that no such
@@ -411,10 +412,18 @@ func (s *Store) awaitApplier() error {
 	}
 }
 
+// indexEnded is the fatal error that Close tells, unless every writer was told already.
+func (s *Store) indexEnded() error {
+	if err := s.indexEnd.Load(); err != nil && !s.failed.Load() {
+		return fmt.Errorf("close index: %w", *err)
+	}
+	return nil
+}
+
 // closeIndex flushes the index, so that the next Open has nothing to replay.
 func (s *Store) closeIndex() error {
-	if s.indexDead.Load() {
-		return nil // its locks may be held for ever; the log has everything
+	if s.indexDead.Load() { // its locks may be held for ever; the log has everything
+		return s.indexEnded()
 	}
 	if s.failed.Load() {
 		if err := s.db.Close(); !errors.Is(err, errIndexDied) {
@@ -437,7 +446,7 @@ func (s *Store) closeIndex() error {
 		}
 	}
 	if s.indexDead.Load() {
-		return err
+		return errors.Join(err, s.indexEnded())
 	}
 	return errors.Join(err, s.db.Close())
 }
