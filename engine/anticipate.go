@@ -83,12 +83,13 @@ func (a *anticipation) fetch(ctx context.Context, name []byte) (int64, error) {
 // learning tells which body a client has asked for, where there is something to
 // learn: where memory did not have it, or had it because it was fetched ahead.
 type learning struct {
-	object.API
-	ahead *readahead.Ahead
+	reserving
+	service *object.Service // what reserving stands before: a GET takes the short way
+	ahead   *readahead.Ahead
 }
 
-func (l learning) Get(ctx context.Context, in *object.GetInput) (*object.GetOutput, error) {
-	out, err := l.API.Get(ctx, in)
+func (l *learning) Get(ctx context.Context, in *object.GetInput) (*object.GetOutput, error) {
+	out, err := l.service.Get(ctx, in)
 	if err == nil {
 		if access, ok := store.AccessOf(out.Body); ok {
 			name := bodyName(access.Body)

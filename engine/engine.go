@@ -82,7 +82,7 @@ func (e *Engine) wire(o Options) (err error) {
 	}
 	e.objects = reserving{e.service}
 	if e.learnt != nil && e.learnt.ahead != nil {
-		e.objects = learning{e.objects, e.learnt.ahead}
+		e.objects = &learning{reserving{e.service}, e.service, e.learnt.ahead}
 	}
 
 	verifier, err := auth.New(auth.Options{

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -25,7 +26,12 @@ func cpuTime() time.Duration {
 }
 
 func hotObjects(b *testing.B, n int) *engine.Engine {
-	e, err := engine.Open(ctx, engine.Options{Dir: b.TempDir(), AccessKey: "access", SecretKey: "secret-secret", CacheBytes: 64 << 20, Log: slog.New(slog.DiscardHandler)})
+	return hotObjectsOf(b, n, engine.Options{AccessKey: "access", SecretKey: "secret-secret"})
+}
+
+func hotObjectsOf(b *testing.B, n int, o engine.Options) *engine.Engine {
+	o.Dir, o.CacheBytes, o.Log = b.TempDir(), 64<<20, slog.New(slog.DiscardHandler)
+	e, err := engine.Open(ctx, o)
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = e.Close(ctx) })
 	require.NoError(b, e.CreateBucket(ctx, "photos"))
@@ -94,4 +100,56 @@ func BenchmarkHotGetSigned(b *testing.B) {
 		h.ServeHTTP(w, r)
 	}
 	b.ReportMetric(float64(cpuTime()-from)/float64(b.N), "cpu-ns/op")
+}
+
+// What learning costs a hot GET: an engine that learns and one that does not, in
+// one process, in turns of a thousand GETs, so that what else the machine does falls
+// on both. The median of the turns counts, and of their differences.
+func BenchmarkHotGetBeside(b *testing.B) {
+	const turn, n = 1000, 256
+	get := func(o engine.Options) func() {
+		api := hotObjectsOf(b, n, o).Objects()
+		in := make([]object.GetInput, n)
+		for i := range in {
+			in[i] = object.GetInput{Bucket: "photos", Key: fmt.Sprintf("some/key/%04d.jpg", i)}
+		}
+		return func() {
+			for i := range turn {
+				out, err := api.Get(ctx, &in[i%n])
+				if err != nil {
+					b.Fatal(err)
+				}
+				_, _ = out.Body.(io.WriterTo).WriteTo(io.Discard)
+				_ = out.Body.Close()
+			}
+		}
+	}
+	plain, learning := get(engine.Options{NoPrefetch: true, HotList: -1}), get(engine.Options{})
+	timed := func(f func()) float64 {
+		from := time.Now()
+		f()
+		return float64(time.Since(from)) / turn
+	}
+	var without, with, ratio []float64
+	b.ResetTimer()
+	for i := range b.N {
+		var x, y float64
+		if i%2 == 0 {
+			x, y = timed(plain), timed(learning)
+		} else {
+			y, x = timed(learning), timed(plain)
+		}
+		without, with, ratio = append(without, x), append(with, y), append(ratio, 100*(y/x-1))
+	}
+	for _, s := range [][]float64{without, with, ratio} {
+		slices.Sort(s)
+	}
+	at := func(s []float64, q float64) float64 { return s[int(q*float64(len(s)-1))] }
+	b.ReportMetric(at(without, .5), "plain-ns/get")
+	b.ReportMetric(at(with, .5), "learning-ns/get")
+	b.ReportMetric(at(without, .1), "plain-p10-ns/get")
+	b.ReportMetric(at(with, .1), "learning-p10-ns/get")
+	b.ReportMetric(at(ratio, .5), "median-%")
+	b.ReportMetric(at(ratio, .25), "p25-%")
+	b.ReportMetric(at(ratio, .75), "p75-%")
 }
