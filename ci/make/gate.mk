@@ -29,3 +29,10 @@ nightly: build build-lab ## one more point in the history of every metric
 
 nightly-publish: ## append this tree's records to the branch that keeps the history
 	ci/publish-records
+
+.PHONY: gate-aa
+
+AA ?= 10
+
+gate-aa: build-lab ## AA=10 real gates of HEAD against itself; hours. GATE= more flags
+	ci/gate-aa $(AA) $(GATE)
