@@ -123,14 +123,16 @@ func TestIndexDiesDuringClose(t *testing.T) {
 	require.NoError(t, fsys.AddText("write,sync index/MANIFEST*: EIO"))
 	_, err := s.db.AsyncFlush()
 	require.NoError(t, err)
+	// A flush that begins after Close has does nothing.
+	require.Eventually(t, func() bool { return fsys.Fired() > 0 }, 20*time.Second, 100*time.Microsecond)
 	s.fail(errors.New("power is gone"))
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
-		_ = s.Close()
+		err = s.Close()
 	}()
 	within(t, "Close waits for ever", closed)
-	require.True(t, s.indexDead.Load())
+	require.True(t, s.indexDead.Load(), "%v", err)
 	childDone()
 }
 
