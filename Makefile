@@ -22,7 +22,7 @@ RACE ?= ./cmd/cairn/internal/... ./engine/...
 FUZZTIME ?= 30s
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run DATA=./data ADDRESS=:9000    where the server keeps its data and listens"
 

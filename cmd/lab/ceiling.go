@@ -12,7 +12,9 @@ import (
 
 	"github.com/cairnstore/cairn/harness/bench"
 	"github.com/cairnstore/cairn/harness/record"
+	"github.com/cairnstore/cairn/harness/scenario"
 	"github.com/cairnstore/cairn/harness/sink"
+	"github.com/cairnstore/cairn/scenarios"
 )
 
 func newCeiling() *cobra.Command {
@@ -58,15 +60,15 @@ func newCeiling() *cobra.Command {
 
 func newSink() *cobra.Command {
 	var (
-		address, name string
-		seed          uint64
+		address, name, source string
+		seed                  uint64
 	)
 	cmd := &cobra.Command{
 		Use:   "sink",
 		Short: "Run an empty server that answers every request at once",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cases, err := bench.CasesByName([]string{name})
+			c, err := sinkCase(name, source)
 			if err != nil {
 				return err
 			}
@@ -74,7 +76,7 @@ func newSink() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("bench sink: %w", err)
 			}
-			s := sink.New(listener, bench.SinkAnswers(cases[0], seed))
+			s := sink.New(listener, bench.SinkAnswers(c, seed))
 			defer context.AfterFunc(cmd.Context(), func() { _ = s.Close() })()
 			return s.Serve()
 		},
@@ -82,6 +84,23 @@ func newSink() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&address, "address", "127.0.0.1:9999", "address to listen on")
 	f.StringVar(&name, "case", "get4k", "case whose answers it gives")
+	f.StringVar(&source, "scenario", "", "scenario whose answers it gives instead: one of lab scenarios list, or a .yaml file")
 	f.Uint64Var(&seed, "seed", 1, "seed of the bodies")
 	return cmd
+}
+
+// sinkCase is the case or the scenario that a sink answers for.
+func sinkCase(name, source string) (bench.Case, error) {
+	if source == "" {
+		cases, err := bench.CasesByName([]string{name})
+		if err != nil {
+			return bench.Case{}, err
+		}
+		return cases[0], nil
+	}
+	s, err := scenario.Find(scenarios.Files, source)
+	if err != nil {
+		return bench.Case{}, err
+	}
+	return s.Case(1)
 }

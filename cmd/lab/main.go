@@ -36,5 +36,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newProbe())
 	root.AddCommand(newReport())
 	root.AddCommand(newPlan())
+	root.AddCommand(newRun(), newScenarios())
+	root.AddCommand(newScoreboard())
 	return root
 }

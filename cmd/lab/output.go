@@ -46,17 +46,17 @@ func (o *output) write(cmd *cobra.Command, rec *record.Record, experiment error,
 	out := cmd.OutOrStdout()
 	var err error
 	if o.json {
-		e := json.NewEncoder(out)
-		e.SetIndent("", " ")
-		err = e.Encode(struct {
-			Kind     string          `json:"kind"`
-			Lab      record.Revision `json:"lab"`
-			Machine  record.Machine  `json:"machine"`
-			Seed     uint64          `json:"seed"`
-			Targets  []record.Target `json:"targets"`
-			Metrics  []record.Metric `json:"metrics"`
-			Warnings []string        `json:"warnings"`
-		}{rec.Kind, rec.Lab, rec.Machine, rec.Seed, rec.Targets, rec.Metrics, rec.Warnings})
+		err = writeJSON(out, struct {
+			Kind     string           `json:"kind"`
+			Lab      record.Revision  `json:"lab"`
+			Machine  record.Machine   `json:"machine"`
+			Seed     uint64           `json:"seed"`
+			Scenario *record.Scenario `json:"scenario,omitempty"`
+			Targets  []record.Target  `json:"targets"`
+			Metrics  []record.Metric  `json:"metrics"`
+			Verdict  *record.Verdict  `json:"verdict,omitempty"`
+			Warnings []string         `json:"warnings"`
+		}{rec.Kind, rec.Lab, rec.Machine, rec.Seed, rec.Scenario, rec.Targets, rec.Metrics, rec.Verdict, rec.Warnings})
 	} else {
 		bench.WriteHead(out, rec)
 		if table != nil {
@@ -75,6 +75,12 @@ func (o *output) write(cmd *cobra.Command, rec *record.Record, experiment error,
 		err = errors.Join(err, e)
 	}
 	return errors.Join(experiment, err)
+}
+
+func writeJSON(out io.Writer, v any) error {
+	e := json.NewEncoder(out)
+	e.SetIndent("", " ")
+	return e.Encode(v)
 }
 
 // self is this binary, which runs the sink as a process of its own.

@@ -87,7 +87,7 @@ func TestCompareRunsInterleavedAndFindsWhoIsFaster(t *testing.T) {
 	dir := t.TempDir()
 	var lines bytes.Buffer
 	o := CompareOptions{
-		Servers: []target.Server{emptyServer("fast", "1ms", c, 3), emptyServer("slow", "10ms", c, 3)},
+		Servers: []target.Server{emptyServer("fast", "1ms", c, 3), emptyServer("slow", "40ms", c, 3)},
 		Cases:   []Case{c}, Dir: dir, Rounds: 2, Warmup: 50 * time.Millisecond, Duration: 400 * time.Millisecond, Seed: 3, Lines: &lines,
 		Sink: func(c Case) target.Server { return Sink(os.Args[0], 3, c, "be-a-sink", "0s") },
 	}
@@ -140,7 +140,7 @@ func TestEveryCaseRunsAgainstASink(t *testing.T) {
 }
 
 func TestDeletesAgainstASinkDoNotRunOut(t *testing.T) {
-	require.Greater(t, againstSink(mustCase(t, "delete")).Stored, uint64(1e12))
+	require.Greater(t, AgainstSink(mustCase(t, "delete")).Stored, uint64(1e12))
 }
 
 func TestAMissingBinaryIsToldBeforeAnythingRuns(t *testing.T) {
@@ -205,7 +205,7 @@ func TestLoudNeighboursAreNamed(t *testing.T) {
 	quiet, loud := runOf("list", "a", 1, 1, 1, 0), runOf("list", "b", 1, 1, 1, 0)
 	loud.Others, loud.Stolen = time.Second, 200*time.Millisecond
 	rec.Runs = []record.Run{quiet, loud}
-	noisy(rec)
+	WarnOfNoise(rec)
 	require.Equal(t, []string{
 		"list on b, round 1: other processes took 25 % of the machine",
 		"list on b, round 1: the hypervisor took 5 % of the machine",

@@ -3,11 +3,12 @@ package bench
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/cairnstore/cairn/harness/load"
 )
 
-// A Case is one row of a comparison: a closed loop of one kind.
+// A Case is one row of a comparison: a closed loop of one kind, or what its Plan makes.
 type Case struct {
 	Name        string
 	About       string
@@ -18,6 +19,35 @@ type Case struct {
 	Consumes    bool    // the load uses the stored objects up: they are put anew for each round
 	Unverified  float64 // share of gets of which only the length is checked
 	PerItem     bool    // the figure is of keys listed, not of requests
+
+	// Plan, if not nil, says what a round is, instead of Mix, Size, Connections,
+	// Stored, Unverified and the times that are given for all cases.
+	Plan func(seed uint64, round int) Plan
+	// Source is where the plan comes from, as lab bench sink takes it.
+	Source string
+	// Offered: the load is an open loop. Its rate says what was offered, and
+	// nothing of what a server could do.
+	Offered bool
+}
+
+// A Plan is one round's load. Target, Seed, Progress, Begin and End are filled in.
+type Plan struct {
+	Load load.Options
+	// Background runs beside the load; nil: nothing does.
+	Background *load.Uploads
+}
+
+// plan is what a round of the case is.
+func (c Case) plan(seed uint64, round int, warmup, duration time.Duration) Plan {
+	if c.Plan != nil {
+		return c.Plan(seed, round)
+	}
+	if c.Consumes {
+		warmup = 0 // it would use up what is to be measured
+	}
+	return Plan{Load: load.Options{
+		Workspace: c.workspace(seed, round), Connections: c.Connections, Mix: c.Mix, Unverified: c.Unverified, Warmup: warmup, Duration: duration,
+	}}
 }
 
 func only(op load.Op) []load.Share { return []load.Share{{Op: op, Weight: 1}} }

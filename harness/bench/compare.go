@@ -32,6 +32,8 @@ type CompareOptions struct {
 	// ceiling is not measured, and the comparison says so.
 	Sink  func(Case) target.Server
 	Lines io.Writer // progress; nil: none
+	// Judge says what a run of a server fell short of; nil: nothing is asked.
+	Judge func(Case, *record.Run) []string
 }
 
 // ceilingTime is long enough for a ceiling: an empty server has no moods.
@@ -66,7 +68,7 @@ func Compare(ctx context.Context, o CompareOptions) (rec *record.Record, err err
 	defer func() { o.conclude(rec) }()
 	if o.Sink != nil {
 		if err := Ceiling(ctx, rec, CeilingOptions{
-			Sink: o.Sink, Cases: o.Cases, Dir: filepath.Join(dir, "sink"), Warmup: time.Second, Duration: min(ceilingTime, o.Duration), Seed: o.Seed, Lines: o.Lines,
+			Sink: o.Sink, Cases: slices.DeleteFunc(slices.Clone(o.Cases), func(c Case) bool { return !sinkable(c) }), Dir: filepath.Join(dir, "sink"), Warmup: time.Second, Duration: min(ceilingTime, o.Duration), Seed: o.Seed, Lines: o.Lines,
 		}); err != nil {
 			return rec, err
 		}
@@ -75,14 +77,20 @@ func Compare(ctx context.Context, o CompareOptions) (rec *record.Record, err err
 		for round := 1; round <= o.Rounds; round++ {
 			for _, s := range order(o.Servers, round) {
 				announce(o.Lines, "%s on %s, round %d of %d", c.Name, s.Name, round, o.Rounds)
-				run, err := segment{
-					server: s, dir: filepath.Join(dir, s.Name), c: c, round: round, seed: o.Seed,
-					warmup: o.Warmup, duration: o.Duration, preload: round == 1 || c.Consumes, lines: o.Lines,
-				}.measure(ctx)
+				run, err := Segment{
+					Server: s, Dir: filepath.Join(dir, s.Name), Case: c, Round: round, Seed: o.Seed,
+					Warmup: o.Warmup, Duration: o.Duration, Preload: round == 1 || c.Consumes, Lines: o.Lines,
+				}.Measure(ctx)
 				if err != nil {
 					return rec, fmt.Errorf("compare: %w", err)
 				}
 				rec.Runs = append(rec.Runs, run)
+				if o.Judge == nil {
+					continue
+				}
+				for _, short := range o.Judge(c, &run) {
+					rec.Warn("%s on %s, round %d: %s", c.Name, s.Name, round, short)
+				}
 			}
 		}
 	}
@@ -101,6 +109,10 @@ func order(servers []target.Server, round int) []target.Server {
 func caseSettings(cases []Case) []map[string]any {
 	var all []map[string]any
 	for _, c := range cases {
+		if c.Plan != nil {
+			all = append(all, map[string]any{"name": c.Name, "about": c.About})
+			continue
+		}
 		all = append(all, map[string]any{"name": c.Name, "about": c.About, "size": c.Size, "connections": c.Connections, "stored": c.Stored, "unverified": c.Unverified})
 	}
 	return all
@@ -121,7 +133,7 @@ func (o CompareOptions) conclude(rec *record.Record) {
 	for _, row := range table.Ceilings {
 		rec.Metrics = append(rec.Metrics, row.metrics()...)
 	}
-	noisy(rec)
+	WarnOfNoise(rec)
 	for _, c := range o.Cases {
 		best := 0.0
 		for _, row := range table.Rows {
@@ -131,7 +143,7 @@ func (o CompareOptions) conclude(rec *record.Record) {
 		}
 		i := slices.IndexFunc(table.Ceilings, func(r Row) bool { return r.Case.Name == c.Name })
 		switch {
-		case best == 0:
+		case best == 0 || c.Offered:
 		case i < 0:
 			rec.Warn("%s: the generator's ceiling was not measured", c.Name)
 		case table.Ceilings[i].Rate.Median < 2*best:

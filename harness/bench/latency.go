@@ -71,7 +71,7 @@ func Latency(ctx context.Context, o LatencyOptions) (rec *record.Record, err err
 	if err := l.measure(ctx); err != nil {
 		return rec, fmt.Errorf("latency: %w", err)
 	}
-	noisy(rec)
+	WarnOfNoise(rec)
 	return rec, nil
 }
 
@@ -128,7 +128,7 @@ func (l *latencyRun) measure(ctx context.Context) error {
 
 // loop runs one load under the background, and checks that there was one.
 func (l *latencyRun) loop(ctx context.Context, name string, o load.Options) (*load.Result, error) {
-	m := newMeter(l.process)
+	m := newMeter(l.process.PID())
 	var sent [2]int64
 	o.Target, o.Workspace, o.Mix = client(l.process), l.ws, only(load.Put)
 	o.Warmup, o.Seed, o.Progress = l.Warmup, l.Seed, l.Lines

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,8 +84,8 @@ func Load(ctx context.Context, o LoadOptions) (*record.Record, error) {
 		run.Server = &used
 	}
 	rec.Runs = []record.Run{run}
-	rec.Metrics = loadMetrics(run)
-	noisy(rec)
+	rec.Metrics = RunMetrics("load", run)
+	WarnOfNoise(rec)
 	return rec, nil
 }
 
@@ -102,19 +104,17 @@ func usesStored(mix []load.Share) bool {
 	return deletes && !puts
 }
 
-func loadMetrics(run record.Run) (all []record.Metric) {
+// RunMetrics are the figures of one run, their names beginning with prefix.
+func RunMetrics(prefix string, run record.Run) (all []record.Metric) {
 	add := func(name string, v float64, unit string) {
-		all = append(all, record.Metric{Name: "load." + name, Value: v, Unit: unit, Durability: run.Durability, Min: v, Max: v})
+		all = append(all, record.Metric{Name: prefix + "." + name, Value: v, Unit: unit, Durability: run.Durability, Min: v, Max: v})
 	}
 	seconds := run.Result.Elapsed.Seconds()
-	for _, op := range []load.Op{load.Put, load.Get, load.Head, load.List, load.Delete} {
-		r, ok := run.Result.Ops[op.String()]
-		if !ok {
-			continue
-		}
-		name := strings.ToLower(op.String())
+	for _, op := range slices.Sorted(maps.Keys(run.Result.Ops)) {
+		r := run.Result.Ops[op]
+		name := strings.ToLower(op)
 		add(name+".rate", float64(r.Count)/seconds, "op/s")
-		if op == load.List {
+		if op == load.List.String() {
 			add(name+".keys", float64(r.Items)/seconds, "keys/s")
 		}
 		add(name+".p50", measure.Micros(r.Latency.Quantile(.5)), "µs")

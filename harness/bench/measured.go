@@ -12,7 +12,7 @@ import (
 // Measured runs one load on a server that somebody started on this machine, and
 // says what server, generator and machine used meanwhile.
 func Measured(ctx context.Context, s target.Server, p *target.Process, name string, round int, o load.Options) (record.Run, error) {
-	m := newMeter(p)
+	m := newMeter(p.PID())
 	o.Begin, o.End = m.begin, m.end
 	res, err := load.Run(ctx, o)
 	if err != nil {

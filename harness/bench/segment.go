@@ -34,14 +34,15 @@ func client(p *target.Process) load.Target {
 // A meter reads what server, generator and machine used while a load was
 // measured. Its methods begin and end are the load's Begin and End.
 type meter struct {
-	server           *target.Process
+	server           int
 	from, mine       [2]target.Sample
 	busy, stolen     [2]time.Duration
 	err              error
 	generatorProcess int
 }
 
-func newMeter(server *target.Process) *meter {
+// newMeter's server is a process of this machine; 0: it is not known.
+func newMeter(server int) *meter {
 	return &meter{server: server, generatorProcess: os.Getpid()}
 }
 
@@ -55,8 +56,10 @@ func (m *meter) read(i int) {
 			m.err = e
 		}
 	}
-	m.from[i], err = m.server.Sample()
-	keep(err)
+	if m.server != 0 {
+		m.from[i], err = target.SampleProcess(m.server)
+		keep(err)
+	}
 	m.mine[i], err = target.SampleProcess(m.generatorProcess)
 	keep(err)
 	m.busy[i], m.stolen[i], err = target.MachineCPU()
@@ -68,32 +71,44 @@ func (m *meter) run(c string, s target.Server, round int, res *load.Result) (rec
 	if m.err != nil {
 		return record.Run{}, fmt.Errorf("measure %s: %w", s.Name, m.err)
 	}
-	used, mine := m.from[1].Since(m.from[0]), m.mine[1].Since(m.mine[0])
-	return record.Run{
-		Case: c, Target: s.Name, Durability: s.Durability, Round: round, Result: res, Server: &used, Generator: mine,
+	mine := m.mine[1].Since(m.mine[0])
+	run := record.Run{
+		Case: c, Target: s.Name, Durability: s.Durability, Round: round, Result: res, Generator: mine, Stolen: m.stolen[1] - m.stolen[0],
+	}
+	if m.server != 0 {
+		used := m.from[1].Since(m.from[0])
+		run.Server = &used
 		// Ticks are 10 ms and read one after the other: a little below nothing is nothing.
-		Others: max(0, m.busy[1]-m.busy[0]-used.CPU()-mine.CPU()),
-		Stolen: m.stolen[1] - m.stolen[0],
-	}, nil
+		run.Others = max(0, m.busy[1]-m.busy[0]-used.CPU()-mine.CPU())
+	}
+	return run, nil
 }
 
-// A segment is one server serving one case for one round.
-type segment struct {
-	server           target.Server
-	dir              string
-	c                Case
-	round            int
-	seed             uint64
-	warmup, duration time.Duration
-	preload          bool
-	lines            io.Writer
+// A Segment is one server serving one case for one round.
+type Segment struct {
+	Server target.Server
+	// Running is where the server is, if somebody else runs it; PID is its
+	// process, if that is on this machine. Otherwise it is started, on Dir.
+	Running *load.Target
+	PID     int
+	Dir     string
+
+	Case             Case
+	Round            int
+	Seed             uint64
+	Warmup, Duration time.Duration
+	Preload          bool
+	Lines            io.Writer // progress; nil: none
 }
 
-// measure starts the server, prepares the case's objects, loads, and stops the
+// Measure starts the server, prepares the case's objects, loads, and stops the
 // server. When it returns, all that the server wrote is on the drive, so that
 // no server pays for another's dirty pages.
-func (s segment) measure(ctx context.Context) (run record.Run, err error) {
-	process, err := s.server.Start(ctx, s.dir, credentials)
+func (s Segment) Measure(ctx context.Context) (run record.Run, err error) {
+	if s.Running != nil {
+		return s.load(ctx, *s.Running, s.PID)
+	}
+	process, err := s.Server.Start(ctx, s.Dir, credentials)
 	if err != nil {
 		return run, err
 	}
@@ -101,34 +116,48 @@ func (s segment) measure(ctx context.Context) (run record.Run, err error) {
 		if e := process.Stop(); e != nil && err == nil {
 			err = e
 		}
-		if e := syncDrive(s.dir); e != nil && err == nil {
+		if e := syncDrive(s.Dir); e != nil && err == nil {
 			err = e
 		}
 	}()
-	ws := s.c.workspace(s.seed, s.round)
-	if err := load.CreateBucket(ctx, client(process), ws.Bucket); err != nil {
-		return run, fmt.Errorf("%s: %w", s.server.Name, err)
+	return s.load(ctx, client(process), process.PID())
+}
+
+// load prepares and measures on a server that is there.
+func (s Segment) load(ctx context.Context, at load.Target, pid int) (run record.Run, err error) {
+	plan := s.Case.plan(s.Seed, s.Round, s.Warmup, s.Duration)
+	ws := plan.Load.Workspace
+	if err := load.CreateBucket(ctx, at, ws.Bucket); err != nil {
+		return run, fmt.Errorf("%s: %w", s.Server.Name, err)
 	}
-	if s.preload && ws.Stored.Count > 0 {
-		if err := load.Preload(ctx, client(process), ws, preloaders, s.lines); err != nil {
-			return run, fmt.Errorf("%s: %w", s.server.Name, err)
+	if s.Preload && ws.Stored.Count > 0 {
+		if err := load.Preload(ctx, at, ws, preloaders, s.Lines); err != nil {
+			return run, fmt.Errorf("%s: %w", s.Server.Name, err)
 		}
-		if err := syncDrive(s.dir); err != nil {
-			return run, err
+		if s.Running == nil {
+			if err := syncDrive(s.Dir); err != nil {
+				return run, err
+			}
 		}
 	}
-	m := newMeter(process)
-	warmup := s.warmup
-	if s.c.Consumes {
-		warmup = 0 // it would use up what is to be measured
+	if b := plan.Background; b != nil {
+		background, stop := context.WithCancel(ctx)
+		done := make(chan error, 1)
+		b.Target, b.Bucket = at, ws.Bucket
+		go func() { done <- b.Run(background) }()
+		defer func() {
+			stop()
+			if e := <-done; e != nil && err == nil {
+				err = fmt.Errorf("background: %w", e)
+			}
+		}()
 	}
-	res, err := load.Run(ctx, load.Options{
-		Target: client(process), Workspace: ws, Connections: s.c.Connections, Mix: s.c.Mix,
-		Warmup: warmup, Duration: s.duration, Unverified: s.c.Unverified, Seed: s.seed + uint64(s.round), Progress: s.lines,
-		Begin: m.begin, End: m.end,
-	})
+	m := newMeter(pid)
+	o := plan.Load
+	o.Target, o.Seed, o.Progress, o.Begin, o.End = at, s.Seed+uint64(s.Round), s.Lines, m.begin, m.end
+	res, err := load.Run(ctx, o)
 	if err != nil {
-		return run, fmt.Errorf("%s on %s: %w", s.c.Name, s.server.Name, err)
+		return run, fmt.Errorf("%s on %s: %w", s.Case.Name, s.Server.Name, err)
 	}
-	return m.run(s.c.Name, s.server, s.round, res)
+	return m.run(s.Case.Name, s.Server, s.Round, res)
 }

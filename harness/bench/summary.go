@@ -144,8 +144,17 @@ func (r Row) metrics() []record.Metric {
 	}
 }
 
-// noisy adds warnings about what else went on while the runs were measured.
-func noisy(rec *record.Record) {
+// Taken is the share of the machine, 0 to 1, that other processes and the
+// hypervisor took while a run was measured.
+func Taken(run *record.Run, m record.Machine) float64 {
+	if m.Cores == 0 || run.Result.Elapsed <= 0 {
+		return 0
+	}
+	return float64(run.Others+run.Stolen) / (float64(run.Result.Elapsed) * float64(m.Cores))
+}
+
+// WarnOfNoise adds warnings about what else went on while the runs were measured.
+func WarnOfNoise(rec *record.Record) {
 	for _, r := range rec.Runs {
 		machine := float64(r.Result.Elapsed) * float64(rec.Machine.Cores)
 		if share := float64(r.Others) / machine; share > .05 {

@@ -20,13 +20,15 @@ type memoryS3 struct {
 	mu      sync.Mutex
 	objects map[string][]byte
 	buckets map[string]bool
+	uploads map[string]map[int][]byte // parts by upload
+	begun   int
 	before  func(w http.ResponseWriter, r *http.Request) (handled bool)
 	mangle  func(key string, body []byte) []byte // of GETs and list pages
 }
 
 func newMemoryS3(t testing.TB) (*memoryS3, Target) {
 	t.Helper()
-	s := &memoryS3{objects: map[string][]byte{}, buckets: map[string]bool{}}
+	s := &memoryS3{objects: map[string][]byte{}, buckets: map[string]bool{}, uploads: map[string]map[int][]byte{}}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	return s, Target{Address: strings.TrimPrefix(server.URL, "http://"), Access: "access", Secret: "secret-secret"}
@@ -60,6 +62,8 @@ func (s *memoryS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuse(w, 409, "BucketAlreadyOwnedByYou")
 		}
 		s.buckets[bucket] = true
+	case r.URL.Query().Has("uploads") || r.URL.Query().Has("uploadId"):
+		s.upload(w, r, bucket+"/"+key, body)
 	case !isObject:
 		s.list(w, r, bucket+"/")
 	case r.Method == "PUT":
@@ -78,6 +82,39 @@ func (s *memoryS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		_, _ = w.Write(body)
+	}
+}
+
+// upload is all that has to do with uploads in parts, whose IDs need every escape.
+func (s *memoryS3) upload(w http.ResponseWriter, r *http.Request, name string, body []byte) {
+	id := r.URL.Query().Get("uploadId")
+	number, _ := strconv.Atoi(r.URL.Query().Get("partNumber"))
+	parts, known := s.uploads[id]
+	switch {
+	case r.URL.Query().Has("uploads"):
+		s.begun++
+		s.uploads[fmt.Sprintf("<&>+/= %d", s.begun)] = map[int][]byte{}
+		fmt.Fprintf(w, "<R><UploadId>&lt;&amp;&gt;+/= %d</UploadId></R>", s.begun)
+	case !known:
+		refuse(w, 404, "NoSuchUpload")
+	case r.Method == "PUT":
+		parts[number] = body
+		w.Header().Set("ETag", `"`+hashOf(body)[:32]+`"`)
+	case r.Method == "DELETE":
+		delete(s.uploads, id)
+		w.WriteHeader(204)
+	default:
+		var whole, list []byte
+		for n := 1; n <= len(parts); n++ {
+			whole = append(whole, parts[n]...)
+			list = fmt.Appendf(list, "<Part><PartNumber>%d</PartNumber><ETag>\"%s\"</ETag></Part>", n, hashOf(parts[n])[:32])
+		}
+		delete(s.uploads, id)
+		if !strings.Contains(string(body), string(list)) {
+			refuse(w, 200, "InvalidPart")
+			return
+		}
+		s.objects[name] = whole
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -12,7 +14,8 @@ import (
 // An Op is a kind of request.
 type Op uint8
 
-// The operations. A List is one page of up to 1,000 keys: a client walks the
+// The operations. A Put makes a new object, an Overwrite a new generation of a
+// stored one. A List is one page of up to 1,000 keys: a client walks the
 // stored keys from first to last, page by page, over and over.
 const (
 	Put Op = iota
@@ -20,10 +23,21 @@ const (
 	Head
 	List
 	Delete
+	Overwrite
+	MultipartUpload
 	numOps
 )
 
-var opNames = [numOps]string{"PUT", "GET", "HEAD", "LIST", "DELETE"}
+var opNames = [numOps]string{"PUT", "GET", "HEAD", "LIST", "DELETE", "OVERWRITE", "MULTIPART"}
+
+// OpNames are the names of all operations.
+func OpNames() []string { return slices.Clone(opNames[:]) }
+
+// OpByName finds an operation; the case of letters does not matter.
+func OpByName(name string) (Op, bool) {
+	i := slices.Index(opNames[:], strings.ToUpper(name))
+	return Op(max(i, 0)), i >= 0
+}
 
 func (o Op) String() string { return opNames[o] }
 
@@ -41,14 +55,20 @@ type Workspace struct {
 	Bucket string
 	Bodies *Bodies
 	// Stored are objects that are there before the load (Preload puts them).
-	// Gets choose among them uniformly; lists walk them, and expect nothing
-	// else under their prefix; deletes take each once, unless the mix has puts:
-	// then they delete what was put.
+	// Gets, heads and overwrites choose among them by Choice; lists walk them,
+	// and expect nothing else under their prefix; deletes take each once, unless
+	// the mix has puts: then they delete what was put.
 	Stored Keys
+	Choice Choice
 	// Fresh names what puts write, each name once. Its Count is not used.
 	Fresh Keys
+	// Multipart is for uploads in parts, which are named as Fresh names them.
+	Multipart *Multipart
 
-	fresh, deleted atomic.Uint64
+	fresh, deleted, step atomic.Uint64
+	// generations are the newest ones begun of the stored objects; nil where
+	// nothing overwrites them.
+	generations []atomic.Uint64
 }
 
 // A client makes operations over one connection. It allocates nothing for one
@@ -57,6 +77,7 @@ type client struct {
 	*Conn
 	ws         *Workspace
 	random     *rand.Rand
+	choice     *chooser
 	unverified float64
 	onlyDelete bool
 
@@ -67,6 +88,8 @@ type client struct {
 	mine  []uint64 // put by this client and not deleted since
 	walk  walk
 	q     request
+
+	uploaded uint64 // the last upload in parts
 }
 
 func newClient(conn *Conn, ws *Workspace, seed, number uint64) *client {
@@ -76,6 +99,7 @@ func newClient(conn *Conn, ws *Workspace, seed, number uint64) *client {
 		body: ws.Bodies.NewBody(), mine: make([]uint64, 0, 1024),
 	}
 	c.match.body = c.body
+	c.choice = newChooser(ws.Choice, ws.Stored.Count, c.random, &ws.step)
 	return c
 }
 
@@ -85,11 +109,20 @@ func newClient(conn *Conn, ws *Workspace, seed, number uint64) *client {
 func (c *client) perform(op Op, now time.Time) (did Op, bytes, items int64, err error) {
 	switch op {
 	case Put:
-		bytes, err = c.put(now, c.ws.Fresh, c.ws.fresh.Add(1)-1)
+		id := c.ws.fresh.Add(1) - 1
+		if bytes, err = c.put(now, c.ws.Fresh, id, 0); err == nil && len(c.mine) < cap(c.mine) {
+			c.mine = append(c.mine, id)
+		}
+	case Overwrite:
+		id := c.choice.next()
+		bytes, err = c.put(now, c.ws.Stored, id, c.ws.generations[id].Add(1))
+	case MultipartUpload:
+		c.uploaded = c.ws.fresh.Add(1) - 1
+		bytes, err = c.multipart(now, c.uploaded)
 	case Get:
-		bytes, err = c.get(now, c.random.Uint64N(c.ws.Stored.Count))
+		bytes, err = c.get(now, c.choice.next())
 	case Head:
-		err = c.head(now, c.random.Uint64N(c.ws.Stored.Count))
+		err = c.head(now, c.choice.next())
 	case List:
 		bytes, items, err = c.page(now)
 		return op, bytes, items, err
@@ -110,8 +143,8 @@ func (c *client) object(keys Keys, id uint64) []byte {
 	return c.path
 }
 
-func (c *client) put(now time.Time, keys Keys, id uint64) (int64, error) {
-	c.body.Set(id, 0)
+func (c *client) put(now time.Time, keys Keys, id, generation uint64) (int64, error) {
+	c.body.Set(id, generation)
 	c.q = request{
 		method: "PUT", path: c.object(keys, id), payload: c.body.SHA256(),
 		prefix: c.body.Prefix, tail: c.body.Tail, want: 200,
@@ -119,25 +152,27 @@ func (c *client) put(now time.Time, keys Keys, id uint64) (int64, error) {
 	if _, err := c.do(now, &c.q, nothing{}); err != nil {
 		return 0, err
 	}
-	if len(c.mine) < cap(c.mine) {
-		c.mine = append(c.mine, id)
-	}
-	return int64(c.ws.Bodies.size), nil
+	return int64(c.body.Size()), nil
 }
 
 func (c *client) get(now time.Time, id uint64) (int64, error) {
 	c.q = request{method: "GET", path: c.object(c.ws.Stored, id), payload: emptyPayload, want: 200}
 	var n int64
 	var err error
+	c.body.Set(id, 0)
 	if c.unverified > 0 && c.random.Float64() < c.unverified {
 		n, err = c.do(now, &c.q, nothing{})
 	} else {
-		c.body.Set(id, 0)
-		c.match.reset()
+		c.match.reset(c.ws.generations != nil)
 		n, err = c.do(now, &c.q, &c.match)
+		if err == nil && c.match.any {
+			if e := c.match.whole(c.ws.generations[id].Load()); e != nil {
+				err = badBody{e}
+			}
+		}
 	}
-	if err == nil && n != int64(c.ws.Bodies.size) {
-		err = badBody{fmt.Errorf("body has %d bytes of %d", n, c.ws.Bodies.size)}
+	if err == nil && n != int64(c.body.Size()) {
+		err = badBody{fmt.Errorf("body has %d bytes of %d", n, c.body.Size())}
 	}
 	return n, err
 }

@@ -87,7 +87,7 @@ func Preload(ctx context.Context, target Target, ws *Workspace, connections int,
 func (c *client) putSurely(ctx context.Context, id uint64) error {
 	var err error
 	for try := range preloadTries {
-		if _, err = c.put(time.Now(), c.ws.Stored, id); err == nil || ctx.Err() != nil {
+		if _, err = c.put(time.Now(), c.ws.Stored, id, 0); err == nil || ctx.Err() != nil {
 			return err
 		}
 		time.Sleep(time.Duration(10<<try) * time.Millisecond)

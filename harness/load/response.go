@@ -24,6 +24,8 @@ type response struct {
 	length  int64 // -1: until the connection closes, or chunked
 	chunked bool
 	close   bool // the server will close the connection after it
+	etag    [96]byte
+	etagLen int
 }
 
 // A sink takes a body piece by piece; it may keep nothing of p.
@@ -322,6 +324,8 @@ func (res *response) field(line []byte) error {
 			return fmt.Errorf("%w: transfer encoding %.40q", errMalformed, value)
 		}
 		res.chunked = true
+	case isName(name, "etag"):
+		res.etagLen = copy(res.etag[:], value)
 	case isName(name, "connection"):
 		if isName(value, "close") {
 			res.close = true

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,10 +20,20 @@ type Options struct {
 	Connections int
 	Mix         []Share
 	// Rate is the arrivals per second of an open loop; 0 is a closed loop.
-	Rate     float64
+	Rate float64
+	// Stages are an open loop of a changing rate, instead of Rate and Duration.
+	Stages   []Stage
 	Arrivals Arrivals
-	// Warmup runs before the Duration that is measured.
+	// Burst is how many arrivals of an open loop come together; 0: 1.
+	Burst int
+	// Warmup runs before the Duration that is measured, in an open loop at the
+	// rate with which that begins.
 	Warmup, Duration time.Duration
+	// GiveUp bounds how long an arrival may wait for a free connection; then it
+	// is dropped, as by a client that has lost patience. 0: no bound but Drain.
+	GiveUp time.Duration
+	// BackOff is how a client behaves that was told to slow down.
+	BackOff BackOff
 	// Drain bounds, after an open loop's end, how long arrivals that were due
 	// and are waiting may still be sent; what remains is dropped. Default 10 s.
 	Drain time.Duration
@@ -37,7 +48,20 @@ type Options struct {
 	Begin, End func()
 }
 
+// A BackOff is a pause after a refusal for too much load (429, 503): at least
+// Min, twice the last one after each further refusal, at most Max, each of them
+// shortened at random by up to half. The zero value is none.
+type BackOff struct{ Min, Max time.Duration }
+
 func (o Options) withDefaults() Options {
+	if len(o.Stages) > 0 {
+		o.Duration = 0
+		for _, s := range o.Stages {
+			o.Duration += s.For
+		}
+	} else if o.Rate > 0 {
+		o.Stages = []Stage{{Name: "all", For: o.Duration, From: o.Rate, To: o.Rate}}
+	}
 	if o.Drain == 0 {
 		o.Drain = 10 * time.Second
 	}
@@ -54,6 +78,14 @@ func (o Options) validate() error {
 	if o.Connections < 1 || o.Duration <= 0 || o.Warmup < 0 || o.Rate < 0 || o.Requests < 0 || o.Drain < 0 {
 		return errors.New("load: needs at least one connection, a duration, and no negative numbers")
 	}
+	if o.Burst < 0 || o.GiveUp < 0 || o.BackOff.Min < 0 || o.BackOff.Max < o.BackOff.Min {
+		return errors.New("load: no negative burst, patience or back-off, whose longest pause is no shorter than its shortest")
+	}
+	for _, s := range o.Stages {
+		if s.For <= 0 || s.From < 0 || s.To < 0 || s.From+s.To == 0 {
+			return fmt.Errorf("load: stage %q needs a time and a rate", s.Name)
+		}
+	}
 	ws := o.Workspace
 	if ws == nil || ws.Bodies == nil || ws.Bucket == "" {
 		return errors.New("load: needs a workspace with a bucket and bodies")
@@ -68,9 +100,20 @@ func (o Options) validate() error {
 		if s.Op >= numOps || s.Weight < 0 {
 			return fmt.Errorf("load: operation %d with weight %d in the mix", s.Op, s.Weight)
 		}
-		if s.Op == Get || s.Op == Head || s.Op == List {
+		if s.Op == MultipartUpload {
+			if err := ws.Multipart.validate(); err != nil {
+				return err
+			}
+		}
+		if s.Op == Overwrite && ws.Bodies.Smallest() < tailSize {
+			return fmt.Errorf("load: bodies that are overwritten need %d bytes, to tell their generations", tailSize)
+		}
+		if s.Op == Get || s.Op == Head || s.Op == List || s.Op == Overwrite {
 			if ws.Stored.Count == 0 {
 				return fmt.Errorf("load: %v needs stored objects", s.Op)
+			}
+			if err := ws.Choice.validate(ws.Stored.Count); err != nil {
+				return err
 			}
 			if s.Op == List && ws.Stored.Scatter {
 				return errors.New("load: a list needs stored keys that are not scattered")
@@ -88,8 +131,10 @@ func (o Options) validate() error {
 type OpResult struct {
 	Count  int64 `json:"count"`  // completed within the measured time
 	Errors int64 `json:"errors"` // refused, failed, or answered with wrong bytes
-	Bytes  int64 `json:"bytes"`  // of bodies, either way
-	Items  int64 `json:"items"`  // keys listed; else as Count
+	// Refused is how many of the errors asked for less load (429, 503).
+	Refused int64 `json:"refused,omitempty"`
+	Bytes   int64 `json:"bytes"` // of bodies, either way
+	Items   int64 `json:"items"` // keys listed; else as Count
 	// Latency is of successful requests: from the intended start in an open
 	// loop, from the real one in a closed loop.
 	Latency *measure.Histogram `json:"latency"`
@@ -107,6 +152,10 @@ type Result struct {
 	Dropped int64 `json:"dropped"`
 	// Queued is how long arrivals waited for a free connection (open loop).
 	Queued *measure.Histogram `json:"queued,omitempty"`
+	// Stages are the parts of an open loop that has several.
+	Stages []StageResult `json:"stages,omitempty"`
+	// Seconds is the course of the load.
+	Seconds []Second `json:"seconds,omitempty"`
 	// Failures counts errors by what they were.
 	Failures map[string]int64 `json:"failures,omitempty"`
 	Warnings []string         `json:"warnings,omitempty"`
@@ -118,6 +167,7 @@ func (r *Result) Total() OpResult {
 	for _, op := range r.Ops {
 		t.Count += op.Count
 		t.Errors += op.Errors
+		t.Refused += op.Refused
 		t.Bytes += op.Bytes
 		t.Items += op.Items
 		t.Latency.Merge(op.Latency)
@@ -139,8 +189,22 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r := &run{Options: o, ctx: ctx}
-	if o.Rate > 0 {
-		r.schedule = newSchedule(o.Rate, o.Arrivals, o.Warmup+o.Duration, o.Seed)
+	if len(o.Stages) > 0 {
+		stages := o.Stages
+		if first := stages[0]; o.Warmup > 0 {
+			rate := max(first.From, first.To/100)
+			stages = slices.Concat([]Stage{{Name: "warm-up", For: o.Warmup, From: rate, To: rate}}, stages)
+			r.warmupStages = 1
+		}
+		r.schedule = newSchedule(stages, o.Arrivals, o.Burst, o.Seed)
+		if len(o.Stages) > 1 {
+			r.stages = newStageCounts(o.Stages)
+		}
+	}
+	for _, s := range o.Mix {
+		if ws := o.Workspace; s.Op == Overwrite && s.Weight > 0 && ws.generations == nil {
+			ws.generations = make([]atomic.Uint64, ws.Stored.Count)
+		}
 	}
 	if err := r.addWorkers(); err != nil {
 		return nil, err
@@ -154,8 +218,12 @@ type run struct {
 	Options
 	ctx      context.Context
 	schedule *schedule // nil: closed loop
-	workers  []*worker
-	budget   atomic.Int64 // measured requests begun
+	// warmupStages come before Options.Stages in the schedule.
+	warmupStages int
+	stages       stageCounts // nil: a closed loop, or one stage
+	seconds      []Second
+	workers      []*worker
+	budget       atomic.Int64 // measured requests begun
 
 	start, begin, end time.Time // of the load, of the measured time, and of both
 }
@@ -200,12 +268,8 @@ func (r *run) measure() (*Result, error) {
 	done := make(chan struct{})
 	go func() { all.Wait(); close(done) }()
 
-	var lines <-chan time.Time
-	if r.Progress != nil {
-		ticker := time.NewTicker(time.Second)
-		defer ticker.Stop()
-		lines = ticker.C
-	}
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
 	toBegin, toEnd := time.After(time.Until(r.begin)), time.After(time.Until(r.end))
 	var seen progress
 	begin := func() {
@@ -227,7 +291,7 @@ func (r *run) measure() (*Result, error) {
 		case <-toEnd:
 			begin() // if both were due before a busy machine came to either
 			finish()
-		case <-lines:
+		case <-ticker.C:
 			seen = r.report(seen)
 		case <-r.ctx.Done(): // which has closed all connections
 			all.Wait()
@@ -257,7 +321,7 @@ func (r *run) failures() map[string]int64 {
 }
 
 func (r *run) result(elapsed time.Duration) *Result {
-	res := &Result{Started: r.begin, Elapsed: elapsed, Ops: map[string]OpResult{}, Failures: r.failures()}
+	res := &Result{Started: r.begin, Elapsed: elapsed, Ops: map[string]OpResult{}, Failures: r.failures(), Seconds: r.seconds}
 	for _, w := range r.workers {
 		for op := range numOps {
 			part := &w.ops[op]
@@ -270,6 +334,7 @@ func (r *run) result(elapsed time.Duration) *Result {
 			}
 			sum.Count += part.Count
 			sum.Errors += part.Errors
+			sum.Refused += part.Refused
 			sum.Bytes += part.Bytes
 			sum.Items += part.Items
 			sum.Latency.Merge(part.Latency)
@@ -295,15 +360,18 @@ func (r *run) openResult(res *Result) {
 		due += w.due
 	}
 	for { // what no worker came to
-		at, ok := r.schedule.next()
+		_, stage, ok := r.schedule.next()
 		if !ok {
 			break
 		}
-		if at >= r.Warmup {
+		if stage -= r.warmupStages; stage >= 0 {
 			due++
 			res.Dropped++
+			r.stages.due(stage)
+			r.stages.dropped(stage)
 		}
 	}
+	res.Stages = r.stages.results()
 	res.Offered = float64(due) / r.Duration.Seconds()
 	if res.Dropped > 0 {
 		res.Warnings = append(res.Warnings, fmt.Sprintf("%d of %d arrivals were never sent: the latencies are of a load that was not carried", res.Dropped, due))

@@ -132,6 +132,12 @@ func hmacSHA256(key, message []byte) [sha256.Size]byte {
 	return sealHMAC(append(inner, message...), outer)
 }
 
+// hashOf is a payload's SHA-256 in lower-case hex.
+func hashOf(payload []byte) string {
+	sum := sha256.Sum256(payload)
+	return hex.EncodeToString(sum[:])
+}
+
 // appendContentLength ends a request's header.
 func appendContentLength(dst []byte, n int64) []byte {
 	dst = append(dst, "Content-Length: "...)

@@ -17,6 +17,7 @@ const maxFailureKinds = 32
 type worker struct {
 	*client
 	run    *run
+	number uint64
 	alarm  *alarm
 	cancel context.CancelFunc
 
@@ -26,7 +27,9 @@ type worker struct {
 	dropped  int64
 	failures map[string]int64
 
-	live liveCounts
+	live  liveCounts
+	stage int           // of the request under way; negative in a closed loop and in the warm-up
+	pause time.Duration // the last one of a back-off; 0: none since the last success
 }
 
 // liveCounts are read by the progress line while the worker runs; alone on
@@ -40,8 +43,9 @@ type liveCounts struct {
 func newWorker(r *run, number uint64) (*worker, error) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	w := &worker{
+		stage:  -1,
 		client: newClient(NewConn(ctx, r.Target), r.Workspace, r.Seed, number),
-		run:    r, cancel: cancel, failures: map[string]int64{},
+		run:    r, number: number, cancel: cancel, failures: map[string]int64{},
 	}
 	w.unverified, w.onlyDelete = r.Unverified, true
 	for _, s := range r.Mix {
@@ -101,36 +105,41 @@ func (w *worker) closed() {
 func (w *worker) open() {
 	last := w.run.end.Add(w.run.Drain)
 	for w.run.ctx.Err() == nil {
-		at, ok := w.run.schedule.next()
+		at, stage, ok := w.run.schedule.next()
 		if !ok {
 			return
 		}
 		intended := w.run.start.Add(at)
-		if at >= w.run.Warmup {
-			w.due++
-		}
+		stage -= w.run.warmupStages
+		measured := stage >= 0
 		if err := w.alarm.sleepUntil(intended); err != nil {
 			if w.run.ctx.Err() == nil {
 				w.failures[err.Error()]++
 			}
 			return
 		}
-		now := time.Now()
-		if now.After(last) {
-			if at >= w.run.Warmup {
-				w.dropped++
-			}
-			return
-		}
 		if !w.take(intended) {
-			if at >= w.run.Warmup {
-				w.due--
-			}
 			return
 		}
-		if at >= w.run.Warmup {
+		now := time.Now()
+		if measured {
+			w.due++
+			w.run.stages.due(stage)
+		}
+		if now.After(last) || w.run.GiveUp > 0 && now.Sub(intended) > w.run.GiveUp {
+			if measured {
+				w.dropped++
+				w.run.stages.dropped(stage)
+			}
+			if now.After(last) {
+				return
+			}
+			continue
+		}
+		if measured {
 			w.queued.Record(now.Sub(intended))
 		}
+		w.stage = stage
 		if !w.once(intended, now) {
 			return
 		}
@@ -159,17 +168,22 @@ func (w *worker) once(from, now time.Time) bool {
 		}
 		w.live.errors.Add(1)
 		w.fail(op, err, measured)
-		if !reusable(err) {
+		switch {
+		case refused(err):
+			w.backOff()
+		case !reusable(err):
 			time.Sleep(10 * time.Millisecond) // a dead server is not to be dialled in a tight loop
 		}
 		return true
 	}
+	w.pause = 0
 	w.live.ops.Add(1)
 	w.live.bytes.Add(bytes)
 	w.live.nanos.Add(int64(done.Sub(from)))
 	if !measured {
 		return true
 	}
+	w.run.stages.served(w.stage, w.number, done.Sub(from))
 	sum := &w.ops[op]
 	sum.Latency.Record(done.Sub(from))
 	if !done.After(w.run.end) {
@@ -177,12 +191,42 @@ func (w *worker) once(from, now time.Time) bool {
 		sum.Bytes += bytes
 		sum.Items += items
 	}
+	if op == MultipartUpload && w.random.Float64() < w.ws.Multipart.ReadBack {
+		if err := w.readBack(w.uploaded); err != nil && w.run.ctx.Err() == nil {
+			w.fail(op, err, measured)
+		}
+	}
 	return true
+}
+
+// refused: the server asks for less load.
+func refused(err error) bool {
+	var status *StatusError
+	return errors.As(err, &status) && (status.Status == 503 || status.Status == 429)
+}
+
+// backOff pauses as the options say.
+func (w *worker) backOff() {
+	b := w.run.BackOff
+	if b.Max == 0 {
+		return
+	}
+	w.pause = min(max(2*w.pause, b.Min), b.Max)
+	timer := time.NewTimer(w.pause - time.Duration(w.random.Int64N(int64(w.pause)/2+1)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-w.run.ctx.Done():
+	}
 }
 
 func (w *worker) fail(op Op, err error, measured bool) {
 	if measured {
 		w.ops[op].Errors++
+		if refused(err) {
+			w.ops[op].Refused++
+		}
+		w.run.stages.failed(w.stage)
 	}
 	what := fmt.Sprintf("%v: %v", op, err)
 	if _, known := w.failures[what]; !known && len(w.failures) >= maxFailureKinds {

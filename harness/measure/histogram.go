@@ -36,6 +36,14 @@ func (h *Histogram) Record(d time.Duration) {
 	}
 }
 
+// RecordN counts n latencies that are all d, as those of a batch are.
+func (h *Histogram) RecordN(d time.Duration, n int64) {
+	v := min(max(int64(d), int64(shortest)), int64(longest))
+	if err := h.h.RecordValues(v, n); err != nil {
+		panic("measure: value within the range was refused: " + err.Error())
+	}
+}
+
 // Merge adds what other counted.
 func (h *Histogram) Merge(other *Histogram) { h.h.Merge(other.h) }
 

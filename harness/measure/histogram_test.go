@@ -72,3 +72,14 @@ func TestRecordDoesNotAllocate(t *testing.T) {
 	h := NewHistogram()
 	require.Zero(t, testing.AllocsPerRun(1000, func() { h.Record(123 * time.Microsecond) }))
 }
+
+func TestABatchCountsForAllOfIt(t *testing.T) {
+	a, b := NewHistogram(), NewHistogram()
+	a.RecordN(3*time.Millisecond, 500)
+	for range 500 {
+		b.Record(3 * time.Millisecond)
+	}
+	require.Equal(t, b.Count(), a.Count())
+	require.Equal(t, b.Quantile(.5), a.Quantile(.5))
+	require.Equal(t, b.Mean(), a.Mean())
+}

@@ -13,12 +13,25 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Answers are the bodies that a Sink gives: to every GET of an object, and to
 // every GET of a bucket. All else is answered with an empty body, a DELETE by 204.
 type Answers struct {
 	Object, Page []byte
+	// Delay is how long each answer takes; 0: none.
+	Delay time.Duration
+	// Stalls are times in which nothing is answered, in the order of their requests.
+	Stalls []Stall
+}
+
+// A Stall begins when the sink has read so many requests, on all connections
+// together, and lasts for a time. Requests that come meanwhile wait for its end.
+type Stall struct {
+	Request int64
+	For     time.Duration
 }
 
 // A Sink answers on all connections of one listener.
@@ -26,6 +39,11 @@ type Sink struct {
 	listener net.Listener
 	object   []byte
 	page     []byte
+	delay    time.Duration
+	stalls   []Stall
+
+	requests, held atomic.Int64
+	stalled        atomic.Pointer[stall] // the last one
 
 	mu struct {
 		sync.Mutex
@@ -42,7 +60,7 @@ var (
 
 // New returns a sink that will serve on listener, which it owns from now on.
 func New(listener net.Listener, answers Answers) *Sink {
-	s := &Sink{listener: listener, object: answer(answers.Object), page: answer(answers.Page)}
+	s := &Sink{listener: listener, object: answer(answers.Object), page: answer(answers.Page), delay: answers.Delay, stalls: answers.Stalls}
 	s.mu.open = map[net.Conn]struct{}{}
 	return s
 }
@@ -111,10 +129,46 @@ func (s *Sink) converse(conn net.Conn) error {
 		if _, err := in.Discard(length); err != nil {
 			return err
 		}
+		s.wait()
 		if _, err := conn.Write(reply); err != nil {
 			return err
 		}
 	}
+}
+
+// A stall is one that has begun.
+type stall struct{ begun, until time.Time }
+
+// wait is the delay before an answer.
+func (s *Sink) wait() {
+	if s.delay == 0 && len(s.stalls) == 0 {
+		return
+	}
+	n := s.requests.Add(1)
+	for _, one := range s.stalls {
+		if one.Request == n {
+			now := time.Now()
+			s.stalled.Store(&stall{now, now.Add(one.For)})
+		}
+	}
+	time.Sleep(s.delay)
+	if st := s.stalled.Load(); st != nil {
+		if left := time.Until(st.until); left > 0 {
+			s.held.Add(1)
+			time.Sleep(left)
+		}
+	}
+}
+
+// Held is how many requests have met a stall.
+func (s *Sink) Held() int64 { return s.held.Load() }
+
+// Stalled is when the last stall began and ended; zero before the first.
+func (s *Sink) Stalled() (begun, ended time.Time) {
+	if st := s.stalled.Load(); st != nil {
+		return st.begun, st.until
+	}
+	return begun, ended
 }
 
 // request reads one request's head and says what answers it, and how many

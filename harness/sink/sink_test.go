@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -56,4 +57,34 @@ func TestSinkDropsNonsense(t *testing.T) {
 	require.NoError(t, err)
 	_, err = conn.Read(make([]byte, 1))
 	require.Equal(t, io.EOF, err)
+}
+
+func TestAStallHoldsAllWhoComeDuringIt(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	const stall = 50 * time.Millisecond
+	s := New(listener, Answers{Stalls: []Stall{{Request: 2, For: stall}}})
+	served := make(chan error, 1)
+	go func() { served <- s.Serve() }()
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	get := func() time.Time {
+		res, err := client.Get("http://" + listener.Addr().String() + "/b/k")
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		return time.Now()
+	}
+	get()
+	begun, _ := s.Stalled()
+	require.True(t, begun.IsZero())
+	require.Zero(t, s.Held())
+	answered := get()
+	begun, ended := s.Stalled()
+	require.Equal(t, stall, ended.Sub(begun))
+	require.False(t, answered.Before(ended))
+	require.EqualValues(t, 1, s.Held())
+	get()
+	require.EqualValues(t, 1, s.Held())
+	require.NoError(t, s.Close())
+	require.NoError(t, <-served)
 }

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairnstore/cairn/harness/bench"
+	"github.com/cairnstore/cairn/harness/record"
+	"github.com/cairnstore/cairn/harness/scenario"
+	"github.com/cairnstore/cairn/harness/target"
+	"github.com/cairnstore/cairn/scenarios"
+)
+
+// board are the scenarios of the scoreboard: closed loops, whose rates compare.
+var board = []string{"small-object", "large-object", "mixed", "list-heavy", "overwrite-heavy", "multipart"}
+
+func newScoreboard() *cobra.Command {
+	var (
+		out       output
+		bins      binaries
+		servers   []string
+		pace      float64
+		noCeiling bool
+		o         bench.CompareOptions
+	)
+	cmd := &cobra.Command{
+		Use:   "compare [SCENARIO...]",
+		Short: "The scoreboard: the same scenarios on Cairn, MinIO and versitygw, interleaved",
+		Long: `Run the same scenarios on Cairn, MinIO and versitygw, one server at a time, each
+on a fresh directory of the same drive, in rounds that go through the servers
+forwards and backwards. Every figure stands beside the server's durability and
+the server's CPU time per request. What a server falls short of by a scenario's
+thresholds is a warning.
+
+Rates of a machine that load and server share say little where the generator's
+own ceiling is near: then the server's CPU time per request decides, and the
+record says so.`,
+		Example: `  make build rivals && lab compare
+  lab compare small-object mixed --rounds 5 --json
+  lab compare list-heavy --servers cairn,versitygw --pace 0.3`,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			if pace <= 0 || pace > 1 {
+				return errors.New("--pace: want a number above 0, up to 1")
+			}
+			if len(names) == 0 {
+				names = board
+			}
+			all := map[string]*scenario.Scenario{}
+			var sources []record.Scenario
+			for _, name := range names {
+				s, err := scenario.Find(scenarios.Files, name)
+				if err != nil {
+					return err
+				}
+				c, err := s.Case(pace)
+				if err != nil {
+					return err
+				}
+				c.Source = name
+				o.Cases = append(o.Cases, c)
+				all[s.Name] = s
+				sources = append(sources, record.Scenario{Name: s.Name, Hash: s.Hash})
+			}
+			var absent []string
+			var err error
+			if o.Servers, absent, err = competitors(&bins, servers, cmd.Flags().Changed("servers")); err != nil {
+				return err
+			}
+			if !noCeiling {
+				if o.Sink, err = sinkOf(o.Seed); err != nil {
+					return err
+				}
+			}
+			o.Lines, o.Duration = out.lines(cmd), 1 // scenarios have times of their own
+			here := record.DescribeMachine(".")
+			o.Judge = func(c bench.Case, run *record.Run) []string { return shortcomings(all[c.Name], run, here) }
+			rec, err := bench.Compare(cmd.Context(), o)
+			if rec != nil {
+				delete(rec.Settings, "duration")
+				delete(rec.Settings, "warmup")
+				rec.Settings["scenarios"], rec.Settings["pace"] = sources, pace
+				for _, name := range absent {
+					rec.Warn("%s did not take part: its binary is not there (make rivals)", name)
+				}
+			}
+			return out.write(cmd, rec, err, func(w io.Writer) error { return o.Table(rec).Write(w) })
+		},
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&servers, "servers", []string{"cairn", "minio", "versitygw"}, "servers to compare; the first is what the others are compared with")
+	f.StringVar(&o.Dir, "dir", "results/tmp", "directory on the drive to measure; data is made and removed in a new folder of it")
+	f.IntVar(&o.Rounds, "rounds", 3, "rounds")
+	f.Float64Var(&pace, "pace", 1, "multiply all times of the scenarios")
+	f.Uint64Var(&o.Seed, "seed", 1, "seed of bodies, keys and choices")
+	f.BoolVar(&noCeiling, "no-ceiling", false, "do not measure the generator's own ceiling first")
+	bins.flags(cmd)
+	out.flags(cmd)
+	return cmd
+}
+
+// competitors are the servers whose binaries are there. Those that were asked
+// for by name must be.
+func competitors(bins *binaries, names []string, asked bool) (servers []target.Server, absent []string, err error) {
+	for _, name := range names {
+		s, ok := bins.server(name)
+		if !ok {
+			return nil, nil, fmt.Errorf("no server %q: there are cairn, minio, versitygw", name)
+		}
+		if _, err := exec.LookPath(s.Binary); err != nil {
+			if asked || name == "cairn" {
+				return nil, nil, fmt.Errorf("%s: %w (make build, make rivals)", name, err)
+			}
+			absent = append(absent, name)
+			continue
+		}
+		servers = append(servers, s)
+	}
+	return servers, absent, nil
+}
+
+// shortcomings are why a run is no pass of its scenario.
+func shortcomings(s *scenario.Scenario, run *record.Run, here record.Machine) []string {
+	v := s.Judge(run, 0, bench.Taken(run, here))
+	if v.Outcome == record.Pass {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: %s", v.Outcome, v.Reasons[0])}
+}

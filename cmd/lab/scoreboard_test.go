@@ -1,0 +1,63 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cairnstore/cairn/harness/record"
+)
+
+func theScoreboard(t *testing.T, binary string) {
+	dir := t.TempDir()
+	name := scenarioFile(t, "put.errors > 0")
+	out, progress, err := run(t.Context(), "compare", name, "--cairn", binary, "--minio", "/nonexistent/minio", "--versitygw", "/nonexistent/versitygw",
+		"--rounds", "2", "--dir", filepath.Join(dir, "tmp"), "--results", filepath.Join(dir, "runs"), "--json", "--no-ceiling")
+	require.NoError(t, err, progress)
+	var printed struct {
+		Metrics  []record.Metric
+		Warnings []string
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &printed))
+	names := map[string]bool{}
+	for _, m := range printed.Metrics {
+		names[m.Name] = true
+		require.NotEmpty(t, m.Durability)
+	}
+	require.True(t, names["short.cairn.rate"] && names["short.cairn.server_cpu"] && names["short.cairn.p99"], "%v", names)
+	warned := strings.Join(printed.Warnings, "\n")
+	require.Contains(t, warned, "short on cairn, round 2: fail: put.errors > 0 does not hold")
+	require.Contains(t, warned, "minio did not take part")
+
+	files, err := os.ReadDir(filepath.Join(dir, "runs"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	rec, err := record.Read(filepath.Join(dir, "runs", files[0].Name()))
+	require.NoError(t, err)
+	require.Equal(t, "compare", rec.Kind)
+	require.Len(t, rec.Runs, 2)
+	for _, r := range rec.Runs {
+		require.Empty(t, r.Result.Failures, "what one round overwrote is put anew for the next")
+		require.EqualValues(t, 60, r.Result.Total().Count)
+		require.NotNil(t, r.Server)
+	}
+	require.Contains(t, progress, "short on cairn, round 2 of 2")
+}
+
+func TestTheScoreboardRefusesWhatItCannotRun(t *testing.T) {
+	for want, args := range map[string][]string{
+		"in process":         {"engine-cache-writes"},
+		"no scenario":        {"moon"},
+		"no server \"moon\"": {"mixed", "--servers", "moon"},
+		"make rivals":        {"mixed", "--cairn", os.Args[0], "--servers", "cairn,minio", "--minio", "/nonexistent"},
+		"make build":         {"mixed", "--cairn", "/nonexistent"},
+		"--pace: want":       {"mixed", "--pace", "0"},
+	} {
+		_, _, err := run(t.Context(), append([]string{"compare", "--results", ""}, args...)...)
+		require.ErrorContains(t, err, want)
+	}
+}
