@@ -144,6 +144,9 @@ const noisyPercent = 5
 
 func (s *session) finish() *record.Record {
 	s.rec.Settings["loads"] = s.loads
+	if n := probe.Priority(); n != 0 {
+		s.rec.Warn("load and server ran at nice %d: other processes gave way, or these did", n)
+	}
 	noisy := 0
 	for _, p := range s.points {
 		if p.OthersPct > noisyPercent {

@@ -98,14 +98,19 @@ func fitOne(op string, size int, points []Point) (f Fit, err error) {
 	}
 	_, f.PeakPerS = f.Response.Peak()
 	var rhos, open50, open99 []float64
+	used := 0
 	for _, p := range points {
+		if p.Offered == 0 && p.Connections == 1 { // a lone client meets no queue
+			rhos, open50, open99 = append(rhos, 0), append(open50, p.P50US), append(open99, p.P99US)
+		}
 		// A point above the peak is of a queue that grew as long as the run was.
 		if rho := p.Offered / f.PeakPerS; p.Offered > 0 && rho < .97 {
+			used++
 			rhos, open50, open99 = append(rhos, rho), append(open50, p.P50US), append(open99, p.P99US)
 		}
 	}
-	if len(rhos) < leastOpen {
-		return f, fmt.Errorf("%d points of open loops below the peak of %.0f/s, %d are needed", len(rhos), f.PeakPerS, leastOpen)
+	if used < leastOpen {
+		return f, fmt.Errorf("%d points of open loops below the peak of %.0f/s, %d are needed", used, f.PeakPerS, leastOpen)
 	}
 	if f.P50, err = fitTail(rhos, open50); err != nil {
 		return f, err

@@ -48,6 +48,9 @@ func truePoints(noise float64) (points []Point) {
 					p.Connections, p.Offered = n, 0
 					p.Rate, p.P50US = shake(t.closed.Rate(float64(n))), .9*t.closed.At(float64(n))
 					p.P99US = shake(3 * t.closed.At(float64(n)))
+					if n == 1 { // who is alone meets no queue
+						p.P50US, p.P99US = shake(t.p50.At(0)), shake(t.p99.At(0))
+					}
 					points = append(points, p)
 				}
 				for _, rho := range []float64{.2, .4, .55, .7, .8, .9} {

@@ -1,6 +1,10 @@
 package plan
 
-import "math"
+import (
+	"errors"
+	"math"
+	"slices"
+)
 
 // A Response is how long a request takes with n of them under way at once in a
 // closed loop, in µs:
@@ -29,8 +33,8 @@ func (r Response) At(n float64) float64 {
 // Rate is the throughput per second with n under way.
 func (r Response) Rate(n float64) float64 { return n / r.At(n) * 1e6 }
 
-// mostConcurrency is where a peak is looked for: beyond, nothing was measured.
-const mostConcurrency = 256
+// mostConcurrency bounds where a peak is looked for: ladders end there.
+const mostConcurrency = 64
 
 // Peak is the highest throughput per second, and the concurrency that has it.
 // There is one: n/R(n) rises and then falls.
@@ -124,25 +128,32 @@ func (t Tail) Within(us float64) float64 {
 	return low
 }
 
-// Shapes that are tried.
-const leastShape, mostShape, shapeStep = .5, 8, .25
+// Shapes that are tried: 1 is of one server, 8 of some forty.
+const leastShape, mostShape, shapeStep = 1, 8, .25
+
+// leastBase is the share of the lowest quantile measured that Base has at least:
+// no answer comes in no time, whatever a noisy ladder says.
+const leastBase = .1
 
 // fitTail fits quantiles in µs at utilisations below 1; each point counts by its
 // relative error.
 func fitTail(rhos, us []float64) (best Tail, err error) {
-	least := math.Inf(1)
-	for shape := leastShape; shape <= mostShape; shape += shapeStep {
+	if len(us) == 0 {
+		return best, errors.New("fit: no points")
+	}
+	least, floor := math.Inf(1), leastBase*slices.Min(us)
+	for shape := float64(leastShape); shape <= mostShape; shape += shapeStep {
 		rows, y := make([][]float64, len(rhos)), make([]float64, len(rhos))
 		for i, rho := range rhos {
 			rows[i] = []float64{1 / us[i], math.Pow(rho, shape) / (1 - rho) / us[i]}
-			y[i] = 1
+			y[i] = 1 - floor/us[i]
 		}
 		c, e := leastSquares(rows, y)
 		if e != nil {
 			err = e
 			continue
 		}
-		t := Tail{c[0], c[1], shape}
+		t := Tail{floor + c[0], c[1], shape}
 		sum := 0.0
 		for i, rho := range rhos {
 			d := t.At(rho)/us[i] - 1

@@ -71,6 +71,16 @@ func TestFitRecoversTails(t *testing.T) {
 	}
 }
 
+// A ladder that noise has turned round still gives a queue that takes time.
+func TestTailsOfNoiseHaveABase(t *testing.T) {
+	tail, err := fitTail([]float64{.2, .4, .8}, []float64{9000, 500, 400})
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, tail.Base, 40.0)
+	require.Greater(t, tail.Knee(), .01)
+	_, err = fitTail(nil, nil)
+	require.Error(t, err)
+}
+
 // For an M/M/1 queue (Base 0, Shape 0) the most power is at half of the load.
 func TestKneeOfTheSimplestQueue(t *testing.T) {
 	require.InDelta(t, .5, Tail{Scale: 100}.Knee(), .002)

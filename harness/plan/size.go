@@ -277,6 +277,9 @@ func (s *sizing) shardCost(fits []Fit, d Demand) float64 {
 	return shards * whole.PeakPerS / one.PeakPerS
 }
 
+// leastLimit is the utilisation below which a plan would be of idle machines.
+const leastLimit = .02
+
 // requests is the path of a request: processors, locks and syncs together, as
 // the model saw them.
 func (s *sizing) requests() error {
@@ -284,6 +287,9 @@ func (s *sizing) requests() error {
 	busy, limit, err := s.machines(p.fits)
 	if err != nil {
 		return err
+	}
+	if limit < leastLimit {
+		return fmt.Errorf("the model keeps the latencies only below %.1f %% of the peak: it was calibrated on a machine that others used, or more is asked than this kind of machine has", 100*limit)
 	}
 	var needs []float64
 	for _, set := range p.sets {

@@ -74,6 +74,9 @@ func Run(ctx context.Context, o Options) (*Profile, error) {
 		return nil, fmt.Errorf("probe: %w", err)
 	}
 	r.profile.Noise.judge()
+	if n := Priority(); n != 0 {
+		r.warn("measured at nice %d: other processes gave way, or this one did", n)
+	}
 	if n := r.profile.Noise; n.Level != Quiet {
 		r.warn("the machine was %s: steal %.1f %%, other processes %.1f %% of the CPU, the same work took up to %.0f %% longer (P95), its median moved by %.0f %%",
 			n.Level, n.StealPercent, n.OthersPercent, n.SpinP95Percent, n.SpinDriftPercent)

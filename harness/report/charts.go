@@ -247,7 +247,7 @@ func weight(metric string) int {
 
 // courseOf are charts of one run through time, if the record has that.
 func courseOf(name string, res *load.Result) (charts []chart) {
-	course := secondsOf(res)
+	course := res.Seconds
 	if len(course) < 2 {
 		return nil
 	}

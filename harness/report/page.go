@@ -51,7 +51,7 @@ type figure struct {
 }
 
 // A tile is one figure in large letters.
-type tile struct{ Label, Value, Unit, Second, Note string }
+type tile struct{ Label, Value, Unit, P50, P99, Note string }
 
 // A row of the table of runs.
 type row struct {
@@ -212,7 +212,7 @@ func tiles(rec *record.Record) (all []tile) {
 		if _, rung := family(row.name); rung != "" {
 			return nil // a ladder is a curve, not a figure
 		}
-		all = append(all, tile{row.name, Count(row.rate), row.unit, "P50 " + Latency(row.latency.Quantile(.5)) + ", P99 " + Latency(row.latency.Quantile(.99)), row.target + ": " + row.durability})
+		all = append(all, tile{row.name, Count(row.rate), row.unit, Latency(row.latency.Quantile(.5)), Latency(row.latency.Quantile(.99)), row.target + ": " + row.durability})
 	}
 	return all
 }

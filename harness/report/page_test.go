@@ -22,7 +22,7 @@ func TestAPageHasWhatTheRecordsSay(t *testing.T) {
 	page := string(text)
 	for _, want := range []string{
 		"scaled pass", "a smaller machine", "a warning &amp; &lt;b&gt;more&lt;/b&gt;", "faults: 12,345", "Scenario &lt;script&gt;",
-		"Throughput against latency: put", "Latency: put", "c=64", "Comparison of servers", "Latency: put4k", "put4k.cairn.rate", "Example CPU",
+		"Throughput against latency: put", "Latency: put", "c=64", "Rate through time: put/c=64 on cairn", "Latency through time", "errors per second", "Comparison of servers", "Latency: put4k", "put4k.cairn.rate", "Example CPU",
 		"prefers-color-scheme: dark", "commit abcdef0, modified", "fdatasync before ack",
 	} {
 		require.Contains(t, page, want)
