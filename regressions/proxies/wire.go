@@ -31,7 +31,7 @@ var requests = []request{
 	{name: "wire.get4k", method: "GET", target: "/bucket/some/key", n: 1000, want: 200, allocs: true},
 	{name: "wire.head4k", method: "HEAD", target: "/bucket/some/key", n: 1000, want: 200, allocs: true},
 	{name: "wire.range", method: "GET", target: "/bucket/some/key", n: 10, want: 206},
-	{name: "wire.list1000", method: "GET", target: "/bucket?list-type=2&prefix=key-", n: 20, want: 200, allocs: true},
+	{name: "wire.list1000", method: "GET", target: "/bucket?list-type=2&prefix=key-", n: 20, want: 200}, // its allocations depend on how the socket takes the answer: list1000 counts them
 	{name: "wire.delete", method: "DELETE", target: "/bucket/none", n: 10, want: 204},
 	{name: "wire.no-such-key", method: "GET", target: "/bucket/none", n: 10, want: 404},
 }
