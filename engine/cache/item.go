@@ -54,5 +54,5 @@ func (m memory) write(off uint64, h header, expiry int64, key, value []byte) {
 	}
 	at := off + uint64(h.before())
 	copy(m.bytes(at, len(key)), key)
-	copy(m.bytes(at+uint64(len(key)), len(value)), value)
+	copyValue(m.bytes(at+uint64(len(key)), len(value)), value)
 }

@@ -164,46 +164,92 @@ func (g *generation) sorted() []uint32 {
 	return g.sort.order
 }
 
-// sortRun sorts the entries from lo to hi. It compares eight bytes of the keys,
-// behind what all have in common, without touching the keys themselves: that
-// decides nearly always.
+// unsorted is how many durable entries the next call of sorted would sort.
+func (g *generation) unsorted() uint32 {
+	g.sort.Lock()
+	defer g.sort.Unlock()
+	return g.durable.Load() - g.sort.n
+}
+
+// A sortItem is an entry with the part of its key that is being compared: eight
+// bytes, zeros behind its end, and how many of them and of the rest there are,
+// 9 for more than 8. Equal items are of equal keys, or of longer ones that the
+// next eight bytes tell apart.
+type sortItem struct {
+	head uint64
+	i    uint32
+	left uint8
+}
+
+// sortRun sorts the entries from lo to hi, and leaves of each key the newest. It
+// is a multikey sort with cached words (Ng, Kakehi 2007): keys lie all over the
+// generation, and are looked at once for every eight bytes that do not decide.
 func (g *generation) sortRun(lo, hi uint32) []uint32 {
-	first := g.key(g.entry(lo))
-	shared := len(first)
-	for i := lo + 1; i < hi; i++ {
-		k := g.key(g.entry(i))
-		shared = min(shared, len(k))
-		for shared > 0 && !bytes.Equal(k[:shared], first[:shared]) {
-			shared--
-		}
-	}
-	type item struct {
-		head uint64
-		i    uint32
-	}
-	items := make([]item, hi-lo)
+	items := make([]sortItem, hi-lo)
 	for i := range items {
-		var head [8]byte
-		copy(head[:], g.key(g.entry(lo + uint32(i)))[shared:])
-		items[i] = item{binary.BigEndian.Uint64(head[:]), lo + uint32(i)}
+		items[i].i = lo + uint32(i)
 	}
-	slices.SortFunc(items, func(a, b item) int {
+	return g.sortFrom(items, 0, make([]uint32, 0, len(items)))
+}
+
+// sortFrom sorts items whose keys are the same before depth, onto order.
+func (g *generation) sortFrom(items []sortItem, depth int, order []uint32) []uint32 {
+	depth += g.shared(items, depth)
+	for n := range items {
+		it := &items[n]
+		rest := g.key(g.entry(it.i))[depth:]
+		it.left = uint8(min(len(rest), 9))
+		if len(rest) >= 8 {
+			it.head = binary.BigEndian.Uint64(rest)
+			continue
+		}
+		var head [8]byte
+		copy(head[:], rest)
+		it.head = binary.BigEndian.Uint64(head[:])
+	}
+	slices.SortFunc(items, func(a, b sortItem) int {
 		if a.head != b.head {
 			return cmp.Compare(a.head, b.head)
 		}
-		if c := bytes.Compare(g.key(g.entry(a.i)), g.key(g.entry(b.i))); c != 0 {
-			return c
-		}
-		return cmp.Compare(b.i, a.i) // newest first
+		return cmp.Compare(a.left, b.left) // of the same bytes the shorter is the other's beginning
 	})
-	order := make([]uint32, 0, len(items))
-	for n, it := range items {
-		if n > 0 && it.head == items[n-1].head && g.sameKey(it.i, items[n-1].i) {
-			continue
+	for len(items) > 0 {
+		first := items[0]
+		newest, n := first.i, 1
+		for n < len(items) && items[n].head == first.head && items[n].left == first.left {
+			newest = max(newest, items[n].i)
+			n++
 		}
-		order = append(order, it.i)
+		if n > 1 && first.left > 8 {
+			order = g.sortFrom(items[:n], depth+8, order)
+		} else {
+			order = append(order, newest)
+		}
+		items = items[n:]
 	}
 	return order
+}
+
+// shared is how many bytes from depth on all keys have in common.
+func (g *generation) shared(items []sortItem, depth int) int {
+	first := g.key(g.entry(items[0].i))[depth:]
+	for _, it := range items[1:] {
+		k := g.key(g.entry(it.i))[depth:]
+		if len(k) < len(first) {
+			first = first[:len(k)]
+		}
+		if bytes.HasPrefix(k, first) {
+			continue
+		}
+		n := 0
+		for k[n] == first[n] {
+			n++
+		}
+		if first = first[:n]; n == 0 {
+			break
+		}
+	}
+	return len(first)
 }
 
 // merge joins two sorted runs, of which the second is the newer.
@@ -224,10 +270,6 @@ func (g *generation) merge(old, new []uint32) []uint32 {
 		order, new = append(order, new[0]), new[1:]
 	}
 	return append(append(order, old...), new...)
-}
-
-func (g *generation) sameKey(a, b uint32) bool {
-	return bytes.Equal(g.key(g.entry(a)), g.key(g.entry(b)))
 }
 
 // overlay is the list and the table over it.

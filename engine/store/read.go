@@ -151,12 +151,12 @@ func (s *Store) NewIter(lower, upper []byte) (*Iter, error) {
 	// A lister wants the open generation closed, so that it is sorted once and
 	// the next lister finds only what came since.
 	s.askRotate()
-	gens := *s.overlay.gens.Load()
-	for _, g := range gens {
+	for _, g := range *s.overlay.gens.Load() {
 		if g.durable.Load() > 0 {
-			it.gens = append(it.gens, genCursor{g: g, order: g.sorted()})
+			it.gens = append(it.gens, genCursor{g: g})
 		}
 	}
+	sortAll(it.gens)
 	ix, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return nil, s.indexError(err)
@@ -164,6 +164,24 @@ func (s *Store) NewIter(lower, upper []byte) (*Iter, error) {
 	it.index = ix
 	return it, nil
 }
+
+// sortAll fills in the orders. After a burst there may be many large generations
+// that nobody has sorted yet: those are sorted side by side.
+func sortAll(gens []genCursor) {
+	var wg sync.WaitGroup
+	for i := range gens {
+		c := &gens[i]
+		if i < len(gens)-1 && c.g.unsorted() > manyUnsorted {
+			wg.Go(func() { c.order = c.g.sorted() })
+		} else {
+			c.order = c.g.sorted()
+		}
+	}
+	wg.Wait()
+}
+
+// manyUnsorted is how many records are worth a goroutine.
+const manyUnsorted = 8192
 
 func (s *Store) askRotate() {
 	g := s.overlay.open()
