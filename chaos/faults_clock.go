@@ -73,7 +73,7 @@ func (f *clock) conditions(ctx context.Context, s *Stage) (time.Duration, error)
 	if err != nil {
 		return 0, fmt.Errorf("under the wrong clock, Last-Modified: %w", err)
 	}
-	off := at.Sub(time.Now())
+	off := time.Until(at)
 	if wrong := (off - f.Offset).Abs(); wrong > time.Minute {
 		return 0, fmt.Errorf("an object put with the clock %v off is dated %v off", f.Offset, off.Round(time.Second))
 	}
