@@ -355,6 +355,7 @@ func (e *experiment) check(found map[string]verify.Content, listing map[string]v
 		})
 	}
 	all.Wait()
+	slices.SortStableFunc(e.broken, func(a, b verify.Violation) int { return strings.Compare(a.Checker, b.Checker) })
 	if len(e.broken) > 0 {
 		e.lost = &epoch
 	}
@@ -378,6 +379,9 @@ func (e *experiment) keepRemains() error {
 	return errors.Join(e.lost.Write(f), f.Close())
 }
 
+// maxReasons of one checker are told; the journal has them all.
+const maxReasons = 5
+
 // conclude completes the record.
 func (e *experiment) conclude(err error) {
 	r := e.record
@@ -399,9 +403,10 @@ func (e *experiment) conclude(err error) {
 		r.Warn("the order of %d histories was not decided in time", len(e.doubted))
 	}
 	r.Verdict = &record.Verdict{Outcome: record.Pass}
+	told := map[string]int{}
 	for _, v := range e.broken {
 		r.Verdict.Outcome = record.Fail
-		if len(r.Verdict.Reasons) < 20 {
+		if told[v.Checker]++; told[v.Checker] <= maxReasons {
 			r.Verdict.Reasons = append(r.Verdict.Reasons, v.String())
 		}
 	}
