@@ -186,10 +186,10 @@ func (p *Plan) withDefaults() {
 			s.After = Span{200 * time.Millisecond, 800 * time.Millisecond}
 		}
 		if s.BiteWithin == 0 {
-			s.BiteWithin = 20 * time.Second
+			s.BiteWithin = 30 * time.Second
 		}
 		if s.HealWithin == 0 {
-			s.HealWithin = 30 * time.Second
+			s.HealWithin = time.Minute
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,14 +64,7 @@ type experiment struct {
 // Run runs a plan. The record is returned with ErrBroken too, and with any
 // other error that came once the server ran.
 func Run(ctx context.Context, o Options) (*record.Record, error) {
-	p := o.Plan
-	e := &experiment{
-		o: o, Stage: &Stage{Plan: p, engine: o.Engine, chronicle: newChronicle()},
-		random: rand.New(rand.NewPCG(p.Seed, 0x6368616f73)), heal: map[string]*measure.Histogram{},
-		record: record.New("chaos", os.TempDir(), p.Seed), out: reporter{o.Lines, time.Now()},
-	}
-	e.counts.of = map[string]int64{}
-	e.describe()
+	p, e := o.Plan, newExperiment(o)
 	image, err := o.Engine.Build(ctx, o.Binary)
 	if err != nil {
 		return nil, err
@@ -86,9 +80,22 @@ func Run(ctx context.Context, o Options) (*record.Record, error) {
 	err = errors.Join(err, e.keepRemains(), e.strike())
 	e.conclude(err)
 	if err == nil && len(e.broken) > 0 {
-		err = fmt.Errorf("%w: %v", ErrBroken, e.broken[0])
+		first, _, _ := strings.Cut(e.broken[0].String(), "\n")
+		err = fmt.Errorf("%w: %s", ErrBroken, first)
 	}
 	return e.record, err
+}
+
+func newExperiment(o Options) *experiment {
+	p := o.Plan
+	e := &experiment{
+		o: o, Stage: &Stage{Plan: p, engine: o.Engine, chronicle: newChronicle()},
+		random: rand.New(rand.NewPCG(p.Seed, 0x6368616f73)), heal: map[string]*measure.Histogram{},
+		record: record.New("chaos", os.TempDir(), p.Seed), out: reporter{o.Lines, time.Now()},
+	}
+	e.counts.of = map[string]int64{}
+	e.describe()
+	return e
 }
 
 func (e *experiment) describe() {
@@ -348,6 +355,7 @@ func (e *experiment) check(found map[string]verify.Content, listing map[string]v
 		})
 	}
 	all.Wait()
+	slices.SortStableFunc(e.broken, func(a, b verify.Violation) int { return strings.Compare(a.Checker, b.Checker) })
 	if len(e.broken) > 0 {
 		e.lost = &epoch
 	}
@@ -371,6 +379,9 @@ func (e *experiment) keepRemains() error {
 	return errors.Join(e.lost.Write(f), f.Close())
 }
 
+// maxReasons of one checker are told; the journal has them all.
+const maxReasons = 5
+
 // conclude completes the record.
 func (e *experiment) conclude(err error) {
 	r := e.record
@@ -392,9 +403,10 @@ func (e *experiment) conclude(err error) {
 		r.Warn("the order of %d histories was not decided in time", len(e.doubted))
 	}
 	r.Verdict = &record.Verdict{Outcome: record.Pass}
+	told := map[string]int{}
 	for _, v := range e.broken {
 		r.Verdict.Outcome = record.Fail
-		if len(r.Verdict.Reasons) < 20 {
+		if told[v.Checker]++; told[v.Checker] <= maxReasons {
 			r.Verdict.Reasons = append(r.Verdict.Reasons, v.String())
 		}
 	}

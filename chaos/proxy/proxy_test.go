@@ -85,7 +85,7 @@ func TestEverythingPassesWholeAndInOrder(t *testing.T) {
 			got, _, err := send(dial(t, p), data)
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(data, got))
-			require.Eventually(t, func() bool { return p.Counts().Bytes == int64(2*len(data)) }, 10*time.Second, time.Millisecond) // they are counted when they have left
+			require.Eventually(t, func() bool { return p.Counts().Bytes == int64(2*len(data)) }, 10*time.Second, time.Millisecond)
 		})
 	}
 }
