@@ -29,6 +29,7 @@ func TestHelpIsAsReviewed(t *testing.T) {
 	for name, args := range map[string][]string{
 		"help": {"help"}, "server": {"server", "--help"}, "credentials": {"credentials", "show", "--help"}, "version": {"version", "--help"}, "hardware": {"hardware", "--help"},
 		"store": {"store", "--help"}, "store-check": {"store", "check", "--help"}, "store-rebuild": {"store", "rebuild", "--help"}, "store-stat": {"store", "stat", "--help"},
+		"cache-stat": {"cache", "stat", "--help"}, "cache-warm": {"cache", "warm", "--help"},
 	} {
 		got := inProcess(args...)
 		require.Equal(t, exitOK, got.code, got.errOut)
