@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -174,9 +173,7 @@ func newChaosList() *cobra.Command {
 				for _, p := range plans {
 					all = append(all, plan{p.Name, p.Asks, p.Fails, p.Needs(), p.Faults()})
 				}
-				e := json.NewEncoder(w)
-				e.SetIndent("", " ")
-				return e.Encode(map[string]any{"faults": faults, "plans": all})
+				return writeJSON(w, map[string]any{"faults": faults, "plans": all})
 			}
 			t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 			_, _ = fmt.Fprintln(t, "FAULT\tWHAT IT DOES\tNEEDS")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -81,9 +80,7 @@ How well the model foretold other loads is printed below the plan.`,
 				list.Add(made)
 			}
 			if asJSON {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetIndent("", " ")
-				return e.Encode(made)
+				return writeJSON(cmd.OutOrStdout(), made)
 			}
 			return made.Write(cmd.OutOrStdout(), m)
 		},
@@ -189,9 +186,7 @@ nothing else runs; a busy one gives a model of its business.`,
 			}
 			fmt.Fprintln(cmd.ErrOrStderr(), "model:", x.model)
 			if x.json {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetIndent("", " ")
-				return e.Encode(rec.Metrics)
+				return writeJSON(cmd.OutOrStdout(), rec.Metrics)
 			}
 			return report.Text(cmd.OutOrStdout(), report.Named{Name: name, Record: rec})
 		},
@@ -234,9 +229,7 @@ Exit status: 0 both are reached, 3 one is not, 4 the machine was too busy to tel
 				return err
 			}
 			if x.json {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetIndent("", " ")
-				err = e.Encode(c)
+				err = writeJSON(cmd.OutOrStdout(), c)
 			} else {
 				err = c.WriteText(cmd.OutOrStdout())
 			}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -109,7 +108,5 @@ func writeProfile(cmd *cobra.Command, p *probe.Profile, asJSON bool) error {
 	if !asJSON {
 		return p.Write(cmd.OutOrStdout())
 	}
-	e := json.NewEncoder(cmd.OutOrStdout())
-	e.SetIndent("", " ")
-	return e.Encode(p)
+	return writeJSON(cmd.OutOrStdout(), p)
 }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/cairnstore/cairn/harness/stats"
 )
 
 // A Fit is what a model knows of one operation at one size.
@@ -228,12 +230,12 @@ func betweenTails(a, b Tail, share float64) Tail {
 	return Tail{line(a.Base, b.Base, share), line(a.Scale, b.Scale, share), a.Shape + (b.Shape-a.Shape)*s}
 }
 
+// median is 0 of none: a model has no place for a figure that is not a number.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
 	}
-	s := slices.Sorted(slices.Values(values))
-	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+	return stats.Median(values)
 }
 
 // medianError is the median distance of ratios from 1, in percent.

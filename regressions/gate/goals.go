@@ -3,6 +3,8 @@ package gate
 import (
 	"fmt"
 	"time"
+
+	"github.com/cairnstore/cairn/harness/headline"
 )
 
 // A Goal is what the product promises on a machine that qualifies.
@@ -22,8 +24,8 @@ type Needs struct {
 	SyncP50     time.Duration // of 4 KiB and its fdatasync, at most; 0: the drive plays no part
 }
 
-// smallServer is the machine of the headline: a plain small server of today.
-var smallServer = Needs{Cores: 8, MemoryBytes: 16 << 30}
+// smallServer is the machine of the headline.
+var smallServer = Needs{Cores: headline.CacheWrites.Cores, MemoryBytes: headline.CacheWrites.MemoryBytes}
 
 func (n Needs) withSync(p50 time.Duration) Needs {
 	n.SyncP50 = p50
@@ -32,9 +34,9 @@ func (n Needs) withSync(p50 time.Duration) Needs {
 
 // Goals are the absolute goals.
 var Goals = []Goal{
-	{Name: "cache-writes", About: "writes of 256 bytes to the memory cache, in process, 1M uniform keys", Rate: 1e6, P99: 10 * time.Millisecond,
+	{Name: headline.CacheWrites.Name, About: "writes of 256 bytes to the memory cache, in process, 1M uniform keys", Rate: headline.CacheWrites.Rate, P99: headline.CacheWrites.P99,
 		Durability: "none: memory only, lost with the process", Needs: smallServer},
-	{Name: "durable-puts", About: "puts of 256 bytes through the whole object layer, in process, a burst of 10 s", Rate: 1e6, P99: 10 * time.Millisecond,
+	{Name: headline.DurablePuts.Name, About: "puts of 256 bytes through the whole object layer, in process, a burst of 10 s", Rate: headline.DurablePuts.Rate, P99: headline.DurablePuts.P99,
 		Durability: "fdatasync before every acknowledgement", Needs: smallServer.withSync(time.Millisecond)},
 	{Name: "put-latency", About: "PUTs of 4 KiB over the wire at 70 % of the capacity, open loop, during large uploads", P99: 10 * time.Millisecond,
 		Durability: "fdatasync before ack (group commit)", Needs: smallServer.withSync(time.Millisecond)},
