@@ -189,7 +189,7 @@ type Store struct {
 	spaceWaits atomic.Int32 // of the index
 	condemnOne sync.Once
 	indexDead  atomic.Bool           // Pebble met a fatal error
-	indexEnd   atomic.Pointer[error] // the first such
+	indexEnd   atomic.Pointer[error] // why the index is dead
 	indexErr   chan error            // the latest that Pebble met by itself
 
 	// transactions is held shared by everyone who may have read a body's place
@@ -371,15 +371,16 @@ func (s *Store) close() error {
 	<-c.done
 	close(s.closing)
 	s.applier.progress.Broadcast()
-	unapplied := s.awaitApplier()
+	s.awaitApplier()
 	s.applier.progress.Broadcast()
 	s.duties.Wait()
-	return errors.Join(unapplied, s.closeIndex(), s.segs.close(), s.lock.Close())
+	return errors.Join(s.closeIndex(), s.segs.close(), s.lock.Close())
 }
 
 // awaitApplier gives up on one that waits for a flush that waits for space, that
 // fails again and again, or that a fatal error has ended; the log has everything.
-func (s *Store) awaitApplier() error {
+// The index counts as dead then, of the failure, and closeIndex tells of it.
+func (s *Store) awaitApplier() {
 	var failure error // of the index, since it last took something
 	applied := s.applier.reached()
 	tick := time.NewTicker(time.Second)
@@ -387,7 +388,7 @@ func (s *Store) awaitApplier() error {
 	for {
 		select {
 		case <-s.applier.done:
-			return nil
+			return
 		case err := <-s.indexErr:
 			failure = err
 			continue
@@ -403,16 +404,18 @@ func (s *Store) awaitApplier() error {
 			s.logger.Error("closing without the index: it met a fatal error")
 		case failure != nil:
 			s.logger.Error("closing without the index: it can't be written", "err", failure)
-			failure = fmt.Errorf("close index: %w", failure)
 		default:
 			continue
 		}
+		if failure != nil {
+			s.indexEnd.CompareAndSwap(nil, &failure)
+		}
 		s.indexDead.Store(true)
-		return failure
+		return
 	}
 }
 
-// indexEnded is the fatal error that Close tells, unless every writer was told already.
+// indexEnded is the error that Close tells of a dead index, unless every writer was told already.
 func (s *Store) indexEnded() error {
 	if err := s.indexEnd.Load(); err != nil && !s.failed.Load() {
 		return fmt.Errorf("close index: %w", *err)
