@@ -147,7 +147,8 @@ type Backend interface {
 	// write or returns an error, its refusal. Update returns nil only when the
 	// writes are durable and visible to every reader; a refusal is returned
 	// when every write that fn could have seen is durable. fn may be run more
-	// than once and must depend on the Tx alone.
+	// than once and must depend on the Tx alone. A ctx that has ended before the
+	// call changes nothing; when it ends later the writes may still be made.
 	Update(ctx context.Context, locks Locks, fn func(Tx) error) error
 
 	// Enqueue is Update without its wait: later transactions see the writes, no

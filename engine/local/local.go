@@ -223,6 +223,11 @@ type pending struct{ store.Ticket }
 func (p pending) Wait(ctx context.Context) error { return mapError(p.Ticket.Wait(ctx)) }
 
 func (l *Local) enqueue(ctx context.Context, n *backend.Locks, fn func(backend.Tx) error) (store.Ticket, error) {
+	// Once a batch is queued it can't be called back: whoever is gone already
+	// is told so while nothing has happened.
+	if err := ctx.Err(); err != nil {
+		return store.Ticket{}, err
+	}
 	t := txs.Get().(*tx)
 	defer txs.Put(t)
 	for {
