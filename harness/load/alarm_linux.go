@@ -1,6 +1,7 @@
 package load
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -27,7 +28,7 @@ func newAlarm() (*alarm, error) {
 	return &alarm{file: os.NewFile(uintptr(fd), "timerfd"), fd: fd}, nil
 }
 
-// sleepUntil returns at t, or at once if t has passed.
+// sleepUntil returns at t, at once if t has passed, or when the alarm rings.
 func (a *alarm) sleepUntil(t time.Time) error {
 	d := time.Until(t)
 	if d <= 0 {
@@ -37,10 +38,13 @@ func (a *alarm) sleepUntil(t time.Time) error {
 	if err := unix.TimerfdSettime(a.fd, 0, &a.spec, nil); err != nil {
 		return fmt.Errorf("set timer: %w", err)
 	}
-	if _, err := a.file.Read(a.buf[:]); err != nil {
+	if _, err := a.file.Read(a.buf[:]); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("wait for timer: %w", err)
 	}
 	return nil
 }
+
+// ring ends the sleep, and every later one.
+func (a *alarm) ring() { _ = a.file.SetReadDeadline(time.Unix(0, 1)) }
 
 func (a *alarm) close() { _ = a.file.Close() }

@@ -218,6 +218,7 @@ type run struct {
 	Options
 	ctx      context.Context
 	schedule *schedule // nil: closed loop
+	clock    *clock    // of the schedule
 	// warmupStages come before Options.Stages in the schedule.
 	warmupStages int
 	stages       stageCounts // nil: a closed loop, or one stage
@@ -230,12 +231,7 @@ type run struct {
 
 func (r *run) addWorkers() error {
 	for i := range r.Connections {
-		w, err := newWorker(r, uint64(i))
-		if err != nil {
-			r.closeWorkers()
-			return err
-		}
-		r.workers = append(r.workers, w)
+		r.workers = append(r.workers, newWorker(r, uint64(i)))
 	}
 	// One connection must work before the clock starts: a wrong address is an
 	// error of the call, not a result.
@@ -262,6 +258,16 @@ func (r *run) measure() (*Result, error) {
 	r.end = r.begin.Add(r.Duration)
 
 	var all sync.WaitGroup
+	var timing chan error // the clock's end
+	if r.schedule != nil {
+		var err error
+		if r.clock, err = newClock(r.schedule, r.start); err != nil {
+			return nil, err
+		}
+		defer context.AfterFunc(r.ctx, r.clock.stop)()
+		timing = make(chan error, 1)
+		go func() { timing <- r.clock.run() }()
+	}
 	for _, w := range r.workers {
 		all.Go(w.work)
 	}
@@ -295,6 +301,10 @@ func (r *run) measure() (*Result, error) {
 			seen = r.report(seen)
 		case <-r.ctx.Done(): // which has closed all connections
 			all.Wait()
+			if r.clock != nil {
+				r.clock.stop()
+				<-timing
+			}
 			return nil, r.ctx.Err()
 		case <-done:
 			// An open loop lasts as long as its schedule, though nothing more is due.
@@ -304,6 +314,12 @@ func (r *run) measure() (*Result, error) {
 		running = running && (done != nil || !ended)
 	}
 	finish()
+	if r.clock != nil {
+		r.clock.stop()
+		if err := <-timing; err != nil {
+			return nil, fmt.Errorf("load: %w", err)
+		}
+	}
 	if !began {
 		return nil, fmt.Errorf("load: over before its warm-up was: %v", r.failures())
 	}
@@ -359,18 +375,14 @@ func (r *run) openResult(res *Result) {
 		res.Dropped += w.dropped
 		due += w.due
 	}
-	for { // what no worker came to
-		_, stage, ok := r.schedule.next()
-		if !ok {
-			break
-		}
+	r.clock.rest(func(stage int) {
 		if stage -= r.warmupStages; stage >= 0 {
 			due++
 			res.Dropped++
 			r.stages.due(stage)
 			r.stages.dropped(stage)
 		}
-	}
+	})
 	res.Stages = r.stages.results()
 	res.Offered = float64(due) / r.Duration.Seconds()
 	if res.Dropped > 0 {

@@ -18,7 +18,7 @@ type worker struct {
 	*client
 	run    *run
 	number uint64
-	alarm  *alarm
+	given  chan arrival // by the clock, in an open loop
 	cancel context.CancelFunc
 
 	ops      [numOps]OpResult
@@ -40,7 +40,7 @@ type liveCounts struct {
 	_                         [64]byte
 }
 
-func newWorker(r *run, number uint64) (*worker, error) {
+func newWorker(r *run, number uint64) *worker {
 	ctx, cancel := context.WithCancel(r.ctx)
 	w := &worker{
 		stage:  -1,
@@ -60,27 +60,18 @@ func newWorker(r *run, number uint64) (*worker, error) {
 		w.ops[Put].Latency = measure.NewHistogram()
 	}
 	if r.schedule != nil {
-		w.queued = measure.NewHistogram()
-		var err error
-		if w.alarm, err = newAlarm(); err != nil {
-			cancel()
-			return nil, err
-		}
-		context.AfterFunc(ctx, w.alarm.close) // wakes it
+		w.queued, w.given = measure.NewHistogram(), make(chan arrival, 1)
 	}
-	return w, nil
+	return w
 }
 
 func (w *worker) close() {
 	w.cancel()
 	w.Close()
-	if w.alarm != nil {
-		w.alarm.close()
-	}
 }
 
 func (w *worker) work() {
-	if w.run.schedule != nil {
+	if w.run.clock != nil {
 		w.open()
 	} else {
 		w.closed()
@@ -105,19 +96,12 @@ func (w *worker) closed() {
 func (w *worker) open() {
 	last := w.run.end.Add(w.run.Drain)
 	for w.run.ctx.Err() == nil {
-		at, stage, ok := w.run.schedule.next()
+		next, ok := w.run.clock.take(w.given)
 		if !ok {
 			return
 		}
-		intended := w.run.start.Add(at)
-		stage -= w.run.warmupStages
+		intended, stage := next.due, next.stage-w.run.warmupStages
 		measured := stage >= 0
-		if err := w.alarm.sleepUntil(intended); err != nil {
-			if w.run.ctx.Err() == nil {
-				w.failures[err.Error()]++
-			}
-			return
-		}
 		if !w.take(intended) {
 			return
 		}
