@@ -6,6 +6,7 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,7 +48,7 @@ func newAnticipation(e *Engine, fs disk.FS, o Options) (*anticipation, error) {
 		}
 	}
 	if !o.NoPrefetch {
-		a.ahead = readahead.New(readahead.Options{Go: e.cache.background, Fetch: a.fetch})
+		a.ahead = readahead.New(readahead.Options{Go: e.cache.background, Fetch: a.fetch, FetchRange: a.fetchRange})
 	}
 	return a, nil
 }
@@ -80,8 +81,31 @@ func (a *anticipation) fetch(ctx context.Context, name []byte) (int64, error) {
 	})
 }
 
+// rangeName names the object of a ranged read as it was asked for: one that was
+// overwritten meanwhile goes on as the new one. Only the key may have a slash in it.
+func rangeName(b []byte, in *object.GetInput) []byte {
+	b = append(b, in.Bucket...)
+	b = append(b, '/')
+	b = append(b, in.VersionID...)
+	b = append(b, '/')
+	return append(b, in.Key...)
+}
+
+// fetchRange brings in a range that was predicted.
+func (a *anticipation) fetchRange(ctx context.Context, name []byte, off, n int64) (int64, error) {
+	bucket, rest, _ := strings.Cut(string(name), "/")
+	version, key, _ := strings.Cut(rest, "/")
+	out, err := a.e.service.Get(ctx, &object.GetInput{Bucket: bucket, Key: key, VersionID: version, Range: object.Range{Set: true, First: off, Last: off + n - 1}})
+	if err != nil {
+		return 0, err
+	}
+	brought, err := object.Ahead(ctx, out.Body)
+	return brought, errors.Join(err, out.Body.Close())
+}
+
 // learning tells which body a client has asked for, where there is something to
-// learn: where memory did not have it, or had it because it was fetched ahead.
+// learn: where memory did not have it, or had it because it was fetched ahead. Of
+// large objects it tells each range that is read: each costs far more than the telling.
 type learning struct {
 	reserving
 	service *object.Service // what reserving stands before: a GET takes the short way
@@ -90,13 +114,17 @@ type learning struct {
 
 func (l *learning) Get(ctx context.Context, in *object.GetInput) (*object.GetOutput, error) {
 	out, err := l.service.Get(ctx, in)
-	if err == nil {
-		if access, ok := store.AccessOf(out.Body); ok {
-			name := bodyName(access.Body)
-			l.ahead.Observe(uint64(caller.Of(ctx)), name[:])
-		}
+	if err != nil {
+		return out, err
 	}
-	return out, err
+	if access, ok := store.AccessOf(out.Body); ok {
+		name := bodyName(access.Body)
+		l.ahead.Observe(uint64(caller.Of(ctx)), name[:])
+	} else if out.Partial && object.ReadsAhead(out.Body) {
+		var room [128]byte
+		l.ahead.ObserveRange(rangeName(room[:0], in), out.Offset, out.Length, out.Info.Size)
+	}
+	return out, nil
 }
 
 // Warmth is how far a warming is.

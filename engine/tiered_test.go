@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -413,5 +414,56 @@ func TestCacheOptions(t *testing.T) {
 		o.Dir = t.TempDir()
 		_, err := engine.Open(ctx, o)
 		require.Error(t, err)
+	}
+}
+
+// A client that reads a large object range by range finds the next one in memory,
+// whether it was put whole or in parts; with prefetching off it finds none.
+func TestPrefetchOfRanges(t *testing.T) {
+	const (
+		part  = 8 << 20
+		size  = 3*part + 54_321
+		piece = 300_000 // neither whole pages nor whole chunks
+	)
+	body := told(1, 1, size+16)[:size]
+	for _, off := range []bool{false, true} {
+		e := openWith(t, t.TempDir(), engine.Options{CacheBytes: 64 << 20, NoPrefetch: off, HotList: -1})
+		o := e.Objects()
+		require.NoError(t, e.CreateBucket(ctx, "films"))
+		_, err := e.Put(ctx, "films", "who/le", bytes.NewReader(body), size)
+		require.NoError(t, err)
+		id, err := o.CreateUpload(ctx, &object.CreateUploadInput{Bucket: "films", Key: "par/ts"})
+		require.NoError(t, err)
+		complete := &object.CompleteInput{Bucket: "films", Key: "par/ts", UploadID: id, Size: -1}
+		for n := 0; n*part < size; n++ {
+			b := body[n*part : min((n+1)*part, size)]
+			p, err := o.UploadPart(ctx, &object.UploadPartInput{Bucket: "films", Key: "par/ts", UploadID: id, PartNumber: n + 1, Body: bytes.NewReader(b), Size: int64(len(b))})
+			require.NoError(t, err)
+			complete.Parts = append(complete.Parts, p)
+		}
+		_, err = o.Complete(ctx, complete)
+		require.NoError(t, err)
+		for _, key := range []string{"who/le", "par/ts"} {
+			before := metric(t, e, "cairn_store_page_hits_total")
+			for at := int64(0); at < size; at += piece {
+				out, err := o.Get(ctx, &object.GetInput{Bucket: "films", Key: key, Range: object.Range{Set: true, First: at, Last: at + piece - 1}})
+				require.NoError(t, err)
+				got, err := io.ReadAll(out.Body)
+				require.NoError(t, errors.Join(err, out.Body.Close()))
+				require.True(t, bytes.Equal(body[at:min(at+piece, size)], got))
+				if !off {
+					require.Eventually(t, func() bool { return report(t, e).Prefetch.Waiting == 0 }, 10*time.Second, 100*time.Microsecond)
+				}
+			}
+			if hits := metric(t, e, "cairn_store_page_hits_total") - before; off {
+				require.Zero(t, hits, key)
+			} else {
+				require.Greater(t, hits, .9*size/(128<<10), key) // all but the first two reads
+			}
+		}
+		if p := report(t, e).Prefetch; !off {
+			require.Greater(t, p.Ranges.Precision, .9)
+			require.Greater(t, p.Bytes, int64(3*part))
+		}
 	}
 }

@@ -478,3 +478,41 @@ func (p *pieceBody) Close() (err error) {
 	p.open, p.rest = nil, nil
 	return err
 }
+
+// Ahead has the backend bring in what a body would give, for another reader, and
+// returns how many bytes that were. A body that can't, or is at hand anyway, is none.
+// There is nothing to read from it afterwards.
+func Ahead(ctx context.Context, body io.Reader) (int64, error) {
+	if b, ok := body.(aheader); ok {
+		return b.Ahead(ctx)
+	}
+	return 0, nil
+}
+
+// ReadsAhead reports whether Ahead can do something for a body.
+func ReadsAhead(body io.Reader) bool { _, ok := body.(aheader); return ok }
+
+// An aheader is a body that the backend can keep nearer.
+type aheader interface {
+	Ahead(ctx context.Context) (int64, error)
+}
+
+// Ahead implements aheader by those of the blobs.
+func (p *pieceBody) Ahead(ctx context.Context) (total int64, err error) {
+	for {
+		body, err := p.current()
+		if err == io.EOF {
+			return total, nil
+		} else if err != nil {
+			return total, err
+		}
+		n, err := Ahead(ctx, body)
+		total += n
+		if err == nil {
+			err = p.finish()
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}

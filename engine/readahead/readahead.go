@@ -110,9 +110,8 @@ func (a *Ahead) ObserveRange(object []byte, off, length, size int64) {
 		return
 	}
 	a.stats.observed.Add(1)
-	r := a.streams.Observe(object, off, length)
-	r.Length = min(r.Length, size-r.Off)
-	if r.Length <= 0 {
+	r := a.streams.Observe(object, off, length, size)
+	if r.Length == 0 {
 		return
 	}
 	object = append([]byte(nil), object...)

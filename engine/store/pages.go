@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 	"math/bits"
 	"sync"
@@ -15,6 +16,7 @@ import (
 //
 //	read once  -> noted, nothing is kept
 //	read again -> verified, then kept
+//	predicted  -> verified, then kept, before it is read at all
 //	from then  -> views, gathered into one vector for the socket
 //
 // A blob's ID is never given out twice and its bytes never change, so that a page
@@ -101,11 +103,12 @@ func (p *pages) has(id backend.BlobID, page int64) bool {
 	return ok
 }
 
-func (p *pages) keep(id backend.BlobID, page int64, data []byte) {
+func (p *pages) keep(id backend.BlobID, page int64, data []byte) (kept bool) {
 	k := pageKey(id, page)
-	if p.cache.Add(k[:], data) { // it never changes, and makes nothing else old
+	if kept = p.cache.Add(k[:], data); kept { // it never changes, and makes nothing else old
 		p.stats.fills.Add(1)
 	}
+	return kept
 }
 
 func (p *pages) drop(id backend.BlobID, page int64) {
@@ -243,6 +246,41 @@ func (r *blobReader) take(page []byte) []byte {
 	data := page[within:end:end] // nobody may append to a page
 	r.off += int64(len(data))
 	return data
+}
+
+// Ahead has the cache keep the pages of what would be read, read before or not, and
+// returns how many bytes were brought in. There is nothing to read after it.
+func (r *blobReader) Ahead(ctx context.Context) (sum int64, err error) {
+	p := r.s.pages
+	if p == nil || r.w == nil {
+		return 0, nil
+	}
+	r.letGo()
+	for r.off < r.end {
+		if err := ctx.Err(); err != nil {
+			return sum, err
+		}
+		first := r.off / pageSize
+		if p.has(r.id, first) {
+			r.off = (first + 1) * pageSize
+			continue
+		}
+		chunk := r.off / chunkData
+		past := min((r.end+pageSize-1)/pageSize, (chunk+1)*chunkPages)
+		data, _, err := readBlocks(r.s, r.piece(r.off), r.id, first*pageSize, min(past*pageSize, r.size), r.buffer())
+		if err != nil {
+			return sum, err
+		}
+		for n := first; n < past; n++ {
+			page := data[:min(len(data), pageSize)]
+			if data = data[len(page):]; !p.keep(r.id, n, page) {
+				return sum, nil // the cache has no room for more of this
+			}
+			sum += int64(len(page))
+		}
+		r.off = past * pageSize
+	}
+	return sum, nil
 }
 
 // A run is what is read from the drive at once: from off, up to end, within a chunk.

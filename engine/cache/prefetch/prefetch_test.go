@@ -21,12 +21,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestStreamWindowGrows(t *testing.T) {
 	s := NewStreams(8, 100)
 	object := []byte("object 1")
-	require.Zero(t, s.Observe(object, 0, 100).Length, "one access is no order")
-	require.Equal(t, Range{200, 200}, s.Observe(object, 100, 100))
+	require.Zero(t, s.Observe(object, 0, 100, 1<<40).Length, "one access is no order")
+	require.Equal(t, Range{200, 200}, s.Observe(object, 100, 100, 1<<40))
+	small := []byte("small")
+	s.Observe(small, 0, 100, 250)
+	require.Equal(t, Range{200, 50}, s.Observe(small, 100, 100, 250), "nothing behind the end is predicted")
+	require.Zero(t, s.Observe(small, 200, 50, 250))
 	fetched, longest := int64(400), int64(0)
 	for off := int64(200); off < 20_000; off += 100 {
 		require.LessOrEqual(t, off, fetched, "it was fetched before it was asked for")
-		if r := s.Observe(object, off, 100); r.Length > 0 {
+		if r := s.Observe(object, off, 100, 1<<40); r.Length > 0 {
 			require.Equal(t, fetched, r.Off, "nothing is predicted twice, nothing is left out")
 			fetched += r.Length
 			longest = max(longest, fetched-off)
@@ -41,13 +45,13 @@ func TestStreamWindowGrows(t *testing.T) {
 func TestStreamsAreBounded(t *testing.T) {
 	s := NewStreams(16, 1)
 	for i := range 10_000 {
-		s.Observe(fmt.Appendf(nil, "object %d", i), 0, 1)
+		s.Observe(fmt.Appendf(nil, "object %d", i), 0, 1, 1<<40)
 	}
 	require.Len(t, s.mu.streams, 16)
 	require.LessOrEqual(t, len(s.mu.waiting), ringSize)
 	object := []byte("object")
-	s.Observe(object, 0, 1)
-	require.Positive(t, s.Observe(object, 1, 1).Length)
+	s.Observe(object, 0, 1, 1<<40)
+	require.Positive(t, s.Observe(object, 1, 1, 1<<40).Length)
 }
 
 func TestSuccession(t *testing.T) {
@@ -74,18 +78,18 @@ func TestSwitchesOff(t *testing.T) {
 	// Each reader reads two units in order, and never a third.
 	for i := int64(0); !s.Precision().Off; i++ {
 		require.Less(t, i, int64(10_000))
-		s.Observe(object, 100*i, 1)
-		s.Observe(object, 100*i+1, 1)
+		s.Observe(object, 100*i, 1, 1<<40)
+		s.Observe(object, 100*i+1, 1, 1<<40)
 	}
 	told := s.Precision().Predicted
 	for i := range int64(1000) {
-		require.Zero(t, s.Observe(object, 1e7+100*i, 1))
-		require.Zero(t, s.Observe(object, 1e7+100*i+1, 1))
+		require.Zero(t, s.Observe(object, 1e7+100*i, 1, 1<<40))
+		require.Zero(t, s.Observe(object, 1e7+100*i+1, 1, 1<<40))
 	}
 	require.Equal(t, told, s.Precision().Predicted)
 	for off := int64(2e9); s.Precision().Off; off++ {
 		require.Less(t, off, int64(2e9+20_000))
-		s.Observe(object, off, 1)
+		s.Observe(object, off, 1, 1<<40)
 	}
 }
 
@@ -205,7 +209,7 @@ func TestConcurrent(t *testing.T) {
 			var c Cursor
 			for i := range 5000 {
 				k := fmt.Appendf(nil, "key %d", i%(50+g))
-				st.Observe(k, int64(i/50), 1)
+				st.Observe(k, int64(i/50), 1, 1<<40)
 				su.Observe(&c, k, nil)
 				hot.Observe(k)
 				if i%100 == 0 {

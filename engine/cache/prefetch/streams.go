@@ -51,10 +51,9 @@ func NewStreams(n int, unit int64) *Streams {
 	return s
 }
 
-// Observe notes a read, and returns the range to fetch now; Length is 0 where
-// there is none. What lies behind the object's end is the caller's to cut off.
-// It borrows object until it returns.
-func (s *Streams) Observe(object []byte, off, length int64) Range {
+// Observe notes a read of an object of size bytes, and returns the range to fetch
+// now; Length is 0 where there is none. It borrows object until it returns.
+func (s *Streams) Observe(object []byte, off, length, size int64) Range {
 	h := xxh3.Hash(object)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +78,7 @@ func (s *Streams) Observe(object []byte, off, length int64) Range {
 	}
 	st.window = min(max(2*st.window, firstWindow), mostWindow)
 	from := max(st.ahead, (last+1)*s.unit)
-	to := (last + 1 + st.window) * s.unit
+	to := min((last+1+st.window)*s.unit, (size+s.unit-1)/s.unit*s.unit)
 	st.ahead = max(st.ahead, to)
 	told := Range{Off: from}
 	for u := from / s.unit; u < to/s.unit; u++ {
@@ -90,6 +89,7 @@ func (s *Streams) Observe(object []byte, off, length int64) Range {
 	if told.Length == 0 {
 		return Range{}
 	}
+	told.Length = min(told.Length, size-from)
 	return told
 }
 

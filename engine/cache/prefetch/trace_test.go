@@ -121,7 +121,7 @@ func replay(trace func(*rand.Rand, func(step)), prefetch bool) (ratio float64, s
 		if !prefetch {
 			return
 		}
-		if r := st.Observe(s.objectKey(), int64(s.unit), 1); r.Length > 0 {
+		if r := st.Observe(s.objectKey(), int64(s.unit), 1, 1<<40); r.Length > 0 {
 			for u := r.Off; u < min(r.Off+r.Length, int64(s.units)); u++ {
 				c.put(step{object: s.object, unit: int(u)}.key())
 			}
