@@ -33,7 +33,9 @@ type pages struct {
 	// seen has the pages read of late, by a part of their hash each, newcomers in
 	// the place of older ones: a scan of more than it has room for is forgotten
 	// before it comes round again.
-	seen  []atomic.Uint32
+	seen prints
+	// ahead has the pages that were brought in for a read that was foreseen.
+	ahead prints
 	limit int64        // of held
 	held  atomic.Int64 // segments of the cache, as readers count them
 	stats struct {
@@ -63,7 +65,8 @@ func newPages(c *cache.Cache) *pages {
 	}
 	mapped := c.Stats().MappedBytes
 	p := &pages{cache: c, limit: max(mapped/int64(2*c.MaxItem())/heldShare, 1)}
-	p.seen = make([]atomic.Uint32, 1<<bits.Len64(uint64(mapped/pageSize*notesPerPage)))
+	p.seen = newPrints(mapped / pageSize * notesPerPage)
+	p.ahead = newPrints(mapped / pageSize)
 	return p
 }
 
@@ -75,11 +78,14 @@ func pageKey(id backend.BlobID, page int64) (k [pageKeyLen]byte) {
 	return k
 }
 
-// note remembers a read that enters a page at off of its blob, and reports
-// whether the same was done before. A client that takes a blob in ranges smaller
-// than a page enters each page several times, each time elsewhere: that is one
-// read of all, and not a second one of each page.
-func (p *pages) note(id backend.BlobID, off int64) bool {
+// prints remember places in blobs by a part of their hash each, a newcomer in the
+// stead of an older one.
+type prints []atomic.Uint32
+
+func newPrints(n int64) prints { return make(prints, 1<<bits.Len64(uint64(n))) }
+
+// of returns where the print of a place is kept, and the print.
+func (t prints) of(id backend.BlobID, off int64) (*atomic.Uint32, uint32) {
 	h := id.Group
 	for _, x := range [...]uint64{id.Part, uint64(off)} {
 		h = (h ^ h>>32) * 0x9e3779b97f4a7c15
@@ -88,8 +94,31 @@ func (p *pages) note(id backend.BlobID, off int64) bool {
 	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
 	h = (h ^ h>>27) * 0x94d049bb133111eb
 	h ^= h >> 31
-	print := uint32(h>>32) | 1
-	return p.seen[h&uint64(len(p.seen)-1)].Swap(print) == print
+	return &t[h&uint64(len(t)-1)], uint32(h>>32) | 1
+}
+
+// note remembers a read that enters a page at off of its blob, and reports
+// whether the same was done before. A client that takes a blob in ranges smaller
+// than a page enters each page several times, each time elsewhere: that is one
+// read of all, and not a second one of each page.
+func (p *pages) note(id backend.BlobID, off int64) bool {
+	at, print := p.seen.of(id, off)
+	return at.Swap(print) == print
+}
+
+// met is told of a read of a page from memory. One that was brought in for a read
+// that was foreseen is as new after that, or pages that nobody reads again would
+// fill the part of the cache for those that are. last: the page's end was read.
+func (p *pages) met(id backend.BlobID, page int64, last bool) {
+	at, print := p.ahead.of(id, page*pageSize)
+	if at.Load() != print {
+		return
+	}
+	k := pageKey(id, page)
+	p.cache.Unread(k[:])
+	if last {
+		at.CompareAndSwap(print, 0)
+	}
 }
 
 func (p *pages) get(id backend.BlobID, page int64) (cache.View, bool) {
@@ -204,7 +233,8 @@ func (r *blobReader) fromMemory(most int) bool {
 		return false
 	}
 	for r.off < r.end && len(r.w.pieces) < most {
-		v, ok := r.page(r.off / pageSize)
+		n := r.off / pageSize
+		v, ok := r.page(n)
 		if !ok {
 			break
 		}
@@ -216,6 +246,7 @@ func (r *blobReader) fromMemory(most int) bool {
 			break
 		}
 		r.w.pieces = append(r.w.pieces, r.take(v.Value()))
+		p.met(r.id, n, r.off == n*pageSize+int64(v.Len()))
 	}
 	return len(r.w.pieces) > 0
 }
@@ -225,11 +256,13 @@ func (r *blobReader) copied(most int) bool {
 	buf := r.buffer()
 	n := 0
 	for i := 0; i < min(most, chunkPages) && r.off < r.end; i++ {
-		v, ok := r.page(r.off / pageSize)
+		at := r.off / pageSize
+		v, ok := r.page(at)
 		if !ok {
 			break
 		}
 		n += copy(buf[n:], r.take(v.Value()))
+		r.s.pages.met(r.id, at, r.off == at*pageSize+int64(v.Len()))
 		v.Release()
 		r.s.pages.stats.copies.Add(1)
 	}
@@ -276,6 +309,8 @@ func (r *blobReader) Ahead(ctx context.Context) (sum int64, err error) {
 			if data = data[len(page):]; !p.keep(r.id, n, page) {
 				return sum, nil // the cache has no room for more of this
 			}
+			at, print := p.ahead.of(r.id, n*pageSize)
+			at.Store(print)
 			sum += int64(len(page))
 		}
 		r.off = past * pageSize
