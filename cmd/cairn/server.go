@@ -92,6 +92,7 @@ func serve(ctx context.Context, settings *config.Settings, unknown []string, std
 	if err := s.limitMemory(); err != nil {
 		return usageError{err}
 	}
+	setProcessors()
 	keys, made, err := s.credentials()
 	if err != nil {
 		return err
