@@ -15,8 +15,9 @@ ADDRESS ?= :9000
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # Packages whose tests also run under the race detector in `make test`:
-# those where goroutines share memory.
-RACE ?= ./cmd/cairn/internal/... ./engine/...
+# those where goroutines share memory. The longest come first, or one core would
+# stand idle while they end.
+RACE ?= ./engine/store ./engine/cache ./engine ./cmd/cairn/internal/... ./engine/...
 
 # How long each fuzz target runs in `make fuzz`.
 FUZZTIME ?= 30s
