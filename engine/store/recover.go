@@ -66,6 +66,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.segs.loadEpoch(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	fresh := len(s.segs.all()) == 0 // its index is made, not made again
 	inner := s.opt.IndexFS
 	s.opt.IndexFS = func() vfs.FS { return spaceFS{inner(), s.awaitSpace} }
 	s.overlay = newOverlay(s.opt.OverlayBytes)
@@ -109,9 +110,9 @@ func Open(o Options) (_ *Store, err error) {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
-	s.Recovery.Clean = s.Recovery.Groups == 0 && !s.Recovery.Rebuilt
+	s.Recovery.Clean = s.Recovery.Groups == 0 && (fresh || !s.Recovery.Rebuilt)
 	s.Recovery.Duration = time.Since(start)
-	s.logger.Info("store is open", "id", s.ID(), "clean", s.Recovery.Clean, "rebuilt", s.Recovery.Rebuilt,
+	s.logger.Info("store is open", "id", s.ID(), "clean", s.Recovery.Clean, "rebuilt", s.Recovery.Rebuilt && !fresh,
 		"groups", s.Recovery.Groups, "records", s.Recovery.Records, "bytes", s.Recovery.Bytes, "took", s.Recovery.Duration)
 	s.startDuties()
 	s.opened.Store(true)
@@ -657,10 +658,12 @@ func (s *Store) startDuties() {
 // segment holds is replayed after it.
 func (s *Store) rebuild() error {
 	s.Recovery.Rebuilt = true
-	s.logger.Info("making the index again from the log")
+	all := s.segs.all()
+	if len(all) > 0 { // else the store is new
+		s.logger.Info("making the index again from the log")
+	}
 	var last uint64
 	tombs := map[uint64]*segmentStat{}
-	all := s.segs.all()
 	for i, g := range all {
 		s.opt.progress(int64(i), int64(len(all)))
 		if g.kind == bulkSegment {
