@@ -50,7 +50,7 @@ type layer struct {
 // layers of the product, top to bottom. The longest path that matches is a
 // package's own. Folders of a package may import it and be imported by it.
 var layers = []layer{
-	{"cmd/cairn", []string{"engine", "engine/listen", "engine/telemetry", "engine/store", "engine/disk", "engine/arena", "engine/numa"},
+	{"cmd/cairn", []string{"engine", "engine/listen", "engine/telemetry", "engine/store", "engine/disk", "engine/arena", "engine/numa", "engine/procs"},
 		"the binary wires sockets and settings to the engine; `cairn store` works on a directory without an engine, and `cairn hardware` looks at the machine"},
 	{"engine", []string{"engine/s3", "engine/admin", "engine/auth", "engine/object", "engine/local", "engine/backend", "engine/store", "engine/cache", "engine/cache/tiers", "engine/cache/flash", "engine/cache/remote", "engine/cache/prefetch", "engine/readahead", "engine/worker", "engine/disk", "engine/telemetry", "engine/internal"},
 		"engine opens and wires all layers, and nothing below may know it"},
@@ -90,6 +90,8 @@ var layers = []layer{
 		"memory outside Go's heap knows the nodes that it is on, and nothing of what is kept in it"},
 	{"engine/numa", []string{"engine/internal"},
 		"which CPUs are near which memory is a fact of the machine, at the bottom"},
+	{"engine/procs", nil,
+		"how many threads run Go is for main to say, and nobody's business below it"},
 	{"engine/telemetry", nil,
 		"it is told, it never asks: what it reports on may not be an import of it"},
 	{"engine/internal", nil,
@@ -104,7 +106,7 @@ var labs = []string{"cmd/lab", "cmd/enginebench", "harness", "scenarios", "chaos
 var labMayImport = []layer{
 	{"harness", []string{"engine/auth/sign"}, "signing a request is the client's half of the protocol; a load generator needs it as lean as it gets"},
 	{"harness/probe", []string{"engine/numa", "engine/arena"}, "a machine's nodes and huge pages are read and mapped as the product does, so that a profile says what the product will get"},
-	{"cmd/enginebench", []string{"engine"}, "it measures the engine in process, at rates that no wire can carry"},
+	{"cmd/enginebench", []string{"engine", "engine/procs"}, "it measures the engine in process, at rates that no wire can carry"},
 	{"regressions/proxies", []string{"engine"}, "allocations, syncs and bytes are counted in process, over a drive in memory: no wire shows them to the digit"},
 	{"regressions/repro", []string{"engine"}, "a bug whose cost can be counted is counted in process, where no noise can hide it"},
 }
@@ -185,8 +187,8 @@ type seam struct {
 
 var seams = []seam{
 	{[]string{"os", "io/ioutil", "syscall", "golang.org/x/sys/unix"},
-		[]string{"engine/disk", "engine/listen", "engine/arena", "engine/numa", "engine/cache/internal/pin", "engine/cache/remote/redistest"}, "engine",
-		"every byte of data passes package disk, where a test can crash it and make it fail; engine/listen reads certificates (and names errors of sockets), engine/arena and engine/numa ask the system for memory, its pages and its CPUs, engine/cache/internal/pin for a memory barrier, which are no data; engine/cache/remote/redistest starts servers for tests"},
+		[]string{"engine/disk", "engine/listen", "engine/arena", "engine/numa", "engine/procs", "engine/cache/internal/pin", "engine/cache/remote/redistest"}, "engine",
+		"every byte of data passes package disk, where a test can crash it and make it fail; engine/listen reads certificates (and names errors of sockets), engine/procs reads GOMAXPROCS, engine/arena and engine/numa ask the system for memory, its pages and its CPUs, engine/cache/internal/pin for a memory barrier, which are no data; engine/cache/remote/redistest starts servers for tests"},
 	{[]string{"github.com/cockroachdb/pebble/v2"},
 		[]string{"engine/store", "engine/disk/pebblevfs"}, "",
 		"the index is a view inside the store, and another could take its place"},

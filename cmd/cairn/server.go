@@ -23,6 +23,7 @@ import (
 	"github.com/cairnstore/cairn/engine"
 	"github.com/cairnstore/cairn/engine/disk"
 	"github.com/cairnstore/cairn/engine/listen"
+	"github.com/cairnstore/cairn/engine/procs"
 	"github.com/cairnstore/cairn/engine/telemetry"
 )
 
@@ -92,7 +93,7 @@ func serve(ctx context.Context, settings *config.Settings, unknown []string, std
 	if err := s.limitMemory(); err != nil {
 		return usageError{err}
 	}
-	setProcessors()
+	procs.Spare()
 	keys, made, err := s.credentials()
 	if err != nil {
 		return err

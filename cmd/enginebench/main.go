@@ -24,6 +24,7 @@ import (
 
 	"github.com/cairnstore/cairn/engine"
 	"github.com/cairnstore/cairn/engine/object"
+	"github.com/cairnstore/cairn/engine/procs"
 )
 
 type config struct {
@@ -58,6 +59,7 @@ func main() {
 	f.BoolVar(&c.json, "json", false, "print JSON")
 	cmd.AddCommand(newScale(), newCache())
 	limitMemory()
+	procs.Spare() // as a server would
 	if err := cmd.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "enginebench:", err)
 		os.Exit(1)

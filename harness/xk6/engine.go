@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairnstore/cairn/engine"
 	"github.com/cairnstore/cairn/engine/object"
+	"github.com/cairnstore/cairn/engine/procs"
 )
 
 // engineOptions are what open takes.
@@ -89,6 +90,7 @@ func (s *sharedEngine) open() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.engine == nil && !s.mu.closed {
+		procs.Spare() // as a server would
 		// Its log would mix with k6's output; what fails comes back as an error.
 		s.mu.engine, err = engine.Open(context.Background(), engine.Options{
 			Dir: s.options.Dir, CacheBytes: s.options.CacheBytes, Log: slog.New(slog.DiscardHandler),

@@ -1,4 +1,4 @@
-package main
+package procs
 
 import (
 	"testing"
@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestProcessors(t *testing.T) {
+func TestSpare(t *testing.T) {
 	for _, c := range []struct {
 		now, machine int
 		chosen       bool
@@ -16,6 +16,6 @@ func TestProcessors(t *testing.T) {
 		{2, 2, true, 2}, {4, 2, true, 4}, // GOMAXPROCS is set
 		{2, 64, false, 2}, // a quota of two
 	} {
-		require.Equal(t, c.want, processors(c.now, c.machine, c.chosen), c)
+		require.Equal(t, c.want, with(c.now, c.machine, c.chosen), c)
 	}
 }
