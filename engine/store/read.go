@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -109,6 +110,7 @@ type Iter struct {
 	lower  []byte
 	upper  []byte
 	gens   []genCursor // oldest first
+	heap   []int32     // of gens that have a key: the least on top, of equal ones the newest
 	index  *pebble.Iterator
 	indexK []byte // nil at its end
 	entry  backend.Entry
@@ -121,26 +123,51 @@ type genCursor struct {
 	g     *generation
 	order []uint32
 	at    int
+	key   []byte // at at; nil at the end of what is wanted
 }
 
-func (c *genCursor) key() []byte {
-	if c.at >= len(c.order) {
-		return nil
-	}
-	return c.g.key(c.g.entry(c.order[c.at]))
-}
-
-func (c *genCursor) seek(key []byte) {
-	lo, hi := 0, len(c.order)
-	for lo < hi {
-		m := (lo + hi) / 2
-		if bytes.Compare(c.g.key(c.g.entry(c.order[m])), key) < 0 {
-			lo = m + 1
-		} else {
-			hi = m
+// load finds the key at at. It is looked at many times, and lies anywhere in memory.
+func (c *genCursor) load(upper []byte) {
+	c.key = nil
+	if c.at < len(c.order) {
+		if k := c.g.key(c.g.entry(c.order[c.at])); upper == nil || bytes.Compare(k, upper) < 0 {
+			c.key = k
 		}
 	}
-	c.at = lo
+}
+
+func (c *genCursor) seek(key, upper []byte) {
+	c.at = sort.Search(len(c.order), func(i int) bool {
+		return bytes.Compare(c.g.key(c.g.entry(c.order[i])), key) >= 0
+	})
+	c.load(upper)
+}
+
+// before is the order of the heap.
+func (it *Iter) before(i, j int32) bool {
+	if c := bytes.Compare(it.gens[i].key, it.gens[j].key); c != 0 {
+		return c < 0
+	}
+	return i > j
+}
+
+// sink puts the heap's element at into its place among those below it.
+func (it *Iter) sink(at int) {
+	h := it.heap
+	for {
+		least := 2*at + 1
+		if least >= len(h) {
+			return
+		}
+		if right := least + 1; right < len(h) && it.before(h[right], h[least]) {
+			least = right
+		}
+		if !it.before(h[least], h[at]) {
+			return
+		}
+		h[at], h[least] = h[least], h[at]
+		at = least
+	}
 }
 
 // NewIter walks the durable entries in [lower, upper).
@@ -200,8 +227,15 @@ func (it *Iter) SeekGE(key []byte) bool {
 		key = it.lower
 	}
 	it.begun = true
+	it.heap = it.heap[:0]
 	for i := range it.gens {
-		it.gens[i].seek(key)
+		c := &it.gens[i]
+		if c.seek(key, it.upper); c.key != nil {
+			it.heap = append(it.heap, int32(i))
+		}
+	}
+	for at := len(it.heap)/2 - 1; at >= 0; at-- {
+		it.sink(at)
 	}
 	it.setIndex(it.index.SeekGE(key))
 	return it.settle()
@@ -227,13 +261,20 @@ func (it *Iter) setIndex(valid bool) {
 	}
 }
 
-// skip moves every source past key.
+// skip moves every source past key, which is the least.
 func (it *Iter) skip(key []byte) {
-	for i := range it.gens {
-		c := &it.gens[i]
-		if k := c.key(); k != nil && bytes.Equal(k, key) {
-			c.at++
+	for len(it.heap) > 0 {
+		c := &it.gens[it.heap[0]]
+		if !bytes.Equal(c.key, key) {
+			break
 		}
+		c.at++
+		if c.load(it.upper); c.key == nil {
+			last := len(it.heap) - 1
+			it.heap[0] = it.heap[last]
+			it.heap = it.heap[:last]
+		}
+		it.sink(0)
 	}
 	if it.indexK != nil && bytes.Equal(it.indexK, key) {
 		it.setIndex(it.index.Next())
@@ -243,14 +284,10 @@ func (it *Iter) skip(key []byte) {
 // settle finds the least key over all sources; the newest source has the say.
 func (it *Iter) settle() bool {
 	for it.err == nil {
-		least, from := it.indexK, -1
-		for i := range it.gens {
-			k := it.gens[i].key()
-			if k == nil || it.upper != nil && bytes.Compare(k, it.upper) >= 0 {
-				continue
-			}
-			if least == nil || bytes.Compare(k, least) <= 0 {
-				least, from = k, i
+		least, from := it.indexK, int32(-1)
+		if len(it.heap) > 0 {
+			if k := it.gens[it.heap[0]].key; least == nil || bytes.Compare(k, least) <= 0 {
+				least, from = k, it.heap[0]
 			}
 		}
 		if least == nil {
