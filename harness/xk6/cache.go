@@ -2,9 +2,7 @@ package xk6
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/grafana/sobek"
@@ -18,15 +16,12 @@ type cacheOptions struct {
 	Bytes int64  `json:"bytes"` // its budget for everything
 }
 
-// A sharedCache is one that all VUs use. It is opened at its first use, since
-// init code also runs for VUs, and for commands, that use nothing.
-type sharedCache struct {
-	options cacheOptions
-	mu      struct {
-		sync.RWMutex // held to read while it is used
-		cache        *cache.Cache
-		closed       bool
-	}
+type sharedCache = shared[cacheOptions, *cache.Cache]
+
+func newSharedCache(o cacheOptions) *sharedCache {
+	return &sharedCache{options: o, open: func(o cacheOptions) (*cache.Cache, error) {
+		return cache.New(cache.Options{Bytes: o.Bytes})
+	}}
 }
 
 // A Cache is the engine's memory cache by itself. What is written to it is lost
@@ -51,40 +46,12 @@ func (i *instance) openCache(v sobek.Value) (*Cache, error) {
 	shared := i.module.mu.caches[o.Name]
 	switch {
 	case shared == nil:
-		shared = &sharedCache{options: o}
+		shared = newSharedCache(o)
 		i.module.mu.caches[o.Name] = shared
 	case shared.options != o:
 		return nil, fmt.Errorf("openCache: %q is open with %d bytes", o.Name, shared.options.Bytes)
 	}
 	return &Cache{instance: i, shared: shared}, nil
-}
-
-var errClosed = errors.New("it is closed")
-
-// use returns the cache, opened, and what to call when done with it.
-func (s *sharedCache) use() (*cache.Cache, func(), error) {
-	s.mu.RLock()
-	for s.mu.cache == nil && !s.mu.closed {
-		s.mu.RUnlock()
-		if err := s.open(); err != nil {
-			return nil, nil, err
-		}
-		s.mu.RLock()
-	}
-	if s.mu.closed {
-		s.mu.RUnlock()
-		return nil, nil, errClosed
-	}
-	return s.mu.cache, s.mu.RUnlock, nil
-}
-
-func (s *sharedCache) open() (err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.cache == nil && !s.mu.closed {
-		s.mu.cache, err = cache.New(cache.Options{Bytes: s.options.Bytes})
-	}
-	return err
 }
 
 // SetMany writes pairs into memory and returns how many were kept.
@@ -163,16 +130,4 @@ func (c *Cache) Get(key string) (sobek.Value, error) {
 }
 
 // Close closes the cache for all VUs. A second time does nothing.
-func (c *Cache) Close() error {
-	s := c.shared
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.closed {
-		return nil
-	}
-	s.mu.closed = true
-	if s.mu.cache == nil {
-		return nil
-	}
-	return s.mu.cache.Close()
-}
+func (c *Cache) Close() error { return c.shared.close((*cache.Cache).Close) }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/grafana/sobek"
@@ -24,14 +23,14 @@ type engineOptions struct {
 	CacheBytes int64  `json:"cacheBytes"` // as engine.Options has it
 }
 
-// A sharedEngine is one that all VUs use, opened at its first use.
-type sharedEngine struct {
-	options engineOptions
-	mu      struct {
-		sync.RWMutex // held to read while it is used
-		engine       *engine.Engine
-		closed       bool
-	}
+type sharedEngine = shared[engineOptions, *engine.Engine]
+
+func newSharedEngine(o engineOptions) *sharedEngine {
+	return &sharedEngine{options: o, open: func(o engineOptions) (*engine.Engine, error) {
+		procs.Spare() // as a server would
+		// Its log would mix with k6's output; what fails comes back as an error.
+		return engine.Open(context.Background(), engine.Options{Dir: o.Dir, CacheBytes: o.CacheBytes, Log: slog.New(slog.DiscardHandler)})
+	}}
 }
 
 // An Engine is Cairn's own, in this process. What putMany has put survives the
@@ -62,41 +61,12 @@ func (i *instance) open(v sobek.Value) (*Engine, error) {
 	shared := i.module.mu.engines[dir]
 	switch {
 	case shared == nil:
-		shared = &sharedEngine{options: o}
+		shared = newSharedEngine(o)
 		i.module.mu.engines[dir] = shared
 	case shared.options != o:
 		return nil, fmt.Errorf("open: %s is open with other options", o.Dir)
 	}
 	return &Engine{instance: i, shared: shared}, nil
-}
-
-func (s *sharedEngine) use() (*engine.Engine, func(), error) {
-	s.mu.RLock()
-	for s.mu.engine == nil && !s.mu.closed {
-		s.mu.RUnlock()
-		if err := s.open(); err != nil {
-			return nil, nil, err
-		}
-		s.mu.RLock()
-	}
-	if s.mu.closed {
-		s.mu.RUnlock()
-		return nil, nil, errClosed
-	}
-	return s.mu.engine, s.mu.RUnlock, nil
-}
-
-func (s *sharedEngine) open() (err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.engine == nil && !s.mu.closed {
-		procs.Spare() // as a server would
-		// Its log would mix with k6's output; what fails comes back as an error.
-		s.mu.engine, err = engine.Open(context.Background(), engine.Options{
-			Dir: s.options.Dir, CacheBytes: s.options.CacheBytes, Log: slog.New(slog.DiscardHandler),
-		})
-	}
-	return err
 }
 
 // CreateBucket makes a bucket; one that is there is fine.
@@ -217,17 +187,7 @@ func get(ctx context.Context, e *engine.Engine, bucket, key string) (int64, erro
 
 // Close closes the engine for all VUs, in teardown. A second time does nothing.
 func (e *Engine) Close() error {
-	s := e.shared
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.closed {
-		return nil
-	}
-	s.mu.closed = true
-	if s.mu.engine == nil {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return s.mu.engine.Close(ctx)
+	return e.shared.close(func(e *engine.Engine) error { return e.Close(ctx) })
 }

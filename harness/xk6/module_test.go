@@ -258,7 +258,7 @@ func TestVUsShareWhatIsOpen(t *testing.T) {
 	a.run(t, `cache.setMany([["a", "1"]]); e.createBucket("bucket"); e.putMany("bucket", batch)`)
 	b.run(t, `e.putMany("bucket", batch)`)
 	require.EqualValues(t, 1, b.run(t, `cache.getMany(["a"])`))
-	info, err := m.mu.engines[dir].mu.engine.Objects().Bucket(context.Background(), "bucket")
+	info, err := m.mu.engines[dir].mu.it.Objects().Bucket(context.Background(), "bucket")
 	require.NoError(t, err)
 	require.EqualValues(t, 20, info.Objects, "two VUs make different keys of one seed")
 	b.run(t, `e.close(); cache.close()`)
