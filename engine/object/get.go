@@ -450,7 +450,12 @@ func (p *pieceBody) Read(b []byte) (int, error) {
 }
 
 // WriteTo implements io.WriterTo by those of the blobs.
-func (p *pieceBody) WriteTo(w io.Writer) (total int64, err error) {
+func (p *pieceBody) WriteTo(w io.Writer) (int64, error) {
+	return p.each(func(b backend.Body) (int64, error) { return b.WriteTo(w) })
+}
+
+// each does the same with what is left of every blob, in order, and sums what it returns.
+func (p *pieceBody) each(do func(backend.Body) (int64, error)) (total int64, err error) {
 	for {
 		body, err := p.current()
 		if err == io.EOF {
@@ -458,7 +463,7 @@ func (p *pieceBody) WriteTo(w io.Writer) (total int64, err error) {
 		} else if err != nil {
 			return total, err
 		}
-		n, err := body.WriteTo(w)
+		n, err := do(body)
 		total += n
 		if err == nil {
 			err = p.finish()
@@ -498,21 +503,6 @@ type aheader interface {
 }
 
 // Ahead implements aheader by those of the blobs.
-func (p *pieceBody) Ahead(ctx context.Context) (total int64, err error) {
-	for {
-		body, err := p.current()
-		if err == io.EOF {
-			return total, nil
-		} else if err != nil {
-			return total, err
-		}
-		n, err := Ahead(ctx, body)
-		total += n
-		if err == nil {
-			err = p.finish()
-		}
-		if err != nil {
-			return total, err
-		}
-	}
+func (p *pieceBody) Ahead(ctx context.Context) (int64, error) {
+	return p.each(func(b backend.Body) (int64, error) { return Ahead(ctx, b) })
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sort"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -137,8 +136,8 @@ func (c *genCursor) load(upper []byte) {
 }
 
 func (c *genCursor) seek(key, upper []byte) {
-	c.at = sort.Search(len(c.order), func(i int) bool {
-		return bytes.Compare(c.g.key(c.g.entry(c.order[i])), key) >= 0
+	c.at, _ = slices.BinarySearchFunc(c.order, key, func(i uint32, key []byte) int {
+		return bytes.Compare(c.g.key(c.g.entry(i)), key)
 	})
 	c.load(upper)
 }

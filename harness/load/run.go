@@ -259,6 +259,7 @@ func (r *run) measure() (*Result, error) {
 
 	var all sync.WaitGroup
 	var timing chan error // the clock's end
+	var mistimed error
 	if r.schedule != nil {
 		var err error
 		if r.clock, err = newClock(r.schedule, r.start); err != nil {
@@ -271,8 +272,16 @@ func (r *run) measure() (*Result, error) {
 	for _, w := range r.workers {
 		all.Go(w.work)
 	}
-	done := make(chan struct{})
-	go func() { all.Wait(); close(done) }()
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		all.Wait()
+		if r.clock != nil {
+			r.clock.stop()
+			mistimed = <-timing
+		}
+	}()
+	done := finished
 
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -300,11 +309,7 @@ func (r *run) measure() (*Result, error) {
 		case <-ticker.C:
 			seen = r.report(seen)
 		case <-r.ctx.Done(): // which has closed all connections
-			all.Wait()
-			if r.clock != nil {
-				r.clock.stop()
-				<-timing
-			}
+			<-finished
 			return nil, r.ctx.Err()
 		case <-done:
 			// An open loop lasts as long as its schedule, though nothing more is due.
@@ -314,11 +319,8 @@ func (r *run) measure() (*Result, error) {
 		running = running && (done != nil || !ended)
 	}
 	finish()
-	if r.clock != nil {
-		r.clock.stop()
-		if err := <-timing; err != nil {
-			return nil, fmt.Errorf("load: %w", err)
-		}
+	if mistimed != nil {
+		return nil, fmt.Errorf("load: %w", mistimed)
 	}
 	if !began {
 		return nil, fmt.Errorf("load: over before its warm-up was: %v", r.failures())
