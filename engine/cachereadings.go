@@ -38,6 +38,8 @@ func exposeMemory(t *telemetry.Scrape, c *cache.Cache) {
 	counter("cairn_cache_moved_bytes_total", "Bytes copied because their entries stayed.", s.MovedBytes)
 	gauge("cairn_cache_entries", "Entries in memory.", float64(s.Items))
 	gauge("cairn_cache_budget_bytes", "Memory that the cache may take in all.", float64(s.Bytes))
+	gauge("cairn_cache_huge_page_bytes", "Of that, in huge pages; `cairn hardware` says what would give more.", float64(s.HugeBytes))
+	t.Reading(telemetry.Reading{Name: "cairn_cache_pages", Help: "1 for the kind of pages that most of the memory has.", Label: "kind", LabelValue: s.Pages.String(), Value: 1})
 	gauge("cairn_cache_free_bytes", "Of that, empty.", float64(s.FreeBytes))
 	gauge("cairn_cache_held_bytes", "Of that, emptied but held by readers.", float64(s.HeldBytes))
 	gauge("cairn_cache_fragmentation_ratio", "Share of dead bytes in what eviction has looked at.", s.Fragmentation)

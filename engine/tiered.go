@@ -40,7 +40,7 @@ func newTiered(o Options) (*tiered, error) {
 	}
 	c := &tiered{pool: pool, log: o.Log}
 	c.tiers, err = tiers.New(tiers.Options{
-		Memory: cache.Options{Bytes: o.CacheBytes}, Demotes: store.IsBody, Go: c.background,
+		Memory: cache.Options{Bytes: o.CacheBytes, Background: true}, Demotes: store.IsBody, Go: c.background,
 	})
 	if err != nil {
 		return nil, errors.Join(err, pool.Close(context.Background()))

@@ -3,6 +3,7 @@
 package arena
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -22,8 +23,8 @@ const (
 
 // populate brings all pages of b into memory. Threads on the node's own CPUs do
 // it: the kernel clears pages where it runs. The error is EINVAL where the
-// kernel cannot (before Linux 5.14).
-func populate(b []byte, node *numa.Node) error {
+// kernel cannot (before Linux 5.14), and ctx's when that ended first.
+func populate(ctx context.Context, b []byte, node *numa.Node) error {
 	chunks := (len(b) + populateChunk - 1) / populateChunk
 	threads := min(runtime.GOMAXPROCS(0), maxPopulators, chunks)
 	var next atomic.Int64
@@ -33,7 +34,7 @@ func populate(b []byte, node *numa.Node) error {
 		all.Go(func() {
 			unpin, _ := node.Pin() // from afar it is slower, and right all the same: Bind decides
 			defer unpin()
-			for failed.Load() == nil {
+			for failed.Load() == nil && ctx.Err() == nil {
 				at := int(next.Add(1)-1) * populateChunk
 				if at >= len(b) {
 					return
@@ -48,7 +49,7 @@ func populate(b []byte, node *numa.Node) error {
 	if err := failed.Load(); err != nil {
 		return *err
 	}
-	return nil
+	return ctx.Err()
 }
 
 func populateAll(b []byte) error {

@@ -3,9 +3,11 @@
 package arena
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -30,8 +32,8 @@ type Options struct {
 type Region struct {
 	mapping []byte // with what is around bytes for alignment and as a guard
 	bytes   []byte
-	kind    Kind
-	huge    int64
+	kind    atomic.Int32 // Kind
+	huge    atomic.Int64 // bytes
 	node    *numa.Node
 	largest Kind // as Options.Largest
 }
@@ -75,10 +77,12 @@ func mapReserved(size int64, kind Kind, node *numa.Node) (*Region, bool) {
 	if err != nil {
 		return nil, false
 	}
-	r := &Region{mapping: b, bytes: b, kind: kind, huge: size, node: node}
+	r := &Region{mapping: b, bytes: b, node: node}
+	r.kind.Store(int32(kind))
+	r.huge.Store(size)
 	// Without MADV_POPULATE_WRITE (Linux 5.14) nothing says whether a page is
 	// missing, as under a control group's limit, but a signal that ends the process.
-	if node.Bind(b) != nil || populate(b, node) != nil || !r.home() {
+	if node.Bind(b) != nil || populate(context.Background(), b, node) != nil || !r.home() {
 		_ = r.Release()
 		return nil, false
 	}
@@ -110,7 +114,8 @@ func mapUnreserved(size int64, o Options) (*Region, error) {
 	if rest := (int64(address(mapping)) + start) % HugePage; rest != 0 {
 		start += HugePage - rest
 	}
-	r := &Region{mapping: mapping, bytes: mapping[start : start+size : start+size], kind: Plain, node: o.Node, largest: o.Largest}
+	r := &Region{mapping: mapping, bytes: mapping[start : start+size : start+size], node: o.Node, largest: o.Largest}
+	r.kind.Store(int32(Plain))
 	if err := r.fill(o); err != nil {
 		_ = r.Release()
 		return nil, err
@@ -128,10 +133,15 @@ func (r *Region) fill(o Options) error {
 	if o.Lazy {
 		return nil
 	}
-	if err := bring(r.bytes, func(b []byte) error { return populate(b, o.Node) }); err != nil {
-		return err
-	}
-	return r.Measure()
+	return r.Populate(context.Background())
+}
+
+// Populate brings all of a lazy region into memory and measures what it got. The
+// region may be in use meanwhile: what it holds stays. It ends early with ctx's
+// error, and what is missing then comes when it is touched.
+func (r *Region) Populate(ctx context.Context) error {
+	err := bring(r.bytes, func(b []byte) error { return populate(ctx, b, r.node) })
+	return errors.Join(err, r.Measure())
 }
 
 // advise says what b, which is not in memory yet, shall be like.
@@ -154,7 +164,7 @@ func (r *Region) bring(at, n int64) error { return bring(r.bytes[at:at+n], popul
 // reports that nothing was done.
 func (r *Region) discard(at, n int64) bool {
 	b := r.bytes[at : at+n]
-	switch r.kind {
+	switch r.Kind() {
 	case Huge1G:
 		return false
 	case Huge2M:
@@ -172,7 +182,7 @@ func (r *Region) replace(b []byte) bool {
 		// The place may be unmapped now, and the next to map something could get it.
 		panic(fmt.Sprintf("arena: replace huge pages: %v", errno))
 	}
-	r.huge -= int64(len(b))
+	r.huge.Add(-int64(len(b)))
 	// Where it cannot be bound it works all the same, from afar.
 	_ = r.advise(b)
 	return true
@@ -182,17 +192,19 @@ func (r *Region) replace(b []byte) bool {
 // changes as a lazy region is touched and as the kernel gathers small pages
 // (khugepaged). It reads /proc/self/smaps up to the region: milliseconds.
 func (r *Region) Measure() error {
-	if r.kind <= Huge2M {
+	if r.Kind() <= Huge2M {
 		return nil
 	}
 	huge, err := r.transparent()
 	if err != nil {
 		return fmt.Errorf("measure huge pages: %w", err)
 	}
-	r.huge, r.kind = huge, Plain
-	if r.huge*2 > int64(len(r.bytes)) {
-		r.kind = Transparent
+	kind := Plain
+	if huge*2 > int64(len(r.bytes)) {
+		kind = Transparent
 	}
+	r.huge.Store(huge)
+	r.kind.Store(int32(kind))
 	return nil
 }
 
@@ -211,15 +223,15 @@ func (r *Region) Bytes() []byte { return r.bytes }
 
 // Kind is what pages more than half of the region had at the last Measure, the
 // first of which is Map's. A lazy region is Plain until then.
-func (r *Region) Kind() Kind { return r.kind }
+func (r *Region) Kind() Kind { return Kind(r.kind.Load()) }
 
 // HugeBytes is how much of the region was in huge pages at the last Measure.
-func (r *Region) HugeBytes() int64 { return r.huge }
+func (r *Region) HugeBytes() int64 { return r.huge.Load() }
 
 // On tells how many bytes of the region each node has, by the node's number.
 func (r *Region) On() (map[int]int64, error) {
 	step := os.Getpagesize()
-	if r.huge == int64(len(r.bytes)) {
+	if r.HugeBytes() == int64(len(r.bytes)) {
 		step = HugePage
 	}
 	return numa.Count(r.bytes, step)
@@ -235,7 +247,8 @@ func (r *Region) Release() error {
 	if err != nil {
 		return fmt.Errorf("release a region: %w", err)
 	}
-	r.mapping, r.bytes, r.huge = nil, nil, 0
+	r.mapping, r.bytes = nil, nil
+	r.huge.Store(0)
 	return nil
 }
 

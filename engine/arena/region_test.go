@@ -3,11 +3,15 @@
 package arena
 
 import (
+	"context"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func TestMap(t *testing.T) {
@@ -34,4 +38,38 @@ func thp(t *testing.T) string {
 		t.Skip("SKIPPED: this kernel makes no transparent huge pages")
 	}
 	return string(text)
+}
+
+func TestPopulateLeavesWhatIsThere(t *testing.T) {
+	r, err := Map(8*HugePage, Options{Lazy: true, Largest: Transparent})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, r.Release()) }()
+	b := r.Bytes()
+	b[3*HugePage+5] = 7
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, r.Populate(ctx), context.Canceled)
+	stop := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() { // in use meanwhile
+		for i := byte(1); ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				b[7*HugePage] = i
+				if b[7*HugePage] != i {
+					panic("a write was lost")
+				}
+			}
+		}
+	})
+	require.NoError(t, r.Populate(t.Context()))
+	close(stop)
+	writer.Wait()
+	require.EqualValues(t, 7, b[3*HugePage+5])
+	resident := make([]byte, len(b)/os.Getpagesize())
+	_, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), uintptr(unsafe.Pointer(&resident[0])))
+	require.Zero(t, errno)
+	require.NotContains(t, resident, byte(0), "all of it is in memory")
 }

@@ -45,7 +45,7 @@ func (a *Arena) Stats() Stats {
 	var reserved int64
 	if a.reserved != nil {
 		reserved = a.inPool()
-		s.Kinds[a.reserved.kind] = reserved
+		s.Kinds[a.reserved.Kind()] = reserved
 	}
 	s.Kinds[Transparent] = max(min(m.transparent, s.Mapped-reserved), 0)
 	s.Kinds[Plain] = max(s.Mapped-reserved-s.Kinds[Transparent], 0)
@@ -59,7 +59,7 @@ func (a *Arena) Stats() Stats {
 func (a *Arena) inPool() int64 {
 	a.pages.mu.Lock()
 	defer a.pages.mu.Unlock()
-	return a.reserved.huge
+	return a.reserved.HugeBytes()
 }
 
 // A measurement is what the system said of an arena's pages, in bytes.

@@ -1,10 +1,12 @@
 package cache
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/bits"
 	"runtime"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -24,6 +26,9 @@ type Options struct {
 	// called by whoever puts something, with a lock held: it must not wait, nor
 	// call the cache. Nil: nobody is told.
 	OnEvict func(key, value []byte)
+	// Background brings the memory in while the cache is used already: New returns
+	// at once, and not after some 100 ms per GiB. Close ends it.
+	Background bool
 }
 
 // MinBytes is the smallest budget.
@@ -52,6 +57,7 @@ type Cache struct {
 	flights     flights
 	onEvict     func(key, value []byte)
 	region      region
+	endPopulate func() // ends Options.Background
 	budget      int64
 }
 
@@ -59,6 +65,11 @@ type Cache struct {
 type region interface {
 	Bytes() []byte
 	Release() error
+	// Populate brings it into memory, in use or not.
+	Populate(ctx context.Context) error
+	// Kind and HugeBytes say in what pages it lies.
+	Kind() arena.Kind
+	HugeBytes() int64
 }
 
 // Hooks are for tests.
@@ -68,9 +79,9 @@ type hooks struct {
 	poison bool         // overwrite what is freed
 }
 
-func mapRegion(size int64) (region, error) { return arena.Map(size, arena.Options{}) }
+func mapRegion(size int64) (region, error) { return arena.Map(size, arena.Options{Lazy: true}) }
 
-// New makes a cache. Its memory is mapped at once, in huge pages where there are any.
+// New makes a cache. Its memory is taken at once, in huge pages where there are any.
 func New(o Options) (*Cache, error) { return newCache(o, hooks{}) }
 
 func newCache(o Options, h hooks) (*Cache, error) {
@@ -89,6 +100,11 @@ func newCache(o Options, h hooks) (*Cache, error) {
 	r, err := h.region(int64(segments) * int64(size))
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
+	}
+	if !o.Background {
+		if err := r.Populate(context.Background()); err != nil {
+			return nil, errors.Join(fmt.Errorf("cache: %w", err), r.Release())
+		}
 	}
 	c := &Cache{
 		mem: memoryOf(r.Bytes()), region: r, segmentSize: size, budget: o.Bytes,
@@ -109,6 +125,14 @@ func newCache(o Options, h hooks) (*Cache, error) {
 		c.lanes[i].pace = 1.25
 	}
 	c.reserve = 2*len(c.lanes) + 1
+	c.endPopulate = func() {}
+	if o.Background {
+		ctx, cancel := context.WithCancel(context.Background())
+		var done sync.WaitGroup
+		// What it could not bring in comes, or fails to come, when it is touched.
+		done.Go(func() { _ = r.Populate(ctx) })
+		c.endPopulate = func() { cancel(); done.Wait() }
+	}
 	return c, nil
 }
 
@@ -129,6 +153,7 @@ func segmentsFor(budget, size int64) int {
 // Close gives the memory back. No other call may be under way or follow, and no
 // view may be left: if there is one, Close returns an error and gives nothing back.
 func (c *Cache) Close() error {
+	c.endPopulate()
 	c.pins.Fence()
 	held := 0
 	for s := range c.pool.meta {

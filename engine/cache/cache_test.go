@@ -277,3 +277,14 @@ func TestNothingIsAllocated(t *testing.T) {
 		c.Set(benchKey(key, uint64(n)), values[0][:200])
 	}))
 }
+
+func TestMemoryComesWhileTheCacheIsUsed(t *testing.T) {
+	c, err := New(Options{Bytes: 256 << 20, Background: true})
+	require.NoError(t, err)
+	require.True(t, c.Set([]byte("key"), []byte("value")))
+	v, ok := c.Get([]byte("key"))
+	require.True(t, ok)
+	require.Equal(t, "value", string(v.Value()))
+	v.Release()
+	require.NoError(t, c.Close(), "it ends in the middle")
+}

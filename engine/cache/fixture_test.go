@@ -1,11 +1,13 @@
 package cache
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/cairnstore/cairn/engine/arena"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
@@ -17,6 +19,10 @@ type heap struct{ b []byte }
 
 func (h heap) Bytes() []byte  { return h.b }
 func (h heap) Release() error { return nil }
+
+func (h heap) Populate(context.Context) error { return nil }
+func (h heap) Kind() arena.Kind               { return arena.Plain }
+func (h heap) HugeBytes() int64               { return 0 }
 
 // onHeap is a region whose beginning is aligned as a mapping is, to a page at least.
 func onHeap(size int64) (region, error) {

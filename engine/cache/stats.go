@@ -3,6 +3,7 @@ package cache
 import (
 	"time"
 
+	"github.com/cairnstore/cairn/engine/arena"
 	"github.com/cairnstore/cairn/engine/cache/internal/pin"
 )
 
@@ -43,6 +44,8 @@ type Stats struct {
 	SmallAge      time.Duration // since the oldest segment of new items was begun
 	MainAge       time.Duration // and that of items that were read again
 	Fragmentation float64       // share of dead bytes in what eviction looked at, 0 to 1
+	Pages         arena.Kind    // what kind most of the memory has; Plain while it is still being brought in
+	HugeBytes     int64         // of the memory, in huge pages
 	PlainPins     bool          // views are taken without locked operations
 }
 
@@ -51,6 +54,7 @@ func (c *Cache) Stats() Stats {
 	s := Stats{
 		Misses: c.pins.Counted(pin.Missed), Absent: c.pins.Counted(pin.Absent), Bytes: c.budget,
 		MappedBytes: int64(len(c.pool.meta)) * int64(c.segmentSize), PlainPins: c.pins.PerProcessor(),
+		Pages: c.region.Kind(), HugeBytes: c.region.HugeBytes(),
 	}
 	s.Hits = c.reads() - s.Misses - s.Absent
 	for i := range c.lanes {

@@ -225,3 +225,34 @@ func TestCountsHaveGroups(t *testing.T) {
 		require.Equal(t, want, count(v))
 	}
 }
+
+func TestARoundInWhichRequestsFailHasNoRate(t *testing.T) {
+	c := mustCase(t, "put4k")
+	run := func(server string, round int, count, errors int64) record.Run {
+		h := measure.NewHistogram()
+		h.Record(time.Millisecond)
+		return record.Run{Case: c.Name, Target: server, Round: round, Result: &load.Result{
+			Elapsed: time.Second, Ops: map[string]load.OpResult{"put": {Latency: h, Count: count, Errors: errors}},
+		}}
+	}
+	runs := []record.Run{
+		run("a", 1, 1000, 10), run("a", 2, 100, 90), run("b", 1, 500, 0), run("b", 2, 500, 0),
+		run("full", 1, 50, 1000), run("full", 2, 50, 1000),
+	}
+	var rows []Row
+	for _, server := range []string{"a", "b", "full"} {
+		rows = append(rows, summarize(c, server, runs))
+	}
+	require.Equal(t, Spread{1000, 1000, 1000}, rows[0].Rate)
+	require.Zero(t, rows[2].Rate)
+	require.EqualValues(t, 100, rows[0].Errors)
+	all := ratios(rows)
+	require.Len(t, all, 1, "there is nothing to say of one that was full")
+	require.Equal(t, Spread{2, 2, 2}, all[0].Spread)
+}
+
+func TestWhatACaseStoresServesItsRounds(t *testing.T) {
+	for name, keeps := range map[string]bool{"put4k": false, "get4k": true, "list": true, "delete": false, "mixed": true} {
+		require.Equal(t, keeps, mustCase(t, name).keeps(1), name)
+	}
+}

@@ -50,6 +50,11 @@ func (c Case) plan(seed uint64, round int, warmup, duration time.Duration) Plan 
 	}}
 }
 
+// keeps reports whether what is stored before a round serves the next one too.
+func (c Case) keeps(seed uint64) bool {
+	return !c.Consumes && c.plan(seed, 1, 0, time.Second).Load.Workspace.Stored.Count > 0
+}
+
 func only(op load.Op) []load.Share { return []load.Share{{Op: op, Weight: 1}} }
 
 // Cases are all that there are. The first five are the rows of a comparison.

@@ -21,8 +21,8 @@ type CompareOptions struct {
 	// Servers are compared with the first.
 	Servers []target.Server
 	Cases   []Case
-	// Dir is where every server gets a data directory of its own. All that is
-	// made in it is removed at the end.
+	// Dir is where servers get data directories of their own. All that is made in
+	// it is removed, at the end or before.
 	Dir    string
 	Rounds int
 	// Warmup comes before each measured Duration.
@@ -74,17 +74,23 @@ func Compare(ctx context.Context, o CompareOptions) (rec *record.Record, err err
 		}
 	}
 	for _, c := range o.Cases {
+		home := filepath.Join(dir, c.Name)
 		for round := 1; round <= o.Rounds; round++ {
 			for _, s := range order(o.Servers, round) {
 				announce(o.Lines, "%s on %s, round %d of %d", c.Name, s.Name, round, o.Rounds)
 				run, err := Segment{
-					Server: s, Dir: filepath.Join(dir, s.Name), Case: c, Round: round, Seed: o.Seed,
-					Warmup: o.Warmup, Duration: o.Duration, Preload: round == 1 || c.Consumes, Lines: o.Lines,
+					Server: s, Dir: filepath.Join(home, s.Name), Case: c, Round: round, Seed: o.Seed,
+					Warmup: o.Warmup, Duration: o.Duration, Preload: round == 1 || !c.keeps(o.Seed), Lines: o.Lines,
 				}.Measure(ctx)
 				if err != nil {
 					return rec, fmt.Errorf("compare: %w", err)
 				}
 				rec.Runs = append(rec.Runs, run)
+				if !c.keeps(o.Seed) || round == o.Rounds {
+					if err := os.RemoveAll(filepath.Join(home, s.Name)); err != nil {
+						return rec, fmt.Errorf("compare: %w", err)
+					}
+				}
 				if o.Judge == nil {
 					continue
 				}

@@ -31,7 +31,7 @@ type Row struct {
 	Case       Case
 	Server     string
 	Durability string
-	Rate       Spread // in the case's unit
+	Rate       Spread // in the case's unit, of the rounds in which at most one request of 100 failed
 	MBps       float64
 	// P50 and P99 are of all rounds' requests together.
 	P50, P99 time.Duration
@@ -56,9 +56,11 @@ func summarize(c Case, server string, runs []record.Run) Row {
 		}
 		row.Durability = r.Durability
 		total := r.Result.Total()
-		rate := figure(c, r.Result)
-		rates = append(rates, rate)
-		row.rates[r.Round] = rate
+		if !failing(total) {
+			rate := figure(c, r.Result)
+			rates = append(rates, rate)
+			row.rates[r.Round] = rate
+		}
 		latency.Merge(total.Latency)
 		requests += total.Count
 		bytes += total.Bytes
@@ -84,6 +86,9 @@ func summarize(c Case, server string, runs []record.Run) Row {
 	return row
 }
 
+// failing rounds have no rate: a server that refuses is fast, or waits for nothing.
+func failing(t load.OpResult) bool { return t.Errors*100 > t.Count+t.Errors }
+
 func figure(c Case, res *load.Result) float64 {
 	total := res.Total()
 	n := total.Count
@@ -100,7 +105,8 @@ type Ratio struct {
 	CPU float64 // the other's server CPU per request over this one's
 }
 
-// ratios pairs the first server with every other, round by round.
+// ratios pairs the first server with every other, by the rounds that both have
+// a rate of.
 func ratios(rows []Row) (all []Ratio) {
 	for _, first := range rows {
 		if first.Server != rows[0].Server {
@@ -115,6 +121,9 @@ func ratios(rows []Row) (all []Ratio) {
 				if o := other.rates[round]; o > 0 {
 					paired = append(paired, rate/o)
 				}
+			}
+			if len(paired) == 0 {
+				continue
 			}
 			r := Ratio{Case: first.Case.Name, Of: first.Server, To: other.Server, Spread: spread(paired)}
 			if first.ServerCPU > 0 {
