@@ -4,16 +4,13 @@
 package headline
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
-	"io"
-	"os"
 	"runtime"
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
+	"github.com/cairnstore/cairn/harness/probe"
 	"github.com/cairnstore/cairn/harness/record"
 )
 
@@ -77,51 +74,13 @@ func This() Machine {
 	return Machine{Cores: min(runtime.NumCPU(), runtime.GOMAXPROCS(0)), MemoryBytes: record.DescribeMachine(".").MemoryBytes}
 }
 
-// maxProfile bounds a profile's file.
-const maxProfile = 1 << 20
-
-// FromProfile takes the machine from a hardware profile, as `lab probe` writes
-// them. It reads what it needs and leaves the rest to the profile's own reader.
+// FromProfile takes the machine from a hardware profile, as `lab probe` writes them.
 func FromProfile(name string) (Machine, error) {
-	f, err := os.Open(name)
+	p, err := probe.Load(name)
 	if err != nil {
 		return Machine{}, fmt.Errorf("hardware profile: %w", err)
 	}
-	defer func() { _ = f.Close() }()
-	data, err := io.ReadAll(io.LimitReader(f, maxProfile+1))
-	if err != nil {
-		return Machine{}, fmt.Errorf("hardware profile: %w", err)
-	}
-	m, err := parseProfile(data)
-	if err != nil {
-		return Machine{}, fmt.Errorf("hardware profile %s: %w", name, err)
-	}
-	if m.Profile == "" {
-		m.Profile = name
-	}
-	return m, nil
-}
-
-func parseProfile(data []byte) (Machine, error) {
-	if len(data) > maxProfile {
-		return Machine{}, fmt.Errorf("over %d bytes", maxProfile)
-	}
-	var p struct {
-		Name string `yaml:"name"`
-		CPU  struct {
-			Threads int `yaml:"threads"`
-		} `yaml:"cpu"`
-		Memory struct {
-			TotalBytes int64 `yaml:"total_bytes"`
-		} `yaml:"memory"`
-	}
-	if err := yaml.Unmarshal(data, &p); err != nil {
-		return Machine{}, err
-	}
-	if p.CPU.Threads < 1 || p.CPU.Threads > 1<<16 || p.Memory.TotalBytes < 1 {
-		return Machine{}, errors.New("it says neither cpu.threads nor memory.total_bytes, or nonsense")
-	}
-	return Machine{Profile: p.Name, Cores: p.CPU.Threads, MemoryBytes: p.Memory.TotalBytes}, nil
+	return Machine{Profile: cmp.Or(p.Name, name), Cores: p.CPU.Threads, MemoryBytes: p.Memory.TotalBytes}, nil
 }
 
 // A Threshold is what one machine must show of a target.

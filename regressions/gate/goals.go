@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/harness/headline"
+	"github.com/cairnstore/cairn/harness/probe"
 )
 
 // A Goal is what the product promises on a machine that qualifies.
@@ -58,7 +59,7 @@ func (g Goal) Qualifies(m Machine) (reasons []string) {
 			reasons = append(reasons, fmt.Sprintf("%s: an fdatasync of 4 KiB takes %v in the median; it is asked where one takes %v", g.Name, m.SyncP50.Round(time.Microsecond), need))
 		}
 	}
-	if m.Noise != "" && m.Noise != quiet {
+	if m.Noise != "" && m.Noise != probe.Quiet {
 		reasons = append(reasons, fmt.Sprintf("%s: the machine is %s; a missed goal would say nothing of the product", g.Name, m.Noise))
 	}
 	return reasons

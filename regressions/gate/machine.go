@@ -3,13 +3,11 @@ package gate
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
+	"github.com/cairnstore/cairn/harness/probe"
 	"github.com/cairnstore/cairn/harness/record"
 	"github.com/cairnstore/cairn/harness/stats"
 )
@@ -23,79 +21,24 @@ type Machine struct {
 	Noise       string        // quiet, busy or noisy; empty: unknown
 }
 
-const (
-	quiet = "quiet"
-	busy  = "busy"
-)
-
-// maxProfile bounds a profile's file.
-const maxProfile = 1 << 20
-
-// FromProfile reads the machine from a hardware profile, as lab probe writes
-// them: what it needs of it, and no more.
+// FromProfile takes the machine from a hardware profile, as lab probe writes them.
 func FromProfile(name string) (Machine, error) {
-	f, err := os.Open(name)
+	p, err := probe.Load(name)
 	if err != nil {
 		return Machine{}, fmt.Errorf("hardware profile: %w", err)
 	}
-	defer func() { _ = f.Close() }()
-	data, err := io.ReadAll(io.LimitReader(f, maxProfile+1))
-	if err != nil {
-		return Machine{}, fmt.Errorf("hardware profile: %w", err)
-	}
-	m, err := parseProfile(data)
-	if err != nil {
-		return Machine{}, fmt.Errorf("hardware profile %s: %w", name, err)
-	}
-	m.Profile = filepath.Base(name)
-	return m, nil
-}
-
-func parseProfile(data []byte) (m Machine, err error) {
-	if len(data) > maxProfile {
-		return m, fmt.Errorf("it has more than %d bytes", maxProfile)
-	}
-	var p struct {
-		CPU struct {
-			Threads int `yaml:"threads"`
-		} `yaml:"cpu"`
-		Memory struct {
-			TotalBytes int64 `yaml:"total_bytes"`
-		} `yaml:"memory"`
-		Disk struct {
-			Fdatasync []struct {
-				File       string  `yaml:"file"`
-				WriteBytes int     `yaml:"write_bytes"`
-				P50US      float64 `yaml:"p50_us"`
-			} `yaml:"fdatasync"`
-		} `yaml:"disk"`
-		Noise struct {
-			Level string `yaml:"level"`
-		} `yaml:"noise"`
-	}
-	if err := yaml.Unmarshal(data, &p); err != nil {
-		return m, err
-	}
-	if p.CPU.Threads < 1 || p.CPU.Threads > 1<<16 || p.Memory.TotalBytes < 1 {
-		return m, errors.New("it says neither cpu.threads nor memory.total_bytes, or nonsense")
-	}
-	m = Machine{Cores: p.CPU.Threads, MemoryBytes: p.Memory.TotalBytes, Noise: p.Noise.Level}
-	for _, f := range p.Disk.Fdatasync { // the better of the page cache and O_DIRECT
-		if us := f.P50US; f.File == "recycled" && f.WriteBytes == 4096 && us > 0 && us < 60e6 {
-			if d := time.Duration(us * float64(time.Microsecond)); m.SyncP50 == 0 || d < m.SyncP50 {
-				m.SyncP50 = d
-			}
-		}
-	}
-	return m, nil
+	return Machine{
+		Profile: filepath.Base(name), Cores: p.CPU.Threads, MemoryBytes: p.Memory.TotalBytes,
+		SyncP50: time.Duration(p.SyncP50US() * float64(time.Microsecond)), Noise: p.Noise.Level,
+	}, nil
 }
 
 // This asks the machine that it runs on, and the drive under dir.
 func This(dir string) (Machine, error) {
 	described := record.DescribeMachine(dir)
-	m := Machine{Cores: described.Cores, MemoryBytes: described.MemoryBytes, Noise: quiet}
+	m := Machine{Cores: described.Cores, MemoryBytes: described.MemoryBytes, Noise: probe.Quiet}
 	if described.Load1 > float64(described.Cores)/4 {
-		m.Noise = busy
+		m.Noise = probe.Busy
 	}
 	p50, err := syncMedian(dir)
 	if err != nil {
