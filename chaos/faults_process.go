@@ -18,7 +18,7 @@ var processFaults = map[string]*kind{
 	"freeze": {what: "the process stops in its tracks and later goes on", make: func() Fault { return &freeze{} }},
 	"memory": {what: "the memory limit is lowered until the kernel kills the process", make: func() Fault { return &memory{} }},
 	"cpu":    {what: "the process gets a small share of one core", make: func() Fault { return &cpu{Cores: .05} }},
-	"descriptors": {what: "clients hold connections until the server has no descriptor left", needs: "server.files",
+	"descriptors": {what: "clients hold connections until the server takes no more", needs: "server.files",
 		make: func() Fault { return &descriptors{} },
 		lacks: func(p *Plan) string {
 			if p.Server.Files == 0 || p.Server.Files > 1024 {
@@ -234,8 +234,10 @@ func (f *cpu) CleanUp(ctx context.Context, s *Stage) error {
 	return s.Container.Quota(ctx, 0)
 }
 
-// descriptors takes what the server has, by connections that say nothing. It
-// bites when the process has none left and a new connection is not answered.
+// descriptors takes what the server has for clients, by connections that say
+// nothing. It bites when half of all that the process may open, or more, is open
+// and a new connection is not answered. The other half is the store's, which
+// goes on behind the connections that were there before.
 type descriptors struct {
 	quiet `yaml:"-"`
 	held  []net.Conn
@@ -254,7 +256,7 @@ func (f *descriptors) Inject(ctx context.Context, s *Stage) error {
 
 func (f *descriptors) Bites(ctx context.Context, s *Stage) (string, error) {
 	usage, err := s.Usage(ctx)
-	if err != nil || int64(usage.Descriptors) < s.Plan.Server.Files-1 {
+	if err != nil || int64(usage.Descriptors) < s.Plan.Server.Files/2 {
 		return "", err
 	}
 	short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)

@@ -83,7 +83,12 @@ type process struct {
 // start runs a server on dir and waits until it serves.
 func start(t *testing.T, dir string, env []string, args ...string) *process {
 	t.Helper()
-	p := begin(t, dir, env, args...)
+	return begin(t, dir, env, args...).serving()
+}
+
+// serving waits until it is.
+func (p *process) serving() *process {
+	p.t.Helper()
 	p.awaitLine(`"msg":"serving"`)
 	p.address = p.logged("serving")
 	if p.logHas("serving health and metrics") {
@@ -95,9 +100,18 @@ func start(t *testing.T, dir string, env []string, args ...string) *process {
 // begin runs a server on dir, on ports that are free.
 func begin(t *testing.T, dir string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, dir: dir, exited: make(chan struct{}), client: &http.Client{
+	return launch(t, dir, env, cairn(serverOn(dir, args)...))
+}
+
+func serverOn(dir string, args []string) []string {
+	return append([]string{"server", "--data", dir, "--address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0"}, args...)
+}
+
+// launch runs cmd, which becomes a server on dir.
+func launch(t *testing.T, dir string, env []string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, dir: dir, cmd: cmd, exited: make(chan struct{}), client: &http.Client{
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, Timeout: 20 * time.Second}}
-	p.cmd = cairn(append([]string{"server", "--data", dir, "--address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0"}, args...)...)
 	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.errOut
 	require.NoError(t, p.cmd.Start())

@@ -182,6 +182,11 @@ func (s *server) credentials() (p credentials.Pair, made bool, err error) {
 
 // listen opens the S3 port, behind the gate.
 func (s *server) listen(ctx context.Context) (err error) {
+	if most := connections(s.settings.MaxConnections, publicShare); most < s.settings.MaxConnections {
+		s.log.Warn("fewer connections than max-connections: half of the open files that this process may have are the store's; raise its limit (ulimit -n, systemd's LimitNOFILE)",
+			"max_connections", s.settings.MaxConnections, "connections", most, "open_files", descriptors())
+		s.settings.MaxConnections = most
+	}
 	s.public, err = listen.Listen(ctx, listen.Options{
 		Address: s.settings.Address, Handler: &s.gate, Log: s.log,
 		CertFile: s.settings.TLSCert, KeyFile: s.settings.TLSKey,
@@ -242,7 +247,7 @@ func (s *server) listenAdmin(ctx context.Context, h http.Handler) error {
 	if s.settings.AdminAddress == config.AdminOff {
 		return nil
 	}
-	l, err := listen.Listen(ctx, listen.Options{Address: s.settings.AdminAddress, Handler: h, Log: s.log, MaxConnections: 256})
+	l, err := listen.Listen(ctx, listen.Options{Address: s.settings.AdminAddress, Handler: h, Log: s.log, MaxConnections: connections(256, adminShare)})
 	if err != nil && !s.settings.Given("admin-address") {
 		s.log.Warn("the default admin address is not open: choose another, or off, by --admin-address", "error", err)
 		return nil

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -228,6 +229,43 @@ func TestRequestsAreBounded(t *testing.T) {
 	_, text := p.get(url(p.admin, "/metrics"))
 	require.Regexp(t, `(?m)^cairn_s3_requests_refused_total [1-9]`, text)
 	require.Contains(t, text, `cairn_s3_errors_total{code="SlowDown"}`)
+}
+
+// Clients that hold all the connections there are take none of what the store
+// needs to make files, and what others had open is served on.
+func TestIdleConnectionsDoNotStarveTheStore(t *testing.T) {
+	dir := t.TempDir()
+	program := cairn(serverOn(dir, []string{"--cache", "16MiB"})...)
+	limited := exec.Command("/bin/sh", append([]string{"-c", `ulimit -n 160 && exec "$0" "$@"`}, program.Args...)...)
+	limited.Env = program.Env
+	p := launch(t, dir, nil, limited).serving()
+	require.True(t, p.logHas("fewer connections than max-connections: half of the open files that this process may have are the store's; raise its limit (ulimit -n, systemd's LimitNOFILE)"))
+	keys := p.keys()
+	status, _ := p.do(keys, "PUT", "/held", nil)
+	require.Equal(t, 200, status)
+	for range 176 {
+		c, err := net.DialTimeout("tcp", p.address, time.Second)
+		if err != nil {
+			break // not even waiting is possible
+		}
+		defer c.Close()
+	}
+	other := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 300 * time.Millisecond}
+	require.Eventually(t, func() bool {
+		resp, err := other.Get(url(p.address, "/health/ready"))
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err != nil
+	}, 10*time.Second, 10*time.Millisecond, "all connections are taken")
+	body := make([]byte, 250<<10) // in the log
+	for i := range 600 {
+		status, text := p.do(keys, "PUT", fmt.Sprintf("/held/%d", i), body)
+		require.Equal(t, 200, status, text)
+	}
+	status, _ = p.get(url(p.admin, "/health/ready"))
+	require.Equal(t, 200, status)
+	require.False(t, p.logHas("the drive failed; no more writes until a restart"))
 }
 
 func TestShutdownDelayKeepsServing(t *testing.T) {

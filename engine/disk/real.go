@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -88,7 +89,7 @@ func (r *real) open(op, name string, flags int) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := r.root.OpenFile(clean, flags, filePerm)
+	f, err := patient(func() (*os.File, error) { return r.root.OpenFile(clean, flags, filePerm) })
 	if err != nil {
 		return nil, withFull(err)
 	}
@@ -100,7 +101,7 @@ func (r *real) Remove(name string) error {
 	if err != nil {
 		return err
 	}
-	return withFull(r.root.Remove(clean))
+	return withFull(patiently(func() error { return r.root.Remove(clean) }))
 }
 
 func (r *real) Rename(from, to string) error {
@@ -112,7 +113,7 @@ func (r *real) Rename(from, to string) error {
 	if err != nil {
 		return err
 	}
-	return withFull(r.root.Rename(cleanFrom, cleanTo))
+	return withFull(patiently(func() error { return r.root.Rename(cleanFrom, cleanTo) }))
 }
 
 func (r *real) List(dir string) ([]string, error) {
@@ -133,7 +134,7 @@ func (r *real) MkdirAll(dir string) error {
 	if err != nil {
 		return err
 	}
-	return withFull(r.root.MkdirAll(clean, dirPerm))
+	return withFull(patiently(func() error { return r.root.MkdirAll(clean, dirPerm) }))
 }
 
 func (r *real) Stat(name string) (Info, error) {
@@ -141,7 +142,7 @@ func (r *real) Stat(name string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	info, err := r.root.Stat(clean)
+	info, err := patient(func() (fs.FileInfo, error) { return r.root.Stat(clean) })
 	if err != nil {
 		return Info{}, err
 	}
@@ -166,7 +167,7 @@ func (r *real) openDir(op, dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.root.OpenFile(clean, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	return patient(func() (*os.File, error) { return r.root.OpenFile(clean, os.O_RDONLY|unix.O_DIRECTORY, 0) })
 }
 
 // Lock is flock(2): it belongs to the open file, so that it also holds against
@@ -210,6 +211,29 @@ func (r *real) Usage() (Usage, error) {
 		unit = int64(st.Bsize)
 	}
 	return Usage{Total: int64(st.Blocks) * unit, Free: int64(st.Bavail) * unit}, nil
+}
+
+// patience is how long a drive's operation waits for a descriptor that others
+// hold: that there is none just now says nothing of the drive, and a store that
+// took it for a failure would take no more writes.
+const patience = 30 * time.Second
+
+// patient tries again while the process, or the system, has no descriptor free.
+// An operation by name takes some, for the directories on the way.
+func patient[T any](try func() (T, error)) (T, error) {
+	deadline := time.Now().Add(patience)
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		v, err := try()
+		if !errors.Is(err, unix.EMFILE) && !errors.Is(err, unix.ENFILE) || time.Now().After(deadline) {
+			return v, err
+		}
+		time.Sleep(wait)
+	}
+}
+
+func patiently(try func() error) error {
+	_, err := patient(func() (struct{}, error) { return struct{}{}, try() })
+	return err
 }
 
 // realFile goes through os.File because that counts the calls in flight: a

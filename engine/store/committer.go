@@ -343,6 +343,9 @@ func (c *committer) copyIn(g *group, b *Batch) {
 			e.body.Offset += base
 		}
 		e.hash = maphash.Bytes(o.seed, gen.key(&e))
+		if m.flags&overlayDelete == 0 {
+			c.s.hollows.fill(gen.key(&e))
+		}
 		o.add(gen, e)
 		bytes += overlayEntrySize
 	}

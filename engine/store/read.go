@@ -116,6 +116,18 @@ type Iter struct {
 	keyBuf []byte
 	err    error
 	begun  bool
+
+	// What is known of deletes, and what is learnt of them: dead counts those since
+	// from, where nothing was found that is there.
+	hollows []hollow // still ahead
+	known   []hollow // all of them
+	horizon horizon
+	from    []byte
+	dead    int
+	found   []hollow
+	hunt    bool // every step in the index is counted
+	steps   int  // of the index, when they were last counted
+	nexts   int  // in the index since then
 }
 
 type genCursor struct {
@@ -174,11 +186,16 @@ func (s *Store) NewIter(lower, upper []byte) (*Iter, error) {
 	if s.isClosed() {
 		return nil, ErrClosed
 	}
-	it := &Iter{s: s, lower: lower, upper: upper}
+	const room = 256 // for the keys of most
+	keys := make([]byte, 2*room)
+	it := &Iter{s: s, lower: lower, upper: upper, keyBuf: keys[:0:room], from: keys[room:room]}
 	// A lister wants the open generation closed, so that it is sorted once and
 	// the next lister finds only what came since.
 	s.askRotate()
-	for _, g := range *s.overlay.gens.Load() {
+	known := s.hollows.list.Load()
+	gens := *s.overlay.gens.Load()
+	it.horizon = horizonOf(gens)
+	for _, g := range gens {
 		if g.durable.Load() > 0 {
 			it.gens = append(it.gens, genCursor{g: g})
 		}
@@ -189,6 +206,14 @@ func (s *Store) NewIter(lower, upper []byte) (*Iter, error) {
 		return nil, s.indexError(err)
 	}
 	it.index = ix
+	// Hollows are of the moment of the view only if they were the same before and after it was taken.
+	if known != nil && s.hollows.list.Load() == known {
+		it.known = *known
+	}
+	if s.hollows.hunt.Load() > 0 {
+		s.hollows.hunt.Add(-1)
+		it.hunt = true
+	}
 	return it, nil
 }
 
@@ -226,6 +251,17 @@ func (it *Iter) SeekGE(key []byte) bool {
 		key = it.lower
 	}
 	it.begun = true
+	it.hollows = it.known
+	if to := it.behind(key); to != nil {
+		key = to
+	}
+	it.from, it.dead = append(it.from[:0], key...), 0
+	it.seek(key)
+	return it.settle()
+}
+
+// seek brings every source to key or behind it.
+func (it *Iter) seek(key []byte) {
 	it.heap = it.heap[:0]
 	for i := range it.gens {
 		c := &it.gens[i]
@@ -236,10 +272,12 @@ func (it *Iter) SeekGE(key []byte) bool {
 	for at := len(it.heap)/2 - 1; at >= 0; at-- {
 		it.sink(at)
 	}
+	it.lookOut()
 	it.setIndex(it.index.SeekGE(key))
-	return it.settle()
+	it.dead += it.walked()
 }
 
+// Next goes on to the next entry. What Entry had is valid no more.
 func (it *Iter) Next() bool {
 	if !it.begun {
 		return it.SeekGE(it.lower)
@@ -247,8 +285,48 @@ func (it *Iter) Next() bool {
 	if it.err != nil || it.entry.Key == nil {
 		return false
 	}
-	it.skip(it.entry.Key)
+	it.from, it.keyBuf = append(it.entry.Key, 0), it.from
+	it.dead = 0
+	if to := it.behind(it.from); to != nil {
+		it.seek(to)
+	} else {
+		it.skip(it.from[:len(it.from)-1])
+	}
 	return it.settle()
+}
+
+// behind is where key's hollow ends; nil if it is in none. Keys come in their order.
+func (it *Iter) behind(key []byte) []byte {
+	for len(it.hollows) > 0 && bytes.Compare(it.hollows[0].to, key) <= 0 {
+		it.hollows = it.hollows[1:]
+	}
+	if len(it.hollows) > 0 && bytes.Compare(it.hollows[0].from, key) <= 0 {
+		return it.hollows[0].to
+	}
+	return nil
+}
+
+// walked is how many deletes the index has met since it was last asked.
+func (it *Iter) walked() int {
+	n := it.index.Stats().ForwardStepCount[pebble.InternalIterCall]
+	dead := n - it.steps - it.nexts
+	it.steps, it.nexts = n, 0
+	return dead
+}
+
+// lookOut has the next iterators hunt, if this one has come by deletes in the
+// index that it did not count: to count at each step is a twentieth of a listing.
+func (it *Iter) lookOut() {
+	if it.walked() >= it.s.hollows.steps {
+		it.s.hollows.hunt.Store(huntIters)
+	}
+}
+
+// note remembers that there is nothing from from to to, if there was much.
+func (it *Iter) note(to []byte) {
+	if it.dead >= it.s.hollows.steps && bytes.Compare(it.from, to) < 0 {
+		it.found = append(it.found, hollow{bytes.Clone(it.from), bytes.Clone(to)})
+	}
 }
 
 func (it *Iter) setIndex(valid bool) {
@@ -277,6 +355,11 @@ func (it *Iter) skip(key []byte) {
 	}
 	if it.indexK != nil && bytes.Equal(it.indexK, key) {
 		it.setIndex(it.index.Next())
+		if it.nexts++; it.hunt {
+			it.dead += it.walked()
+		} else if it.nexts == 64 {
+			it.lookOut()
+		}
 	}
 }
 
@@ -297,11 +380,18 @@ func (it *Iter) settle() bool {
 			c := &it.gens[from]
 			e := c.g.entry(c.order[c.at])
 			if e.flags&overlayDelete != 0 {
-				it.skip(it.keyBuf)
+				it.dead++
+				it.keyBuf = append(it.keyBuf, 0)
+				if to := it.behind(it.keyBuf); to != nil {
+					it.seek(to)
+				} else {
+					it.skip(it.keyBuf[:len(it.keyBuf)-1])
+				}
 				continue
 			}
 			x := c.g.index(e)
 			it.entry = toEntry(it.keyBuf, &x)
+			it.note(it.keyBuf)
 			return true
 		}
 		v, err := it.index.ValueAndErr()
@@ -315,7 +405,11 @@ func (it *Iter) settle() bool {
 			break
 		}
 		it.entry = toEntry(it.keyBuf, &x)
+		it.note(it.keyBuf)
 		return true
+	}
+	if it.err == nil {
+		it.note(it.upper)
 	}
 	it.entry.Key = nil
 	return false
@@ -323,7 +417,18 @@ func (it *Iter) settle() bool {
 
 func (it *Iter) Entry() *backend.Entry { return &it.entry }
 func (it *Iter) Err() error            { return it.err }
-func (it *Iter) Close() error          { return it.index.Close() }
+
+// Close ends it, and keeps what it has learnt.
+func (it *Iter) Close() error {
+	if it.begun {
+		it.lookOut()
+	}
+	err := it.index.Close()
+	if it.err == nil && err == nil && len(it.found) > 0 {
+		it.s.learn(it.horizon, it.found)
+	}
+	return err
+}
 
 // FirstPending returns the first entry in [lower, upper), writes under way
 // included; the caller's locks keep new ones out of the range.

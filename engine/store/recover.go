@@ -70,6 +70,7 @@ func Open(o Options) (_ *Store, err error) {
 	inner := s.opt.IndexFS
 	s.opt.IndexFS = func() vfs.FS { return spaceFS{inner(), s.awaitSpace} }
 	s.overlay = newOverlay(s.opt.OverlayBytes)
+	s.hollows.steps = s.opt.HollowSteps
 	s.log.init(s)
 	s.applier = newApplier(s)
 	s.bulk = newBulk(s)

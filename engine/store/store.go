@@ -71,6 +71,9 @@ type Options struct {
 	CompactRate    int64         // bytes a second that compaction may rewrite; 64 MiB
 	CompactEvery   time.Duration // 5 s; negative: only by Compact
 	ScrubRate      int64         // bytes a second; 8 MiB; negative: none
+	// HollowSteps is how many deletes in a row a listing remembers, so that the next
+	// goes past them at once; 1,024. Less are walked over faster than they are written down.
+	HollowSteps int
 
 	// Tiers, if not nil, is a cache of several tiers, in the place of Cache. The caller
 	// closes it after the store.
@@ -115,6 +118,9 @@ func (o Options) withDefaults() (Options, error) {
 	def(&o.FlushBytes, 1<<30)
 	def(&o.CompactRate, 64<<20)
 	def(&o.ScrubRate, 8<<20)
+	if o.HollowSteps == 0 {
+		o.HollowSteps = 1024
+	}
 	if o.FlushEvery == 0 {
 		o.FlushEvery = time.Minute
 	}
@@ -172,6 +178,7 @@ type Store struct {
 	segs    *segments
 	db      *index
 	overlay *overlay
+	hollows hollows
 	log     committer
 	applier *applier
 	bulk    *bulk

@@ -1,0 +1,165 @@
+package store
+
+import (
+	"bytes"
+	"slices"
+	"sync/atomic"
+)
+
+// A hollow is a stretch of keys, from and on to before to, none of which is
+// there, though many were: a listing that comes to it goes on behind it, where
+// it would else look at each of the deletes.
+type hollow struct{ from, to []byte }
+
+const (
+	// maxHollows bounds what a put compares its key with, and copies if it has to.
+	maxHollows = 16
+	// huntIters is how many iterators count every step of theirs in the index after
+	// one has met more deletes there than it could have placed.
+	huntIters = 16
+)
+
+// hollows are what listings have learnt of deletes. A list that an iterator has
+// loaded never changes.
+type hollows struct {
+	list  atomic.Pointer[[]hollow] // by key, apart from each other; nil: none
+	hunt  atomic.Int32             // iterators that shall count every step
+	next  int                      // the one that makes room, under the store's lock
+	steps int                      // Options.HollowSteps
+}
+
+// hollowOf is the index of the hollow that has key; -1: none has.
+func hollowOf(list []hollow, key []byte) int {
+	for i := range list {
+		if h := &list[i]; bytes.Compare(key, h.to) < 0 {
+			if bytes.Compare(key, h.from) >= 0 {
+				return i
+			}
+			break
+		}
+	}
+	return -1
+}
+
+// fill is called with each key that is put, before anybody may see it. The
+// caller holds the store's lock.
+func (h *hollows) fill(key []byte) {
+	p := h.list.Load()
+	if p == nil {
+		return
+	}
+	i := hollowOf(*p, key)
+	if i < 0 {
+		return
+	}
+	was := (*p)[i]
+	list := slices.Delete(slices.Clone(*p), i, i+1)
+	if len(list) < maxHollows-1 { // else it is being filled for good
+		after := hollow{append(bytes.Clone(key), 0), was.to}
+		if bytes.Compare(after.from, after.to) < 0 {
+			list = slices.Insert(list, i, after)
+		}
+		if before := (hollow{was.from, bytes.Clone(key)}); bytes.Compare(before.from, before.to) < 0 {
+			list = slices.Insert(list, i, before)
+		}
+	}
+	h.store(list)
+}
+
+// learn adds a hollow that is one at this moment, which the caller's lock on the
+// store makes a while.
+func (h *hollows) learn(found hollow) {
+	var list []hollow
+	if p := h.list.Load(); p != nil {
+		list = slices.Clone(*p)
+	}
+	list = slices.DeleteFunc(list, func(o hollow) bool {
+		if bytes.Compare(o.to, found.from) < 0 || bytes.Compare(found.to, o.from) < 0 {
+			return false
+		}
+		if bytes.Compare(o.from, found.from) < 0 {
+			found.from = o.from
+		}
+		if bytes.Compare(o.to, found.to) > 0 {
+			found.to = o.to
+		}
+		return true
+	})
+	if len(list) >= maxHollows {
+		h.next++
+		list = slices.Delete(list, h.next%len(list), h.next%len(list)+1)
+	}
+	at, _ := slices.BinarySearchFunc(list, found, func(a, b hollow) int { return bytes.Compare(a.from, b.from) })
+	h.store(slices.Insert(list, at, found))
+}
+
+func (h *hollows) store(list []hollow) {
+	if len(list) == 0 {
+		h.list.Store(nil)
+		return
+	}
+	h.list.Store(&list)
+}
+
+// A horizon is where in the overlay a reader's view ends: it has seen all before
+// the entry, and may have seen what follows.
+type horizon struct {
+	generation uint64
+	entry      uint32
+}
+
+// horizonOf is the horizon of who reads gens from now on. Groups become durable in
+// their order, so all before the last durable entry is.
+func horizonOf(gens []*generation) horizon {
+	for i := len(gens) - 1; i > 0; i-- {
+		if n := gens[i].durable.Load(); n > 0 {
+			return horizon{gens[i].number, n}
+		}
+	}
+	return horizon{gens[0].number, gens[0].durable.Load()}
+}
+
+// filled leaves of found what no put beyond the horizon has filled, up to end
+// of each generation; nothing, if what was there may have gone to the index.
+func (h horizon) filled(gens []*generation, found []hollow, end func(*generation) uint32) []hollow {
+	if gens[0].number > h.generation {
+		return nil
+	}
+	for _, g := range gens {
+		if g.number < h.generation {
+			continue
+		}
+		from := uint32(0)
+		if g.number == h.generation {
+			from = h.entry
+		}
+		for i := from; i < end(g) && len(found) > 0; i++ {
+			e := g.entry(i)
+			if e.flags&overlayDelete != 0 {
+				continue
+			}
+			key := g.key(e)
+			found = slices.DeleteFunc(found, func(o hollow) bool {
+				return bytes.Compare(key, o.from) >= 0 && bytes.Compare(key, o.to) < 0
+			})
+		}
+	}
+	return found
+}
+
+// learn keeps what an iterator found, as far as it still holds.
+func (s *Store) learn(h horizon, found []hollow) {
+	// What is durable by now is looked at without the lock, which then covers the rest.
+	gens := *s.overlay.gens.Load()
+	now := horizonOf(gens)
+	found = h.filled(gens, found, func(g *generation) uint32 { return g.durable.Load() })
+	if len(found) == 0 {
+		return
+	}
+	c := &s.log
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range now.filled(*s.overlay.gens.Load(), found, func(g *generation) uint32 { return uint32(g.nEntry) }) {
+		s.hollows.learn(o)
+	}
+}

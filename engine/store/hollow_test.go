@@ -1,0 +1,252 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cairnstore/cairn/engine/disk"
+)
+
+// listed are the keys in [lower, upper), from a key on.
+func listed(t testing.TB, s *Store, lower, from, upper string, most int) (keys []string) {
+	it, err := s.NewIter([]byte(lower), []byte(upper))
+	require.NoError(t, err)
+	for ok := it.SeekGE([]byte(from)); ok && len(keys) < most; ok = it.Next() {
+		keys = append(keys, string(it.Entry().Key))
+	}
+	require.NoError(t, it.Err())
+	require.NoError(t, it.Close())
+	return keys
+}
+
+// A long history of puts, deletes of long stretches, and listings from anywhere:
+// each page is what a map says, whatever was learnt before.
+func TestHollowsHideNothing(t *testing.T) {
+	for seed := range uint64(4) {
+		s := open(t, small(disk.NewMemory(1)))
+		rng := rand.New(rand.NewPCG(seed, 7))
+		key := func() string { return fmt.Sprintf("k%03d", rng.IntN(400)) }
+		want := map[string]bool{}
+		learnt, jumped := 0, 0
+		for range 1500 {
+			switch n := rng.IntN(20); {
+			case n < 6:
+				k := key()
+				put(t, s, k, "v", nil)
+				want[k] = true
+			case n < 8: // a stretch goes
+				first := rng.IntN(400)
+				for i := range rng.IntN(60) {
+					if k := fmt.Sprintf("k%03d", first+i); want[k] {
+						require.NoError(t, tryDelete(s, k))
+						delete(want, k)
+					}
+				}
+			case n < 9:
+				s.catchUp()
+			case n < 10:
+				require.NoError(t, s.db.Flush())
+			default:
+				lower, from, upper, most := key(), key(), key(), 1+rng.IntN(50)
+				if lower > upper {
+					lower, upper = upper, lower
+				}
+				if p := s.hollows.list.Load(); p != nil {
+					learnt++
+					if hollowOf(*p, []byte(max(lower, from))) >= 0 {
+						jumped++
+					}
+				}
+				var expected []string
+				for _, k := range slices.Sorted(maps.Keys(want)) {
+					if k >= lower && k >= from && k < upper && len(expected) < most {
+						expected = append(expected, k)
+					}
+				}
+				require.Equal(t, expected, listed(t, s, lower, from, upper, most))
+			}
+		}
+		require.Greater(t, learnt, 300)
+		require.Greater(t, jumped, 50)
+		require.NoError(t, s.Close())
+	}
+}
+
+// Writers put and delete keys among many that are gone, and list them: what was
+// acknowledged before a listing is in it, and what was gone is not.
+func TestHollowsUnderWrites(t *testing.T) {
+	s := open(t, small(disk.NewMemory(1)))
+	defer func() { require.NoError(t, s.Close()) }()
+	const writers, rounds = 6, 150
+	own := func(w, i int) string { return fmt.Sprintf("k%03d-%d", i%40*10, w) }
+	put(t, s, "z", "v", nil)
+	// The index may forget deletes before anybody comes by: then there are more.
+	for range 50 {
+		for i := range 400 {
+			put(t, s, fmt.Sprintf("k%03d", i), "v", nil)
+		}
+		for i := range 400 {
+			require.NoError(t, tryDelete(s, fmt.Sprintf("k%03d", i)))
+		}
+		require.Equal(t, []string{"z"}, listed(t, s, "k", "k", "~", 10))
+		if s.hollows.list.Load() != nil {
+			break
+		}
+	}
+	require.NotNil(t, s.hollows.list.Load())
+	var learnt atomic.Int64
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			mine := map[string]bool{}
+			rng := rand.New(rand.NewPCG(uint64(w), 1))
+			for i := range rounds {
+				k := own(w, rng.IntN(40))
+				var err error
+				if mine[k] {
+					delete(mine, k)
+					err = tryDelete(s, k)
+				} else {
+					mine[k] = true
+					err = tryPut(s, k, "v", nil)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				it, err := s.NewIter([]byte("k"), []byte("~"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got := map[string]bool{}
+				for ok := it.SeekGE([]byte("k")); ok; ok = it.Next() {
+					if k := it.Entry().Key; bytes.HasSuffix(k, fmt.Appendf(nil, "-%d", w)) {
+						got[string(k)] = true
+					}
+				}
+				learnt.Add(int64(len(it.found)))
+				if err := it.Close(); err != nil || !maps.Equal(mine, got) {
+					t.Errorf("round %d: %v; listed %v, have %v", i, err, got, mine)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	require.Positive(t, learnt.Load())
+}
+
+func TestHollowsAreJoinedSplitAndBounded(t *testing.T) {
+	var h hollows
+	at := func() (all []string) {
+		if p := h.list.Load(); p != nil {
+			for _, o := range *p {
+				all = append(all, fmt.Sprintf("%s-%s", o.from, o.to))
+			}
+		}
+		return all
+	}
+	add := func(from, to string) { h.learn(hollow{[]byte(from), []byte(to)}) }
+	add("d", "f")
+	add("a", "b")
+	require.Equal(t, []string{"a-b", "d-f"}, at())
+	add("b", "d")
+	require.Equal(t, []string{"a-f"}, at(), "neighbours are one")
+	h.fill([]byte("f"))
+	h.fill([]byte("A"))
+	require.Equal(t, []string{"a-f"}, at(), "neither is inside")
+	h.fill([]byte("c"))
+	require.Equal(t, []string{"a-c", "c\x00-f"}, at())
+	h.fill([]byte("a"))
+	require.Equal(t, []string{"a\x00-c", "c\x00-f"}, at())
+	for i := range 3 * maxHollows {
+		add(fmt.Sprintf("x%02d", i), fmt.Sprintf("x%02d5", i))
+	}
+	require.Len(t, at(), maxHollows)
+	for _, o := range *h.list.Load() {
+		h.fill(o.from)
+	}
+	require.LessOrEqual(t, len(at()), maxHollows)
+	require.True(t, slices.IsSorted(at()))
+}
+
+// Only what was put since the view was taken counts against a hollow, and that
+// does in every state that a put can be in.
+func TestHollowsAreNotLearntOverNewPuts(t *testing.T) {
+	gens := []*generation{{number: 3}, {number: 4}}
+	o := newOverlay(1 << 20)
+	addWrite(o, gens[0], []byte("b"), 1)
+	addWrite(o, gens[0], []byte("m"), 0)
+	h := horizonOf(gens)
+	require.Equal(t, horizon{3, 2}, h)
+	found := func() []hollow { return []hollow{{[]byte("a"), []byte("c")}, {[]byte("l"), []byte("n")}} }
+	whole := func(g *generation) uint32 { return uint32(g.nEntry) }
+	require.Len(t, h.filled(gens, found(), whole), 2, "both were seen")
+	addWrite(o, gens[1], []byte("n"), 1) // behind the end
+	addWrite(o, gens[1], []byte("b"), 0)
+	require.Len(t, h.filled(gens, found(), whole), 2)
+	addWrite(o, gens[1], []byte("lll"), 1)
+	require.Equal(t, found()[:1], h.filled(gens, found(), whole))
+	require.Equal(t, horizon{4, 3}, horizonOf(gens))
+	require.Empty(t, h.filled(gens[1:], found(), whole), "generation 3 is gone, and what else nobody knows")
+}
+
+// The second listing of many deletes takes no steps through them, whether the
+// overlay has them or the index.
+func TestASecondListingPassesDeletesBy(t *testing.T) {
+	for name, caughtUp := range map[string]bool{"overlay": false, "index": true} {
+		t.Run(name, func(t *testing.T) {
+			o := small(disk.NewMemory(1))
+			o.HollowSteps, o.ApplyEvery = 1000, time.Hour
+			s := open(t, o)
+			defer func() { require.NoError(t, s.Close()) }()
+			for i := range 3000 {
+				put(t, s, fmt.Sprintf("k%04d", i), "v", nil)
+			}
+			put(t, s, "z", "v", nil)
+			s.catchUp()
+			require.NoError(t, s.db.Flush())
+			kept := s.db.NewSnapshot() // the index forgets no delete
+			defer func() { require.NoError(t, kept.Close()) }()
+			for i := range 2998 {
+				require.NoError(t, tryDelete(s, fmt.Sprintf("k%04d", i+1)))
+			}
+			if caughtUp {
+				s.catchUp()
+			}
+			walk := func() (steps, deletes int) {
+				it, err := s.NewIter([]byte("k"), []byte("~"))
+				require.NoError(t, err)
+				var keys []string
+				for ok := it.SeekGE([]byte("k")); ok; ok = it.Next() {
+					deletes += it.dead
+					keys = append(keys, string(it.Entry().Key))
+				}
+				require.Equal(t, []string{"k0000", "k2999", "z"}, keys)
+				steps = it.index.Stats().ForwardStepCount[pebble.InternalIterCall]
+				require.NoError(t, it.Close())
+				return steps, deletes
+			}
+			steps, _ := walk()
+			require.Greater(t, steps, 2900)
+			if caughtUp {
+				steps, _ = walk() // counts each step now that one has come by so many
+				require.Greater(t, steps, 2900)
+			}
+			steps, deletes := walk()
+			require.Less(t, steps, 10)
+			require.Less(t, deletes, 10)
+		})
+	}
+}
