@@ -330,7 +330,7 @@ func (e *experiment) judge(ctx context.Context) error {
 	}
 	e.usage = append(e.usage, usage)
 	e.check(found, listing)
-	e.chronicle.mark("", "verify", fmt.Sprintf("%d keys, %v", len(found), time.Since(began).Round(time.Millisecond)))
+	e.chronicle.mark("", "verify", fmt.Sprintf("%d keys, %v; %d MiB, %d descriptors", len(found), time.Since(began).Round(time.Millisecond), usage.RSS>>20, usage.Descriptors))
 	if len(e.broken) == 0 {
 		e.resume(ctx)
 	}
@@ -415,6 +415,7 @@ func (e *experiment) conclude(err error) {
 		})
 		delete(e.heal, s.Fault)
 	}
+	r.Metrics = append(r.Metrics, atRest(e.usage, r.Targets[0].Durability)...)
 	if len(e.doubted) > 0 {
 		r.Warn("the order of %d histories was not decided in time", len(e.doubted))
 	}
@@ -434,4 +435,24 @@ func (e *experiment) conclude(err error) {
 		r.Verdict.Outcome = record.CannotTell
 		r.Verdict.Reasons = []string{"the order of some histories was not decided in time"}
 	}
+}
+
+// atRest is what the last process held while nothing was asked of it: at the end,
+// and the least and the most.
+func atRest(usage []verify.Usage, durability string) []record.Metric {
+	if len(usage) == 0 {
+		return nil
+	}
+	last := usage[len(usage)-1]
+	memory := record.Metric{Name: "memory at rest", Unit: "MiB", Durability: durability, Value: float64(last.RSS >> 20)}
+	files := record.Metric{Name: "descriptors at rest", Unit: "descriptors", Durability: durability, Value: float64(last.Descriptors)}
+	memory.Min, memory.Max, files.Min, files.Max = memory.Value, memory.Value, files.Value, files.Value
+	for _, u := range usage {
+		if u.Process != last.Process {
+			continue
+		}
+		memory.Min, memory.Max = min(memory.Min, float64(u.RSS>>20)), max(memory.Max, float64(u.RSS>>20))
+		files.Min, files.Max = min(files.Min, float64(u.Descriptors)), max(files.Max, float64(u.Descriptors))
+	}
+	return []record.Metric{memory, files}
 }

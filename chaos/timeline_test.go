@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/cairnstore/cairn/harness/record"
 	"github.com/cairnstore/cairn/harness/verify"
 )
 
@@ -68,4 +69,13 @@ func TestAWatchSeesWhatHappensWhileItIsOpen(t *testing.T) {
 	require.Equal(t, time.Millisecond, seen.Longest)
 	require.Equal(t, map[string]int64{"SlowDown": 1, "InternalError": 1, "RequestTimeTooSkewed": 1}, seen.Codes)
 	(*Watch)(nil).Close()
+}
+
+func TestWhatIsHeldAtRestIsOfTheLastProcess(t *testing.T) {
+	require.Empty(t, atRest(nil, "d"))
+	all := atRest([]verify.Usage{{Process: 1, RSS: 900 << 20, Descriptors: 90}, {Process: 2, RSS: 30 << 20, Descriptors: 7}, {Process: 2, RSS: 50 << 20, Descriptors: 5}, {Process: 2, RSS: 40 << 20, Descriptors: 9}}, "d")
+	require.Equal(t, []record.Metric{
+		{Name: "memory at rest", Unit: "MiB", Durability: "d", Value: 40, Min: 30, Max: 50},
+		{Name: "descriptors at rest", Unit: "descriptors", Durability: "d", Value: 9, Min: 5, Max: 9},
+	}, all)
 }
