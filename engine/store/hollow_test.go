@@ -241,8 +241,7 @@ func TestASecondListingPassesDeletesBy(t *testing.T) {
 			steps, _ := walk()
 			require.Greater(t, steps, 2900)
 			if caughtUp {
-				steps, _ = walk() // counts each step now that one has come by so many
-				require.Greater(t, steps, 2900)
+				walk() // counts each step, now that one has come by so many
 			}
 			steps, deletes := walk()
 			require.Less(t, steps, 10)
