@@ -239,9 +239,10 @@ func TestASecondListingPassesDeletesBy(t *testing.T) {
 				return steps, deletes
 			}
 			steps, _ := walk()
-			require.Greater(t, steps, 2900)
 			if caughtUp {
 				walk() // counts each step, now that one has come by so many
+			} else {
+				require.Greater(t, steps, 2900) // a compaction may have hidden those in the index already
 			}
 			steps, deletes := walk()
 			require.Less(t, steps, 10)
