@@ -14,7 +14,7 @@ type hollow struct{ from, to []byte }
 const (
 	// maxHollows bounds what a put compares its key with, and copies if it has to.
 	maxHollows = 16
-	// huntIters is how many iterators count every step of theirs in the index after
+	// huntIters is how many listings count every step of theirs in the index after
 	// one has met more deletes there than it could have placed.
 	huntIters = 16
 )
@@ -71,6 +71,9 @@ func (h *hollows) fill(key []byte) {
 func (h *hollows) learn(found hollow) {
 	var list []hollow
 	if p := h.list.Load(); p != nil {
+		if i := hollowOf(*p, found.from); i >= 0 && bytes.Compare(found.to, (*p)[i].to) <= 0 {
+			return // a new list would only take what they have from the iterators that are being made
+		}
 		list = slices.Clone(*p)
 	}
 	list = slices.DeleteFunc(list, func(o hollow) bool {

@@ -239,12 +239,21 @@ func TestASecondListingPassesDeletesBy(t *testing.T) {
 				return steps, deletes
 			}
 			steps, _ := walk()
-			if caughtUp {
-				walk() // counts each step, now that one has come by so many
-			} else {
+			if !caughtUp {
 				require.Greater(t, steps, 2900) // a compaction may have hidden those in the index already
 			}
-			steps, deletes := walk()
+			// Iterators that are no listings come between and learn nothing. A hollow is not
+			// kept if what was not in the index came to it meanwhile.
+			deletes := 0
+			for range 10 {
+				for range huntIters {
+					_, _, _, err := s.FirstPending([]byte("k1"), []byte("k2"))
+					require.NoError(t, err)
+				}
+				if steps, deletes = walk(); steps < 10 {
+					break
+				}
+			}
 			require.Less(t, steps, 10)
 			require.Less(t, deletes, 10)
 		})

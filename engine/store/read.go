@@ -116,6 +116,7 @@ type Iter struct {
 	keyBuf []byte
 	err    error
 	begun  bool
+	walks  bool // went on from one entry to the next
 
 	// What is known of deletes, and what is learnt of them: dead counts those since
 	// from, where nothing was found that is there.
@@ -210,10 +211,6 @@ func (s *Store) NewIter(lower, upper []byte) (*Iter, error) {
 	if known != nil && s.hollows.list.Load() == known {
 		it.known = *known
 	}
-	if s.hollows.hunt.Load() > 0 {
-		s.hollows.hunt.Add(-1)
-		it.hunt = true
-	}
 	return it, nil
 }
 
@@ -285,6 +282,14 @@ func (it *Iter) Next() bool {
 	if it.err != nil || it.entry.Key == nil {
 		return false
 	}
+	if !it.walks {
+		// Who asks for one entry alone is no listing, and learns nothing.
+		if it.walks = true; it.s.hollows.hunt.Load() > 0 {
+			it.s.hollows.hunt.Add(-1)
+			it.lookOut()
+			it.hunt = true
+		}
+	}
 	it.from, it.keyBuf = append(it.entry.Key, 0), it.from
 	it.dead = 0
 	if to := it.behind(it.from); to != nil {
@@ -319,12 +324,13 @@ func (it *Iter) walked() int {
 func (it *Iter) lookOut() {
 	if it.walked() >= it.s.hollows.steps {
 		it.s.hollows.hunt.Store(huntIters)
+		it.hunt = true
 	}
 }
 
 // note remembers that there is nothing from from to to, if there was much.
 func (it *Iter) note(to []byte) {
-	if it.dead >= it.s.hollows.steps && bytes.Compare(it.from, to) < 0 {
+	if it.dead >= it.s.hollows.steps && bytes.Compare(it.from, to) < 0 && len(it.found) < maxHollows {
 		it.found = append(it.found, hollow{bytes.Clone(it.from), bytes.Clone(to)})
 	}
 }
