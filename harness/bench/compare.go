@@ -172,13 +172,13 @@ func (o CompareOptions) Table(rec *record.Record) Table {
 	var t Table
 	for _, s := range o.Servers {
 		for _, c := range o.Cases {
-			if row := summarize(c, s.Name, rec.Runs); len(row.rates) > 0 {
+			if row := summarize(c, s.Name, rec.Runs); row.rounds > 0 {
 				t.Rows = append(t.Rows, row)
 			}
 		}
 	}
 	for _, c := range o.Cases {
-		if row := summarize(c, "sink", rec.Runs); len(row.rates) > 0 {
+		if row := summarize(c, "sink", rec.Runs); row.rounds > 0 {
 			t.Ceilings = append(t.Ceilings, row)
 		}
 	}

@@ -40,7 +40,8 @@ type Row struct {
 	ServerCPU, ServerSystem, GeneratorCPU float64
 	RSS                                   int64 // highest of the rounds, in bytes
 	Errors                                int64
-	rates                                 map[int]float64 // by round
+	rounds                                int
+	rates                                 map[int]float64 // by round, of those that count for Rate
 }
 
 // summarize makes the row of a case on a server.
@@ -55,6 +56,7 @@ func summarize(c Case, server string, runs []record.Run) Row {
 			continue
 		}
 		row.Durability = r.Durability
+		row.rounds++
 		total := r.Result.Total()
 		if !failing(total) {
 			rate := figure(c, r.Result)

@@ -315,7 +315,7 @@ func Decode(data []byte) (*Profile, error) {
 }
 
 func (p *Profile) validate() error {
-	if p.CPU.Threads < 1 {
+	if p.CPU.Threads < 1 || p.CPU.Threads > 1<<16 {
 		return fmt.Errorf("cpu.threads is %d", p.CPU.Threads)
 	}
 	if p.Memory.TotalBytes < 1 {

@@ -27,9 +27,13 @@ func FromProfile(name string) (Machine, error) {
 	if err != nil {
 		return Machine{}, fmt.Errorf("hardware profile: %w", err)
 	}
+	sync := p.SyncP50US()
+	if sync >= 60e6 {
+		sync = 0 // no drive's: unknown
+	}
 	return Machine{
 		Profile: filepath.Base(name), Cores: p.CPU.Threads, MemoryBytes: p.Memory.TotalBytes,
-		SyncP50: time.Duration(p.SyncP50US() * float64(time.Microsecond)), Noise: p.Noise.Level,
+		SyncP50: time.Duration(sync * float64(time.Microsecond)), Noise: p.Noise.Level,
 	}, nil
 }
 
