@@ -57,7 +57,7 @@ func main() {
 	f.Int64Var(&c.overlay, "overlay", 0, "bytes of records that may wait for the index; 0: the engine's default")
 	f.StringVar(&c.profile, "cpuprofile", "", "write a CPU profile here")
 	f.BoolVar(&c.json, "json", false, "print JSON")
-	cmd.AddCommand(newScale(), newCache())
+	cmd.AddCommand(newScale(), newCache(), newLists())
 	limitMemory()
 	procs.Spare() // as a server would
 	if err := cmd.Execute(); err != nil {

@@ -78,7 +78,7 @@ if the machine is not qualified.`,
 	f.IntVar(&o.Pairs, "pairs", gate.DefaultPairs, "pairs of each scenario, as far as the budget allows")
 	f.DurationVar(&o.Duration, "duration", gate.DefaultDuration, "measured time of each run")
 	f.DurationVar(&o.Warmup, "warmup", gate.DefaultWarmup, "load before the measured time")
-	f.StringSliceVar(&o.Scenarios, "only", nil, "scenarios to run (default: the first six): put4k, get4k, put1m, get1m, list, engine-put256, and those of regressions/repro: list-during-puts")
+	f.StringSliceVar(&o.Scenarios, "only", nil, "scenarios to run (default: the first six): put4k, get4k, put1m, get1m, list, engine-put256, and those of regressions/repro: list-in-burst")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of data and coins")
 	f.BoolVar(&targets, "targets", false, "hold a build to the absolute goals, instead of a candidate to its base")
 	f.StringVar(&t.Cairn, "cairn", "bin/cairn", "Cairn's binary, for --targets")

@@ -95,14 +95,16 @@ func (g *gate) dropMissing() {
 	if g.base.engine != "" && g.candidate.engine != "" {
 		return
 	}
-	i := slices.IndexFunc(g.scenarios, func(s judge.Scenario) bool { return s.Name == engineScenario })
-	if i < 0 {
-		return
+	for i := len(g.scenarios) - 1; i >= 0; i-- {
+		name := g.scenarios[i].Name
+		if _, inProcess := engineCases[name]; !inProcess {
+			continue
+		}
+		g.rec.Warn("%s was left out: one of the builds has no enginebench", name)
+		g.scenarios = slices.Delete(slices.Clone(g.scenarios), i, i+1)
+		g.orders = slices.Delete(g.orders, i, i+1)
+		g.pairs = g.pairs[:len(g.scenarios)]
 	}
-	g.rec.Warn("%s was left out: one of the builds has no enginebench", engineScenario)
-	g.scenarios = slices.Delete(slices.Clone(g.scenarios), i, i+1)
-	g.orders = slices.Delete(g.orders, i, i+1)
-	g.pairs = g.pairs[:len(g.scenarios)]
 }
 
 // rounds measures a pair of each scenario in turn, as often as the time allows.
@@ -141,8 +143,8 @@ func (g *gate) rounds(ctx context.Context) error {
 }
 
 func (g *gate) one(ctx context.Context, s judge.Scenario, round int, candidateFirst bool) (pair, error) {
-	if s.Name == engineScenario {
-		return g.inProcess(ctx, round, candidateFirst)
+	if c, ok := engineCases[s.Name]; ok {
+		return g.inProcess(ctx, s.Name, c, round, candidateFirst)
 	}
 	c := cases[s.Name]
 	c.Name = s.Name

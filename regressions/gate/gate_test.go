@@ -39,26 +39,46 @@ func TestOptionsAreChecked(t *testing.T) {
 func TestEveryScenarioCanBeRun(t *testing.T) {
 	for _, s := range slices.Concat(judge.GateScenarios, judge.ReproScenarios) {
 		_, overWire := cases[s.Name]
-		require.True(t, overWire || s.Name == engineScenario, s.Name)
+		_, inProcess := engineCases[s.Name]
+		require.True(t, overWire != inProcess, s.Name)
 	}
-	require.Len(t, slices.Concat(judge.GateScenarios, judge.ReproScenarios), len(cases)+1)
+	require.Len(t, slices.Concat(judge.GateScenarios, judge.ReproScenarios), len(cases)+len(engineCases))
 }
 
-func TestEnginebenchsAnswer(t *testing.T) {
-	f, err := parseEngine([]byte(`{"name":"x","puts_per_second":1000,"p99_ms":2.5,"cpu_us_per_put":3,"durability":"d"}`))
+func TestScenariosInProcessNeedEnginebench(t *testing.T) {
+	g := &gate{Options: Options{Seed: 1}.withDefaults(), scenarios: slices.Concat(judge.GateScenarios, judge.ReproScenarios)}
+	g.rec = &record.Record{}
+	g.orders, g.pairs = make([][]bool, len(g.scenarios)), make([][]pair, len(g.scenarios))
+	g.dropMissing()
+	require.Len(t, g.scenarios, len(cases))
+	require.Len(t, g.orders, len(cases))
+	require.Len(t, g.pairs, len(cases))
+	require.Len(t, g.rec.Warnings, len(engineCases))
+}
+
+func TestEnginebenchsAnswers(t *testing.T) {
+	f, err := parsePuts([]byte(`{"name":"x","puts_per_second":1000,"p99_ms":2.5,"cpu_us_per_put":3,"durability":"d"}`))
 	require.NoError(t, err)
 	require.Equal(t, figure{rate: 1000, cpu: 3, p99: 2500, durability: "d"}, f)
-	for _, bad := range []string{"", "{}", `{"puts_per_second":1}`, "panic: x"} {
-		_, err := parseEngine([]byte(bad))
+	f, err = parseLists([]byte(`{"name":"x","pages_per_second":500,"page_p99_ms":4,"puts_per_second":1000,"cpu_us_per_put":3,"durability":"d"}`))
+	require.NoError(t, err)
+	require.Equal(t, figure{rate: 500, cpu: 3, p99: 4000, durability: "d"}, f)
+	for _, bad := range []string{"", "{}", `{"puts_per_second":1}`, `{"pages_per_second":1}`, "panic: x"} {
+		_, err := parsePuts([]byte(bad))
+		require.Error(t, err, bad)
+		_, err = parseLists([]byte(bad))
 		require.Error(t, err, bad)
 	}
 }
 
 func FuzzParseEngine(f *testing.F) {
 	f.Add([]byte(`{"puts_per_second":1000,"p99_ms":2.5,"cpu_us_per_put":3,"durability":"d"}`))
+	f.Add([]byte(`{"pages_per_second":1000,"page_p99_ms":2.5,"cpu_us_per_put":3,"durability":"d"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if got, err := parseEngine(data); err == nil && (got.rate <= 0 || got.durability == "") {
-			t.Fatalf("%q: %+v", data, got)
+		for _, parse := range []func([]byte) (figure, error){parsePuts, parseLists} {
+			if got, err := parse(data); err == nil && (got.rate <= 0 || got.durability == "") {
+				t.Fatalf("%q: %+v", data, got)
+			}
 		}
 	})
 }

@@ -26,13 +26,21 @@ var cases = map[string]bench.Case{
 	"put1m": {Mix: []load.Share{{Op: load.Put, Weight: 1}}, Size: 1 << 20, Connections: 8},
 	"get1m": {Mix: []load.Share{{Op: load.Get, Weight: 1}}, Size: 1 << 20, Connections: 8, Stored: 32, Unverified: .875},
 	"list":  {Mix: []load.Share{{Op: load.List, Weight: 1}}, Size: 64, Connections: 1, Stored: 5000, PerItem: true},
-	// One request in sixteen is a page of a listing, while puts make records wait
-	// for the index: their keys differ late.
-	"list-during-puts": {Mix: []load.Share{{Op: load.Put, Weight: 15}, {Op: load.List, Weight: 1}}, Size: 64, Connections: 16, Stored: 2000},
 }
 
-// engineScenario is in process: durable puts at rates that no wire carries.
-const engineScenario = "engine-put256"
+// An engineCase is a load in process, at rates that no wire carries: what
+// enginebench is asked for and what of its answer is judged.
+type engineCase struct {
+	args  []string
+	parse func(out []byte) (figure, error)
+}
+
+// engineCases are the scenarios in process, by their names in judge. 128 callers
+// with 16 puts each keep two cores busy and the group's wait short.
+var engineCases = map[string]engineCase{
+	"engine-put256": {[]string{"--size", "256", "--callers", "128", "--batch", "16"}, parsePuts},
+	"list-in-burst": {[]string{"lists"}, parseLists},
+}
 
 // chosen are the scenarios of the names; all for none.
 func chosen(names []string) ([]judge.Scenario, error) {
@@ -120,54 +128,65 @@ func figureOf(c bench.Case, run record.Run) figure {
 	return f
 }
 
-// inProcess runs one pair of the engine's scenario.
-func (g *gate) inProcess(ctx context.Context, round int, candidateFirst bool) (p pair, err error) {
+// inProcess runs one pair of a scenario of the engine.
+func (g *gate) inProcess(ctx context.Context, name string, c engineCase, round int, candidateFirst bool) (p pair, err error) {
 	order := []build{g.base, g.candidate}
 	if candidateFirst {
 		slices.Reverse(order)
 	}
 	for _, b := range order {
-		if *p.of(b.name), err = g.engineRun(ctx, b, round); err != nil {
-			return p, err
+		if *p.of(b.name), err = g.engineRun(ctx, c, b, round); err != nil {
+			return p, fmt.Errorf("%s on %s: %w", name, b.name, err)
 		}
 	}
 	return p, nil
 }
 
-// engineCallers and engineBatch keep two cores busy and the group's wait short.
-const (
-	engineCallers = 128
-	engineBatch   = 16
-)
-
-func (g *gate) engineRun(ctx context.Context, b build, round int) (figure, error) {
+func (g *gate) engineRun(ctx context.Context, c engineCase, b build, round int) (figure, error) {
 	dir := filepath.Join(g.work.dir, fmt.Sprintf("engine-%s-%d", b.name, round))
 	defer func() { _ = os.RemoveAll(dir) }() // it removes its folder itself, unless it was killed
-	out, err := command(ctx, g.work.dir, b.engine, "--dir", dir, "--size", "256", "--callers", fmt.Sprint(engineCallers),
-		"--batch", fmt.Sprint(engineBatch), "--duration", (g.Warmup + g.Duration).String(), "--json")
+	args := slices.Concat(c.args, []string{"--dir", dir, "--duration", (g.Warmup + g.Duration).String(), "--json"})
+	out, err := command(ctx, g.work.dir, b.engine, args...)
 	if err != nil {
-		return figure{}, fmt.Errorf("%s on %s: %w", engineScenario, b.name, err)
+		return figure{}, err
 	}
-	return parseEngine([]byte(out))
+	return c.parse([]byte(out))
 }
 
-// engineResult is what enginebench prints, as far as it is judged.
-type engineResult struct {
-	Rate       float64 `json:"puts_per_second"`
-	CPU        float64 `json:"cpu_us_per_put"`
-	P99        float64 `json:"p99_ms"`
-	Durability string  `json:"durability"`
+// parsePuts reads what enginebench prints of puts, as far as it is judged.
+func parsePuts(out []byte) (figure, error) {
+	var r struct {
+		Rate       float64 `json:"puts_per_second"`
+		CPU        float64 `json:"cpu_us_per_put"`
+		P99        float64 `json:"p99_ms"`
+		Durability string  `json:"durability"`
+	}
+	err := json.Unmarshal(out, &r)
+	return engineFigure(out, err, figure{rate: r.Rate, cpu: r.CPU, p99: 1000 * r.P99, durability: r.Durability})
 }
 
-func parseEngine(out []byte) (figure, error) {
-	var r engineResult
-	if err := json.Unmarshal(out, &r); err != nil {
-		return figure{}, fmt.Errorf("%s: enginebench printed %.100q: %w", engineScenario, out, err)
+// parseLists reads what enginebench lists prints: the rate and the tail are
+// those of pages.
+func parseLists(out []byte) (figure, error) {
+	var r struct {
+		Pages      float64 `json:"pages_per_second"`
+		CPU        float64 `json:"cpu_us_per_put"`
+		P99        float64 `json:"page_p99_ms"`
+		Durability string  `json:"durability"`
 	}
-	if r.Rate <= 0 || r.CPU <= 0 || r.P99 <= 0 || r.Durability == "" {
-		return figure{}, fmt.Errorf("%s: enginebench printed %.200q", engineScenario, out)
+	err := json.Unmarshal(out, &r)
+	return engineFigure(out, err, figure{rate: r.Pages, cpu: r.CPU, p99: 1000 * r.P99, durability: r.Durability})
+}
+
+// engineFigure is f if that is what a run prints.
+func engineFigure(out []byte, err error, f figure) (figure, error) {
+	if err != nil {
+		return figure{}, fmt.Errorf("enginebench printed %.100q: %w", out, err)
 	}
-	return figure{rate: r.Rate, cpu: r.CPU, p99: 1000 * r.P99, durability: r.Durability}, nil
+	if f.rate <= 0 || f.cpu <= 0 || f.p99 <= 0 || f.durability == "" {
+		return figure{}, fmt.Errorf("enginebench printed %.200q", out)
+	}
+	return f, nil
 }
 
 // callsTime is how long the runs last that count system calls.

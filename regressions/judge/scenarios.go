@@ -22,5 +22,5 @@ func scenario(name, unit string, tail bool) Scenario {
 // ReproScenarios would have caught a bug that took a clock to see. They are run
 // by name, each for its bug: regressions/repro/README.md.
 var ReproScenarios = []Scenario{
-	scenario("list-during-puts", "op/s", true),
+	scenario("list-in-burst", "pages/s", true),
 }
