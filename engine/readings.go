@@ -23,6 +23,7 @@ func expose(t *telemetry.Scrape, s store.Stats) {
 
 	counter("cairn_store_index_applied_records_total", "Records that the index has taken from the log.", float64(s.Applied))
 	counter("cairn_store_index_apply_seconds_total", "Time spent on that.", s.ApplySeconds)
+	counter("cairn_store_index_paced_seconds_total", "Time that flushes and compactions of the index stood still, so that requests had the processor.", s.IndexPacedSeconds)
 	gauge("cairn_store_index_lag_records", "Durable records that the index has not taken yet; reads find them in memory.", float64(s.OverlayCount))
 	gauge("cairn_store_index_lag_bytes", "Memory of those records.", float64(s.OverlayBytes))
 	gauge("cairn_store_index_bytes", "Size of the index on the drive.", float64(s.IndexBytes))

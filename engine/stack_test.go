@@ -61,7 +61,7 @@ var otherLives = sync.OnceValue(func() *flash.Cache {
 func openStack(fsys disk.FS, tune func(*store.Options, *object.Options)) (*stack, error) {
 	o := store.Options{
 		FS: fsys, Alias: object.Alias,
-		SegmentSize: 1 << 20, BulkSegmentSize: 4 << 20, IndexMemBytes: 256 << 10, IndexCacheBytes: 1 << 20,
+		SegmentSize: 1 << 20, BulkSegmentSize: 4 << 20, IndexMemBytes: 256 << 10, IndexCacheBytes: 1 << 20, IndexRate: -1,
 		ApplyEvery: time.Millisecond, FlushBytes: 64 << 10, CompactEvery: -1, CompactRate: -1, ScrubRate: -1, Reserve: 1 << 20, HollowSteps: 2,
 		Logger: slog.New(slog.DiscardHandler),
 	}

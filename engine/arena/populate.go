@@ -17,8 +17,11 @@ import (
 )
 
 const (
-	populateChunk = 64 << 20 // bytes that one call brings in: some 10 ms
-	maxPopulators = 16       // threads that do; memory's bandwidth is used up before
+	// populateChunk is what one call brings in. A call holds the process's lock on its
+	// map of memory, and whoever wants to change that map stops all others that touch new
+	// memory until the call ends: with 64 MiB a new server stood still for up to a second.
+	populateChunk = HugePage
+	maxPopulators = 16 // threads that do; memory's bandwidth is used up before
 )
 
 // populate brings all pages of b into memory. Threads on the node's own CPUs do

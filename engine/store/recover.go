@@ -68,7 +68,8 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	fresh := len(s.segs.all()) == 0 // its index is made, not made again
 	inner := s.opt.IndexFS
-	s.opt.IndexFS = func() vfs.FS { return spaceFS{inner(), s.awaitSpace} }
+	s.pacer = newPacer(s)
+	s.opt.IndexFS = func() vfs.FS { return paceFS{spaceFS{inner(), s.awaitSpace}, s.pacer} }
 	s.overlay = newOverlay(s.opt.OverlayBytes)
 	s.hollows.steps = s.opt.HollowSteps
 	s.log.init(s)

@@ -76,7 +76,8 @@ type Stats struct {
 	PinnedSegments             int   // now
 	DiskFree, DiskTotal        int64 // now
 	IndexBytes                 int64 // now
-	Refusing, Failed           bool  // now
+	IndexPacedSeconds          float64
+	Refusing, Failed           bool // now
 	Recovery                   Recovery
 }
 
@@ -113,6 +114,7 @@ func (s *Store) Stats() Stats {
 			out.PinnedSegments++
 		}
 	}
+	out.IndexPacedSeconds = time.Duration(s.pacer.slept.Load()).Seconds()
 	out.IndexBytes = int64(s.db.Metrics().DiskSpaceUsage())
 	return out
 }

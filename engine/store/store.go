@@ -25,6 +25,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,6 +62,7 @@ type Options struct {
 	IndexCacheBytes int64         // 128 MiB
 	Cache           *cache.Cache  // of index entries, small bodies and pages of large ones; nil: none. The caller closes it after the store
 	IndexMemBytes   int64         // one memtable of the index; 16 MiB
+	IndexRate       int64         // bytes a second that a flush or compaction of the index writes while it keeps up; 2 MiB for each CPU; negative: no bound
 	FlushBytes      int64         // of log that a restart may have to replay; 1 GiB
 	FlushEvery      time.Duration // 60 s
 	ApplyEvery      time.Duration // how long a quiet store's records wait for the index; 100 ms
@@ -115,6 +117,7 @@ func (o Options) withDefaults() (Options, error) {
 	def(&o.OverlayBytes, 512<<20)
 	def(&o.IndexCacheBytes, 128<<20)
 	def(&o.IndexMemBytes, 16<<20)
+	def(&o.IndexRate, int64(runtime.NumCPU())*2<<20)
 	def(&o.FlushBytes, 1<<30)
 	def(&o.CompactRate, 64<<20)
 	def(&o.ScrubRate, 8<<20)
@@ -181,6 +184,7 @@ type Store struct {
 	hollows hollows
 	log     committer
 	applier *applier
+	pacer   *pacer
 	bulk    *bulk
 	filter  *filter
 	pages   *pages        // nil: none are kept
