@@ -117,6 +117,6 @@ func TestFlushesAndCompactionsKeepThePace(t *testing.T) {
 	before := s.pacer.slept.Load()
 	require.NoError(t, s.db.Compact(ctx, []byte{0}, []byte{255}, false))
 	require.Greater(t, s.pacer.slept.Load(), before)
-		require.NoError(t, s.Close())
+	require.NoError(t, s.Close())
 	require.True(t, s.pacer.free(), "nor does a store that closes wait for it")
 }
