@@ -15,6 +15,7 @@ import (
 	"github.com/cairnstore/cairn/chaos/container"
 	"github.com/cairnstore/cairn/chaos/fusefs"
 	"github.com/cairnstore/cairn/chaos/proxy"
+	"github.com/cairnstore/cairn/harness/system"
 	"github.com/cairnstore/cairn/harness/target"
 	"github.com/cairnstore/cairn/harness/verify"
 )
@@ -210,7 +211,7 @@ func (s *Stage) Usage(ctx context.Context) (verify.Usage, error) {
 	if err != nil {
 		return verify.Usage{}, err
 	}
-	sample, err := target.SampleProcess(state.PID)
+	sample, err := system.Process(state.PID)
 	if err != nil {
 		return verify.Usage{}, err
 	}

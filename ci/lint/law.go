@@ -199,7 +199,7 @@ var seams = []seam{
 		[]string{"engine/telemetry"}, "",
 		"metrics have one registry and one style of names"},
 	{[]string{"github.com/shirou/gopsutil/v3"},
-		[]string{"hardware"}, "",
+		[]string{"harness/system"}, "",
 		"one package wraps it, because it reads differently on each system"},
 	{[]string{"github.com/hanwen/go-fuse/v2"},
 		[]string{"chaos/fusefs"}, "",

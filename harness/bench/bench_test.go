@@ -20,6 +20,7 @@ import (
 	"github.com/cairnstore/cairn/harness/measure"
 	"github.com/cairnstore/cairn/harness/record"
 	"github.com/cairnstore/cairn/harness/sink"
+	"github.com/cairnstore/cairn/harness/system"
 	"github.com/cairnstore/cairn/harness/target"
 )
 
@@ -179,7 +180,7 @@ func TestSpreadIsMedianAndEnds(t *testing.T) {
 func runOf(c, server string, round int, count, items int64, cpu time.Duration) record.Run {
 	latency := measure.NewHistogram()
 	latency.Record(time.Millisecond)
-	return record.Run{Case: c, Target: server, Durability: "d", Round: round, Server: &target.Sample{User: cpu, HighRSS: count},
+	return record.Run{Case: c, Target: server, Durability: "d", Round: round, Server: &system.Sample{User: cpu, HighRSS: count},
 		Result: &load.Result{Elapsed: 2 * time.Second, Ops: map[string]load.OpResult{"X": {Count: count, Items: items, Bytes: 1e6, Latency: latency}}}}
 }
 

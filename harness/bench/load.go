@@ -13,7 +13,7 @@ import (
 	"github.com/cairnstore/cairn/harness/load"
 	"github.com/cairnstore/cairn/harness/measure"
 	"github.com/cairnstore/cairn/harness/record"
-	"github.com/cairnstore/cairn/harness/target"
+	"github.com/cairnstore/cairn/harness/system"
 )
 
 // LoadOptions is one load on a server that somebody else runs.
@@ -54,15 +54,15 @@ func Load(ctx context.Context, o LoadOptions) (*record.Record, error) {
 			return nil, err
 		}
 	}
-	var server, mine [2]target.Sample
+	var server, mine [2]system.Sample
 	var problem error
 	sample := func(i int) {
 		var err error
-		if mine[i], err = target.SampleProcess(os.Getpid()); err != nil {
+		if mine[i], err = system.Process(os.Getpid()); err != nil {
 			problem = err
 		}
 		if o.PID != 0 {
-			if server[i], err = target.SampleProcess(o.PID); err != nil {
+			if server[i], err = system.Process(o.PID); err != nil {
 				problem = err
 			}
 		}

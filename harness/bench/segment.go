@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairnstore/cairn/harness/load"
 	"github.com/cairnstore/cairn/harness/record"
+	"github.com/cairnstore/cairn/harness/system"
 	"github.com/cairnstore/cairn/harness/target"
 )
 
@@ -35,7 +36,7 @@ func client(p *target.Process) load.Target {
 // measured. Its methods begin and end are the load's Begin and End.
 type meter struct {
 	server           int
-	from, mine       [2]target.Sample
+	from, mine       [2]system.Sample
 	busy, stolen     [2]time.Duration
 	err              error
 	generatorProcess int
@@ -57,12 +58,12 @@ func (m *meter) read(i int) {
 		}
 	}
 	if m.server != 0 {
-		m.from[i], err = target.SampleProcess(m.server)
+		m.from[i], err = system.Process(m.server)
 		keep(err)
 	}
-	m.mine[i], err = target.SampleProcess(m.generatorProcess)
+	m.mine[i], err = system.Process(m.generatorProcess)
 	keep(err)
-	m.busy[i], m.stolen[i], err = target.MachineCPU()
+	m.busy[i], m.stolen[i], err = system.CPU()
 	keep(err)
 }
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/cairnstore/cairn/engine/numa"
 	"github.com/cairnstore/cairn/harness/record"
-	"github.com/cairnstore/cairn/harness/target"
+	"github.com/cairnstore/cairn/harness/system"
 )
 
 // Run measures this machine. A part that can't be measured is a warning in the
@@ -111,26 +111,26 @@ func (r *run) network(path, address string) error {
 // noiseMeter reads what the machine and this process used.
 type noiseMeter struct {
 	at           time.Time
-	mine         target.Sample
+	mine         system.Sample
 	busy, stolen time.Duration
 }
 
 func startNoise() (m noiseMeter, err error) {
 	runtime.GC() // an old heap is no part of what is measured
 	m.at = time.Now()
-	if m.mine, err = target.SampleProcess(os.Getpid()); err != nil {
+	if m.mine, err = system.Process(os.Getpid()); err != nil {
 		return m, err
 	}
-	m.busy, m.stolen, err = target.MachineCPU()
+	m.busy, m.stolen, err = system.CPU()
 	return m, err
 }
 
 func (m noiseMeter) into(n *Noise, threads int) error {
-	mine, err := target.SampleProcess(os.Getpid())
+	mine, err := system.Process(os.Getpid())
 	if err != nil {
 		return err
 	}
-	busy, stolen, err := target.MachineCPU()
+	busy, stolen, err := system.CPU()
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/harness/load"
-	"github.com/cairnstore/cairn/harness/target"
+	"github.com/cairnstore/cairn/harness/system"
 )
 
 // Schema is the version of Record that is written. Older ones stay readable: 1
@@ -120,10 +120,10 @@ type Run struct {
 	Result     *load.Result `json:"result"`
 	// Server is what the server used in the measured time; its memory is that
 	// at the end. It is nil for a server whose process is unknown.
-	Server *target.Sample `json:"server,omitempty"`
+	Server *system.Sample `json:"server,omitempty"`
 	// Generator is what the load's own process used, Others what all other
 	// processes of the machine did, Stolen what a hypervisor took.
-	Generator target.Sample `json:"generator"`
+	Generator system.Sample `json:"generator"`
 	Others    time.Duration `json:"others_cpu_ns"`
 	Stolen    time.Duration `json:"stolen_cpu_ns"`
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/cairnstore/cairn/harness/load"
 	"github.com/cairnstore/cairn/harness/measure"
-	"github.com/cairnstore/cairn/harness/target"
+	"github.com/cairnstore/cairn/harness/system"
 )
 
 func example(dir string) *Record {
@@ -23,7 +23,7 @@ func example(dir string) *Record {
 	r.Settings["duration"] = "10s"
 	r.Targets = []Target{{"cairn", "v0.1", "fdatasync before ack"}}
 	r.Runs = []Run{{
-		Case: "put4k", Target: "cairn", Durability: "fdatasync before ack", Round: 1, Server: &target.Sample{User: time.Second},
+		Case: "put4k", Target: "cairn", Durability: "fdatasync before ack", Round: 1, Server: &system.Sample{User: time.Second},
 		Result: &load.Result{Elapsed: time.Second, Ops: map[string]load.OpResult{"PUT": {Count: 100, Latency: latency}}},
 	}}
 	r.Metrics = []Metric{{"put4k.cairn.rate", 100, "op/s", "fdatasync before ack", 90, 110}}
@@ -74,17 +74,6 @@ func TestOldRecordsOpen(t *testing.T) {
 		schemas[r.Schema]++
 	}
 	require.Positive(t, schemas[1])
-}
-
-func TestFileSystemIsThatOfTheLongestMountPoint(t *testing.T) {
-	const mounts = `22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
-30 22 0:25 / /data rw - tmpfs tmpfs rw
-31 30 254:16 / /data/fast rw,noatime master:1 - xfs /dev/nvme0n1 rw
-`
-	require.Equal(t, "ext4 (/dev/vda)", fileSystem(mounts, "/database"))
-	require.Equal(t, "tmpfs (tmpfs)", fileSystem(mounts, "/data"))
-	require.Equal(t, "xfs (/dev/nvme0n1)", fileSystem(mounts, "/data/fast/run1"))
-	require.Empty(t, fileSystem("nonsense\n", "/"))
 }
 
 func TestThisMachineIsDescribed(t *testing.T) {

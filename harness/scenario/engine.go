@@ -17,6 +17,7 @@ import (
 	"github.com/cairnstore/cairn/harness/headline"
 	"github.com/cairnstore/cairn/harness/load"
 	"github.com/cairnstore/cairn/harness/record"
+	"github.com/cairnstore/cairn/harness/system"
 	"github.com/cairnstore/cairn/harness/target"
 )
 
@@ -81,7 +82,7 @@ func (s *Scenario) runEngine(ctx context.Context, rec *record.Record, dir string
 	cmd.Stdout, cmd.Stderr = o.Lines, o.Lines
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
-	busy, stolen, cpuErr := target.MachineCPU()
+	busy, stolen, cpuErr := system.CPU()
 	began := time.Now()
 	err = cmd.Run()
 	var ended *exec.ExitError
@@ -94,8 +95,8 @@ func (s *Scenario) runEngine(ctx context.Context, rec *record.Record, dir string
 	}
 	run := record.Run{Case: s.Name, Target: "engine", Durability: goal.Durability, Round: 1, Result: res}
 	// The engine and its load are one process.
-	run.Generator = target.Sample{At: time.Now(), User: cmd.ProcessState.UserTime(), System: cmd.ProcessState.SystemTime()}
-	if after, stolenAfter, err := target.MachineCPU(); err == nil && cpuErr == nil {
+	run.Generator = system.Sample{At: time.Now(), User: cmd.ProcessState.UserTime(), System: cmd.ProcessState.SystemTime()}
+	if after, stolenAfter, err := system.CPU(); err == nil && cpuErr == nil {
 		// Both were read around all of k6, which takes longer than its load.
 		share := float64(res.Elapsed) / float64(time.Since(began))
 		run.Others = time.Duration(share * float64(max(0, after-busy-run.Generator.CPU())))

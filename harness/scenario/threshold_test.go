@@ -10,7 +10,7 @@ import (
 	"github.com/cairnstore/cairn/harness/load"
 	"github.com/cairnstore/cairn/harness/measure"
 	"github.com/cairnstore/cairn/harness/record"
-	"github.com/cairnstore/cairn/harness/target"
+	"github.com/cairnstore/cairn/harness/system"
 )
 
 func latencyOf(times int64, d time.Duration) *measure.Histogram {
@@ -23,7 +23,7 @@ func latencyOf(times int64, d time.Duration) *measure.Histogram {
 
 // aRun offered 100 a second for 2 s: 180 answered, 10 failed of which 4 refused, 10 dropped.
 func aRun() *record.Run {
-	return &record.Run{Server: &target.Sample{HighRSS: 512 << 20}, Result: &load.Result{
+	return &record.Run{Server: &system.Sample{HighRSS: 512 << 20}, Result: &load.Result{
 		Elapsed: 2 * time.Second, Offered: 100, Dropped: 10,
 		Ops: map[string]load.OpResult{
 			"GET": {Count: 100, Latency: latencyOf(100, 5*time.Millisecond)},

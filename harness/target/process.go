@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/cairnstore/cairn/harness/system"
 )
 
 // Launch says how to start one process.
@@ -131,7 +133,7 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 func (p *Process) Address() string { return p.launch.Address }
 
 // Sample reads what it has used since it started.
-func (p *Process) Sample() (Sample, error) { return SampleProcess(p.PID()) }
+func (p *Process) Sample() (system.Sample, error) { return system.Process(p.PID()) }
 
 // Ended is closed when the process is gone.
 func (p *Process) Ended() <-chan struct{} { return p.ended }

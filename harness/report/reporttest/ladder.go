@@ -8,7 +8,7 @@ import (
 	"github.com/cairnstore/cairn/harness/load"
 	"github.com/cairnstore/cairn/harness/measure"
 	"github.com/cairnstore/cairn/harness/record"
-	"github.com/cairnstore/cairn/harness/target"
+	"github.com/cairnstore/cairn/harness/system"
 )
 
 // latencies around a mean in µs, with a tail.
@@ -38,7 +38,7 @@ func Ladder() *record.Record {
 		mean float64
 	}{{"put/c=1", 2000, 400}, {"put/c=8", 9000, 800}, {"put/c=64", 12000, 5000}} {
 		rec.Runs = append(rec.Runs, record.Run{
-			Case: c.name, Target: "cairn", Durability: "fdatasync before ack", Round: 1, Server: &target.Sample{User: time.Second},
+			Case: c.name, Target: "cairn", Durability: "fdatasync before ack", Round: 1, Server: &system.Sample{User: time.Second},
 			Result: &load.Result{Elapsed: time.Second, Ops: map[string]load.OpResult{"PUT": {Count: c.rate, Bytes: c.rate * 4096, Latency: latencies(c.mean, int(c.rate))}}},
 		})
 	}
