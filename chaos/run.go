@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cairnstore/cairn/chaos/container"
+	"github.com/cairnstore/cairn/harness/container"
 	"github.com/cairnstore/cairn/harness/measure"
 	"github.com/cairnstore/cairn/harness/record"
 	"github.com/cairnstore/cairn/harness/target"

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cairnstore/cairn/chaos/container"
+	"github.com/cairnstore/cairn/harness/container"
 	"github.com/cairnstore/cairn/chaos/fusefs"
 	"github.com/cairnstore/cairn/chaos/proxy"
 	"github.com/cairnstore/cairn/harness/system"

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/cairnstore/cairn/chaos/container"
+	"github.com/cairnstore/cairn/harness/container"
 	"github.com/cairnstore/cairn/chaos/fusefs"
 )
 

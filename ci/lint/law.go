@@ -205,7 +205,7 @@ var seams = []seam{
 		[]string{"chaos/fusefs"}, "",
 		"a volume that fails is a few rules to whoever uses it, however it is made"},
 	{[]string{"github.com/testcontainers/testcontainers-go", "github.com/moby/moby"},
-		[]string{"chaos/container"}, "",
+		[]string{"harness/container"}, "",
 		"one package speaks with the container engine, and another engine could take its place"},
 	{[]string{"github.com/spf13/cobra", "github.com/spf13/pflag"},
 		[]string{"cmd"}, "",

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairnstore/cairn/chaos"
-	"github.com/cairnstore/cairn/chaos/container"
+	"github.com/cairnstore/cairn/harness/container"
 	"github.com/cairnstore/cairn/harness/record"
 )
 

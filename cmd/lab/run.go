@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cairnstore/cairn/harness/container"
 	"github.com/cairnstore/cairn/harness/headline"
 	"github.com/cairnstore/cairn/harness/load"
 	"github.com/cairnstore/cairn/harness/record"
@@ -28,27 +30,55 @@ const (
 	exitCannotTell = 3
 )
 
-// binaries say where the servers are.
-type binaries struct{ cairn, minio, versitygw string }
+// binaries say where the servers are, and in what they run.
+type binaries struct {
+	cairn, minio, versitygw string
+	contained               bool
+	engine                  *container.Engine // once connect was called, if contained
+}
+
+// connect finds the container engine, if servers are to run in containers.
+func (b *binaries) connect(ctx context.Context) (err error) {
+	if b.contained {
+		if b.engine, err = container.Connect(ctx); err != nil {
+			return fmt.Errorf("--container: %w", err)
+		}
+	}
+	return nil
+}
+
+// close ends what connect began.
+func (b *binaries) close() error {
+	if b.engine == nil {
+		return nil
+	}
+	return b.engine.Close()
+}
 
 func (b *binaries) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&b.cairn, "cairn", "bin/cairn", "Cairn's binary (make build)")
 	f.StringVar(&b.minio, "minio", ".tools/rivals/minio", "MinIO's binary (make rivals)")
+	f.BoolVar(&b.contained, "container", false, "run servers in containers: images from scratch around their binaries, as a user without rights, on the host's network; needs Docker")
 	f.StringVar(&b.versitygw, "versitygw", ".tools/rivals/versitygw", "versitygw's binary (make rivals)")
 }
 
 // server finds a kind of server by its name.
-func (b *binaries) server(name string) (target.Server, bool) {
+func (b *binaries) server(name string) (s target.Server, known bool) {
 	switch name {
 	case "cairn":
-		return target.Cairn(b.cairn), true
+		s = target.Cairn(b.cairn)
 	case "minio":
-		return target.MinIO(b.minio), true
+		s = target.MinIO(b.minio)
 	case "versitygw":
-		return target.Versitygw(b.versitygw), true
+		s = target.Versitygw(b.versitygw)
+	default:
+		return s, false
 	}
-	return target.Server{}, false
+	if b.engine != nil {
+		s.Runner = b.engine
+	}
+	return s, true
 }
 
 func newRun() *cobra.Command {
@@ -73,11 +103,12 @@ engine's scenarios need none: they open Cairn's engine inside k6 (make k6).
 Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 		Example: `  lab run smoke
   lab run mixed --target minio --json
+  lab run mixed --container
   lab run load --target http://10.0.0.7:9000 --access KEY --secret SECRET
   lab run engine-durable-puts --k6 bin/k6
   lab run soak --pace 0.01`,
 		Args: func(cmd *cobra.Command, args []string) error { return mishap(cobra.ExactArgs(1)(cmd, args)) },
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			s, err := scenario.Find(scenarios.Files, args[0])
 			if err != nil {
 				return mishap(err)
@@ -86,6 +117,10 @@ Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 				return mishap(err)
 			}
 			o.Files = filesOf(args[0])
+			if err := bins.connect(cmd.Context()); err != nil {
+				return mishap(err)
+			}
+			defer func() { err = errors.Join(err, mishap(bins.close())) }()
 			if err := aim(&o, &bins, where, at, durability); err != nil {
 				return mishap(err)
 			}

@@ -42,7 +42,7 @@ record says so.`,
 		Example: `  make build rivals && lab compare
   lab compare small-object mixed --rounds 5 --json
   lab compare list-heavy --servers cairn,versitygw --pace 0.3`,
-		RunE: func(cmd *cobra.Command, names []string) error {
+		RunE: func(cmd *cobra.Command, names []string) (err error) {
 			if pace <= 0 || pace > 1 {
 				return errors.New("--pace: want a number above 0, up to 1")
 			}
@@ -65,8 +65,11 @@ record says so.`,
 				all[s.Name] = s
 				sources = append(sources, record.Scenario{Name: s.Name, Hash: s.Hash})
 			}
+			if err := bins.connect(cmd.Context()); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, bins.close()) }()
 			var absent []string
-			var err error
 			if o.Servers, absent, err = competitors(&bins, servers, cmd.Flags().Changed("servers")); err != nil {
 				return err
 			}
@@ -82,7 +85,7 @@ record says so.`,
 			if rec != nil {
 				delete(rec.Settings, "duration")
 				delete(rec.Settings, "warmup")
-				rec.Settings["scenarios"], rec.Settings["pace"] = sources, pace
+				rec.Settings["scenarios"], rec.Settings["pace"], rec.Settings["container"] = sources, pace, bins.contained
 				for _, name := range absent {
 					rec.Warn("%s did not take part: its binary is not there (make rivals)", name)
 				}

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -40,6 +41,7 @@ type meter struct {
 	busy, stolen     [2]time.Duration
 	err              error
 	generatorProcess int
+	tracer           *system.Tracer // of the server; nil: none could be had
 }
 
 // newMeter's server is a process of this machine; 0: it is not known.
@@ -47,8 +49,25 @@ func newMeter(server int) *meter {
 	return &meter{server: server, generatorProcess: os.Getpid()}
 }
 
-func (m *meter) begin() { m.read(0) }
-func (m *meter) end()   { m.read(1) }
+// Where calls can't be counted the rest still is: a sample says so by having none.
+func (m *meter) begin() {
+	if m.server != 0 {
+		m.tracer, _ = system.Trace(m.server)
+	}
+	m.read(0)
+}
+
+func (m *meter) end() {
+	m.read(1)
+	if m.tracer == nil {
+		return
+	}
+	calls, syncs, err := m.tracer.Counts()
+	if err = errors.Join(err, m.tracer.Close()); err != nil && m.err == nil {
+		m.err = err
+	}
+	m.from[1].SystemCalls, m.from[1].Syncs = calls, syncs
+}
 
 func (m *meter) read(i int) {
 	var err error

@@ -38,17 +38,19 @@ type Row struct {
 	// ServerCPU and GeneratorCPU are µs per request over all rounds;
 	// ServerSystem is the kernel's part of the former.
 	ServerCPU, ServerSystem, GeneratorCPU float64
-	RSS                                   int64 // highest of the rounds, in bytes
-	Errors                                int64
-	rounds                                int
-	rates                                 map[int]float64 // by round, of those that count for Rate
+	// Calls and Syncs are the server's system calls and syncs per request; 0 calls: not counted.
+	Calls, Syncs float64
+	RSS          int64 // highest of the rounds, in bytes
+	Errors       int64
+	rounds       int
+	rates        map[int]float64 // by round, of those that count for Rate
 }
 
 // summarize makes the row of a case on a server.
 func summarize(c Case, server string, runs []record.Run) Row {
 	row := Row{Case: c, Server: server, rates: map[int]float64{}}
 	latency := measure.NewHistogram()
-	var requests, bytes int64
+	var requests, bytes, calls, syncs int64
 	var serverCPU, serverSystem, generatorCPU, elapsed time.Duration
 	var rates []float64
 	for _, r := range runs {
@@ -73,6 +75,8 @@ func summarize(c Case, server string, runs []record.Run) Row {
 			serverCPU += r.Server.CPU()
 			serverSystem += r.Server.System
 			row.RSS = max(row.RSS, r.Server.HighRSS)
+			calls += r.Server.SystemCalls
+			syncs += r.Server.Syncs
 		}
 	}
 	row.Rate = spread(rates)
@@ -84,6 +88,7 @@ func summarize(c Case, server string, runs []record.Run) Row {
 		row.ServerCPU = measure.Micros(serverCPU) / float64(requests)
 		row.ServerSystem = measure.Micros(serverSystem) / float64(requests)
 		row.GeneratorCPU = measure.Micros(generatorCPU) / float64(requests)
+		row.Calls, row.Syncs = float64(calls)/float64(requests), float64(syncs)/float64(requests)
 	}
 	return row
 }
@@ -143,7 +148,7 @@ func (r Row) metrics() []record.Metric {
 	one := func(what string, v float64, unit string) record.Metric {
 		return record.Metric{Name: name(what), Value: v, Unit: unit, Durability: r.Durability, Min: v, Max: v}
 	}
-	return []record.Metric{
+	all := []record.Metric{
 		{Name: name("rate"), Value: r.Rate.Median, Unit: r.Case.Unit(), Durability: r.Durability, Min: r.Rate.Min, Max: r.Rate.Max},
 		one("p50", measure.Micros(r.P50), "µs"),
 		one("p99", measure.Micros(r.P99), "µs"),
@@ -153,6 +158,10 @@ func (r Row) metrics() []record.Metric {
 		one("rss", float64(r.RSS), "bytes"),
 		one("errors", float64(r.Errors), "requests"),
 	}
+	if r.Calls > 0 {
+		all = append(all, one("server_calls", r.Calls, "system calls/request"), one("server_syncs", r.Syncs, "syncs/request"))
+	}
+	return all
 }
 
 // Taken is the share of the machine, 0 to 1, that other processes and the

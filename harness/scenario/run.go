@@ -55,6 +55,7 @@ func Run(ctx context.Context, s *Scenario, o Options) (rec *record.Record, err e
 	rec = record.New("scenario", dir, o.Seed)
 	rec.Scenario = &record.Scenario{Name: s.Name, Hash: s.Hash}
 	rec.Settings["asks"], rec.Settings["fails"] = s.Asks, s.Fails
+	rec.Settings["container"] = o.Server.Runner != nil
 	if s.Engine != nil {
 		return rec, s.runEngine(ctx, rec, dir, o)
 	}

@@ -1,6 +1,6 @@
-// Package target starts an S3 server as a process, waits until it is ready,
-// reads what it uses, and stops it. Every server is described the same way, so
-// that a rival is started, measured and stopped as Cairn is.
+// Package target starts an S3 server as a process, here or in a container, waits
+// until it is ready, reads what it uses, and stops it. Every server is described
+// the same way, so that a rival is started, measured and stopped as Cairn is.
 package target
 
 import (
@@ -11,8 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -27,7 +25,25 @@ type Launch struct {
 	Env     []string // beside the caller's own PATH and HOME
 	Address string   // host:port that it will serve on
 	Ready   string   // path that answers 200 once it serves; empty: a connection is enough
+	Data    string   // directory that it works in, absolute; a container sees it under the same name
 	LogDir  string   // NAME.log is appended to here
+}
+
+// A Runner runs processes somewhere: nil, where it can be left out, is beside this one.
+type Runner interface {
+	Run(ctx context.Context, l Launch) (Job, error)
+}
+
+// A Job is a process that was started.
+type Job interface {
+	PID() int // on this machine
+	Signal(s syscall.Signal) error
+	// Wait returns when it is gone: nil after an orderly end. It is called once.
+	Wait() error
+	// Log is the end of what it wrote.
+	Log() string
+	// Remove takes away what was made to run it. It is gone already.
+	Remove() error
 }
 
 // Bounds on a process's manners.
@@ -39,35 +55,30 @@ const (
 // A Process is a running server.
 type Process struct {
 	launch Launch
-	cmd    *exec.Cmd
-	log    *os.File
+	job    Job
 	ended  chan struct{}
 	err    error // of its end; read after ended
 }
 
-// Start starts the process and returns when it is ready. It dies with this one.
-func Start(ctx context.Context, l Launch) (*Process, error) {
-	log, err := os.OpenFile(filepath.Join(l.LogDir, l.Name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+// Start starts the process and returns when it is ready. It dies with this one,
+// unless it is in a container: those are swept (package container).
+func Start(ctx context.Context, r Runner, l Launch) (*Process, error) {
+	if r == nil {
+		r = beside{}
+	}
+	job, err := r.Run(ctx, l)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", l.Name, err)
 	}
-	p := &Process{launch: l, log: log, ended: make(chan struct{})}
-	p.cmd = exec.Command(l.Binary, l.Args...)
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + l.LogDir}, l.Env...)
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = ownGroup()
-	if err := p.cmd.Start(); err != nil {
-		_ = log.Close()
-		return nil, fmt.Errorf("start %s: %w", l.Name, err)
-	}
+	p := &Process{launch: l, job: job, ended: make(chan struct{})}
 	go func() {
-		p.err = p.cmd.Wait()
-		_ = log.Close()
+		p.err = job.Wait()
 		close(p.ended)
 	}()
 	if err := p.waitReady(ctx); err != nil {
+		log := job.Log()
 		_ = p.Stop()
-		return nil, fmt.Errorf("start %s: %w\n%s", l.Name, err, p.logTail())
+		return nil, fmt.Errorf("start %s: %w\n%s", l.Name, err, log)
 	}
 	return p, nil
 }
@@ -127,7 +138,7 @@ func Probe(ctx context.Context, address, path string) error {
 }
 
 // PID is the process's ID.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
+func (p *Process) PID() int { return p.job.PID() }
 
 // Address is where it serves.
 func (p *Process) Address() string { return p.launch.Address }
@@ -143,15 +154,16 @@ func (p *Process) Ended() <-chan struct{} { return p.ended }
 func (p *Process) Stop() error {
 	select {
 	case <-p.ended:
-		return fmt.Errorf("%s had ended before it was stopped: %w\n%s", p.launch.Name, cmpError(p.err, errors.New("exit status 0")), p.logTail())
+		log := p.job.Log()
+		return errors.Join(fmt.Errorf("%s had ended before it was stopped: %w\n%s", p.launch.Name, cmpError(p.err, errors.New("exit status 0")), log), p.job.Remove())
 	default:
 	}
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := p.job.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stop %s: %w", p.launch.Name, err)
 	}
 	select {
 	case <-p.ended:
-		return nil
+		return p.job.Remove()
 	case <-time.After(stopWithin):
 	}
 	p.Kill()
@@ -160,17 +172,9 @@ func (p *Process) Stop() error {
 
 // Kill ends the process without asking, and waits until it is gone.
 func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill()
+	_ = p.job.Signal(syscall.SIGKILL)
 	<-p.ended
-}
-
-// logTail is the end of what the process wrote.
-func (p *Process) logTail() string {
-	text, err := os.ReadFile(p.log.Name())
-	if err != nil {
-		return ""
-	}
-	return string(text[max(0, len(text)-2000):])
+	_ = p.job.Remove()
 }
 
 // FreeAddress returns a loopback address that nothing listens on now.

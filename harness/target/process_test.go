@@ -52,7 +52,7 @@ func launch(t *testing.T, behaviour string) Launch {
 func TestProcessIsReadyWhenStartReturnsAndGoneWhenStopDoes(t *testing.T) {
 	l := launch(t, "good")
 	start := time.Now()
-	p, err := Start(t.Context(), l)
+	p, err := Start(t.Context(), nil, l)
 	require.NoError(t, err)
 	require.Greater(t, time.Since(start), 200*time.Millisecond)
 	s, err := p.Sample()
@@ -67,13 +67,13 @@ func TestProcessIsReadyWhenStartReturnsAndGoneWhenStopDoes(t *testing.T) {
 func TestAConnectionIsEnoughWithoutAReadyPath(t *testing.T) {
 	l := launch(t, "good")
 	l.Ready = ""
-	p, err := Start(t.Context(), l)
+	p, err := Start(t.Context(), nil, l)
 	require.NoError(t, err)
 	require.NoError(t, p.Stop())
 }
 
 func TestAServerThatEndsAtOnceIsToldWithItsLastWords(t *testing.T) {
-	_, err := Start(t.Context(), launch(t, "broken"))
+	_, err := Start(t.Context(), nil, launch(t, "broken"))
 	require.ErrorContains(t, err, "exit status 3")
 	require.ErrorContains(t, err, "no drive there")
 }
@@ -83,14 +83,14 @@ func TestStartGivesUpWithItsContext(t *testing.T) {
 	l.Ready = "/never"
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_, err := Start(ctx, l)
+	_, err := Start(ctx, nil, l)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
 func TestKillEndsWhatIgnoresSIGTERM(t *testing.T) {
-	p, err := Start(t.Context(), launch(t, "stubborn"))
+	p, err := Start(t.Context(), nil, launch(t, "stubborn"))
 	require.NoError(t, err)
-	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, p.job.Signal(syscall.SIGTERM))
 	select {
 	case <-p.Ended():
 		t.Fatal("it should have ignored SIGTERM")

@@ -24,6 +24,8 @@ type Server struct {
 	// VersionArgs make the binary print its version; none: what the go command
 	// noted in it is enough.
 	VersionArgs []string
+	// Runner runs it; nil: beside this process.
+	Runner Runner
 }
 
 // Credentials are the administrator's key and secret.
@@ -93,6 +95,10 @@ func (s Server) Version() string {
 // Start serves the data directory, made if it is not there, at a free port.
 // Logs go beside it.
 func (s Server) Start(ctx context.Context, dir string, c Credentials) (*Process, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", s.Name, err)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start %s: %w", s.Name, err)
 	}
@@ -101,8 +107,8 @@ func (s Server) Start(ctx context.Context, dir string, c Credentials) (*Process,
 		return nil, fmt.Errorf("start %s: %w", s.Name, err)
 	}
 	args, env := s.Command(dir, address, c)
-	return Start(ctx, Launch{
+	return Start(ctx, s.Runner, Launch{
 		Name: s.Name, Binary: s.Binary, Args: args, Env: env,
-		Address: address, Ready: s.Ready, LogDir: filepath.Dir(dir),
+		Address: address, Ready: s.Ready, Data: dir, LogDir: filepath.Dir(dir),
 	})
 }

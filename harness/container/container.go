@@ -1,5 +1,5 @@
-// Package container runs a static server binary as a container: an image built
-// from scratch around it, as a user without rights, and with nothing else inside.
+// Package container runs a server's binary as a container: an image built from
+// scratch around it, as a user without rights, and with nothing else inside.
 // It speaks with the container engine through testcontainers-go.
 //
 // Everything that is made carries labels that say which process made it. Ryuk,
@@ -38,9 +38,9 @@ var ErrNoEngine = errors.New("no container engine answers")
 
 // The labels of everything that is made here.
 const (
-	labelOwner = "io.cairnstore.chaos.pid"   // the process that made it
-	labelBorn  = "io.cairnstore.chaos.start" // and when that began, since numbers come again
-	repository = "cairn-chaos"
+	labelOwner = "io.cairnstore.lab.pid"   // the process that made it
+	labelBorn  = "io.cairnstore.lab.start" // and when that began, since numbers come again
+	repository = "cairn-lab"
 )
 
 // User is who a server runs as, and whom its volume must belong to.
@@ -95,18 +95,23 @@ func (e *Engine) Close() error {
 	return errors.Join(append(errs, e.provider.Close())...)
 }
 
-// Build makes an image from scratch around a static binary, which must have
-// been built without cgo, and returns its name. The same binary is built once.
+// Build makes an image from scratch around a binary, and around the loader and the
+// libraries that it names if it is not static, and returns the image's name. The
+// same binary is built once.
 func (e *Engine) Build(ctx context.Context, binary string) (string, error) {
 	data, err := os.ReadFile(binary)
 	if err != nil {
 		return "", fmt.Errorf("build image: %w", err)
 	}
+	needed, err := libraries(binary)
+	if err != nil {
+		return "", fmt.Errorf("build image of %s: %w", binary, err)
+	}
 	name := repository + ":" + fmt.Sprintf("%x", sha256.Sum256(data))[:16]
 	if _, err := e.docker.ImageInspect(ctx, name); err == nil {
 		return name, nil
 	}
-	archive, err := buildContext(data)
+	archive, err := buildContext(data, needed)
 	if err != nil {
 		return "", fmt.Errorf("build image: %w", err)
 	}
@@ -125,17 +130,27 @@ func (e *Engine) Build(ctx context.Context, binary string) (string, error) {
 	return built, nil
 }
 
-func buildContext(binary []byte) ([]byte, error) {
+func buildContext(binary []byte, needed []string) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	for _, f := range []struct {
+	type file struct {
 		name string
 		mode int64
 		data []byte
-	}{
-		{"Dockerfile", 0o644, fmt.Appendf(nil, "FROM scratch\nCOPY server /server\nUSER %d:%d\nENTRYPOINT [\"/server\"]\n", User, User)},
-		{"server", 0o755, binary},
-	} {
+	}
+	recipe := "FROM scratch\nCOPY server /server\n"
+	files := []file{{"server", 0o755, binary}}
+	for i, path := range needed {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		name := "library" + strconv.Itoa(i)
+		recipe += fmt.Sprintf("COPY %s %s\n", name, path)
+		files = append(files, file{name, 0o755, data})
+	}
+	recipe += fmt.Sprintf("USER %d:%d\nENTRYPOINT [\"/server\"]\n", User, User)
+	for _, f := range append(files, file{"Dockerfile", 0o644, []byte(recipe)}) {
 		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.data))}); err != nil {
 			return nil, err
 		}
@@ -157,6 +172,7 @@ type Options struct {
 	Mounts map[string]string // directories of the host, by where they are in the container
 	Memory int64             // bytes, without swap; 0: no limit
 	Files  int64             // open descriptors at most; 0: the engine's default
+	User   string            // as UID:GID; empty: the image's
 }
 
 // A Container is a server that was started at least once. Remove it.
@@ -170,6 +186,7 @@ type Container struct {
 func (e *Engine) Create(ctx context.Context, o Options) (*Container, error) {
 	tc, err := e.provider.CreateContainer(ctx, testcontainers.ContainerRequest{
 		Image: o.Image, Cmd: o.Args, Env: o.Env, Labels: maps.Clone(e.labels),
+		ConfigModifier: func(c *container.Config) { c.User = o.User },
 		HostConfigModifier: func(h *container.HostConfig) {
 			h.NetworkMode = "host"
 			for inside, outside := range o.Mounts {
