@@ -46,18 +46,27 @@ func floors(workers int, d time.Duration, bytes int64, size int) ([]sample, erro
 		return stride
 	})
 	samples = append(samples, sample{Row: "floor.loads_independent", Contender: "memory", Ops: independent, Seconds: took})
+	return append(samples,
+		copies("floor.copies", b, workers, d, size),
+		copies("floor.copies4k", b, workers, d, largeValue)), nil
+}
+
+// copies fills the region with values, one behind the other, again and again: what a
+// set has to write at least.
+func copies(row string, b []byte, workers int, d time.Duration, size int) sample {
 	value := make([]byte, size)
+	next := make([]int, workers*8) // a line each
 	copied, took := run(workers, d, func(w int) int64 {
 		part := b[len(b)/workers*w : len(b)/workers*(w+1)]
-		off := int(at[w*8]) & 0xfffff
+		off := next[w*8]
 		for range stride {
-			if off+size > len(part) || off < 0 {
+			if off+size > len(part) {
 				off = 0
 			}
 			off += copy(part[off:off+size], value)
 		}
-		at[w*8] = uint64(off)
+		next[w*8] = off
 		return stride
 	})
-	return append(samples, sample{Row: "floor.copies", Contender: "memory", Ops: copied, Seconds: took}), nil
+	return sample{Row: row, Contender: "memory", Ops: copied, Seconds: took}
 }
