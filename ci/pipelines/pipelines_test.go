@@ -1,6 +1,7 @@
 package pipelines
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,66 +16,135 @@ import (
 
 const top = "../.."
 
-// A step is one command of a pipeline.
-type step struct{ file, job, command string }
-
-func parse(t *testing.T, name string) map[string]any {
-	t.Helper()
-	data, err := os.ReadFile(name)
-	require.NoError(t, err)
-	var out map[string]any
-	require.NoError(t, yaml.Unmarshal(data, &out), name)
-	return out
+// A step is one command of a pipeline. Root: it runs as root, by sudo or as the
+// user of a privileged container.
+type step struct {
+	file, job, command string
+	root               bool
 }
 
-func strs(v any) (out []string) {
-	switch v := v.(type) {
-	case string:
-		for line := range strings.Lines(v) {
-			if line = strings.TrimSpace(line); line != "" {
-				out = append(out, line)
-			}
-		}
-	case []any:
-		for _, x := range v {
-			out = append(out, strs(x)...)
-		}
+// asRoot is how a step of a runner with sudo becomes root: it keeps the
+// environment and finds the same go.
+const asRoot = `sudo -E env "PATH=$PATH" `
+
+// A workflow is what our GitHub workflows use of the workflow syntax
+// (docs.github.com/actions/reference/workflow-syntax); another key is an error.
+type workflow struct {
+	Name        string            `yaml:"name"`
+	On          map[string]any    `yaml:"on"`
+	Permissions map[string]string `yaml:"permissions"`
+	Concurrency struct {
+		Group  string `yaml:"group"`
+		Cancel bool   `yaml:"cancel-in-progress"`
+	} `yaml:"concurrency"`
+	Env  map[string]string    `yaml:"env"`
+	Jobs map[string]githubJob `yaml:"jobs"`
+}
+
+type githubJob struct {
+	If          string            `yaml:"if"`
+	RunsOn      string            `yaml:"runs-on"`
+	Timeout     int               `yaml:"timeout-minutes"`
+	Permissions map[string]string `yaml:"permissions"`
+	Steps       []struct {
+		If   string            `yaml:"if"`
+		Uses string            `yaml:"uses"`
+		With map[string]any    `yaml:"with"`
+		Run  string            `yaml:"run"`
+		Env  map[string]string `yaml:"env"`
+	} `yaml:"steps"`
+}
+
+// A pipeline is what ours uses of GitLab's (docs.gitlab.com/ci/yaml).
+type pipeline struct {
+	Workflow struct {
+		Rules []rule `yaml:"rules"`
+	} `yaml:"workflow"`
+	Default struct {
+		Image string `yaml:"image"`
+	} `yaml:"default"`
+	Stages    []string             `yaml:"stages"`
+	Variables map[string]string    `yaml:"variables"`
+	Jobs      map[string]gitlabJob `yaml:",inline"`
+}
+
+type rule struct {
+	If string `yaml:"if"`
+}
+
+type gitlabJob struct {
+	Stage     string            `yaml:"stage"`
+	Needs     []string          `yaml:"needs"`
+	Tags      []string          `yaml:"tags"`
+	Rules     []rule            `yaml:"rules"`
+	Timeout   string            `yaml:"timeout"`
+	Resource  string            `yaml:"resource_group"`
+	Variables map[string]string `yaml:"variables"`
+	Script    []string          `yaml:"script"`
+	Artifacts struct {
+		When  string   `yaml:"when"`
+		Paths []string `yaml:"paths"`
+	} `yaml:"artifacts"`
+}
+
+func parse(t *testing.T, name string, into any) {
+	t.Helper()
+	f, err := os.Open(name)
+	require.NoError(t, err)
+	defer func() { _ = f.Close() }()
+	d := yaml.NewDecoder(f)
+	d.KnownFields(true)
+	require.NoError(t, d.Decode(into), name)
+	require.ErrorIs(t, d.Decode(new(any)), io.EOF, "%s: one document", name)
+}
+
+func workflows(t *testing.T) map[string]workflow {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(top, ".github/workflows/*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	all := map[string]workflow{}
+	for _, name := range files {
+		var w workflow
+		parse(t, name, &w)
+		all[name] = w
 	}
-	return out
+	return all
+}
+
+func gitlab(t *testing.T) (name string, p pipeline) {
+	t.Helper()
+	var root struct {
+		Include []struct {
+			Local string `yaml:"local"`
+		} `yaml:"include"`
+	}
+	parse(t, filepath.Join(top, ".gitlab-ci.yml"), &root)
+	require.Len(t, root.Include, 1)
+	name = filepath.Join(top, root.Include[0].Local)
+	parse(t, name, &p)
+	return name, p
 }
 
 // steps are all commands of all pipelines.
 func steps(t *testing.T) (all []step) {
 	t.Helper()
-	github, err := filepath.Glob(filepath.Join(top, ".github/workflows/*.yml"))
-	require.NoError(t, err)
-	require.NotEmpty(t, github)
-	for _, name := range github {
-		jobs, ok := parse(t, name)["jobs"].(map[string]any)
-		require.True(t, ok, name)
-		for job, body := range jobs {
-			list, ok := body.(map[string]any)["steps"].([]any)
-			require.True(t, ok, "%s: %s", name, job)
-			for _, s := range list {
-				for _, c := range strs(s.(map[string]any)["run"]) {
-					all = append(all, step{name, job, c})
+	for name, w := range workflows(t) {
+		for job, body := range w.Jobs {
+			for _, s := range body.Steps {
+				for line := range strings.Lines(s.Run) {
+					if line = strings.TrimSpace(line); line != "" {
+						command, root := strings.CutPrefix(line, asRoot)
+						all = append(all, step{name, job, command, root})
+					}
 				}
 			}
 		}
 	}
-	root := parse(t, filepath.Join(top, ".gitlab-ci.yml"))
-	for _, include := range root["include"].([]any) {
-		name := filepath.Join(top, include.(map[string]any)["local"].(string))
-		for job, body := range parse(t, name) {
-			fields, ok := body.(map[string]any)
-			if !ok {
-				continue
-			}
-			for _, field := range []string{"before_script", "script", "after_script"} {
-				for _, c := range strs(fields[field]) {
-					all = append(all, step{name, job, c})
-				}
-			}
+	name, p := gitlab(t)
+	for job, body := range p.Jobs {
+		for _, c := range body.Script {
+			all = append(all, step{name, job, c, slices.Contains(body.Tags, "$PRIVILEGED_RUNNER")})
 		}
 	}
 	return all
@@ -132,6 +202,86 @@ func TestBothPipelinesDoTheSame(t *testing.T) {
 	slices.Sort(github)
 	slices.Sort(gitlab)
 	require.Equal(t, github, gitlab)
+}
+
+func TestWorkflowsAreWhole(t *testing.T) {
+	events := []string{"push", "pull_request", "schedule", "workflow_dispatch"}
+	for name, w := range workflows(t) {
+		require.NotEmpty(t, w.Name, name)
+		require.NotEmpty(t, w.On, name)
+		for event := range w.On {
+			require.Contains(t, events, event, name)
+		}
+		require.Equal(t, map[string]string{"contents": "read"}, w.Permissions, "%s: a job that writes says so itself", name)
+		require.Equal(t, "true", w.Env["CI"], name)
+		require.NotEmpty(t, w.Jobs, name)
+		for job, body := range w.Jobs {
+			// The newest image is another one some day, and ci/setup knows this one.
+			require.Equal(t, "ubuntu-24.04", body.RunsOn, "%s: %s", name, job)
+			require.Positive(t, body.Timeout, "%s: %s", name, job)
+			require.NotEmpty(t, body.Steps, "%s: %s", name, job)
+			for _, s := range body.Steps {
+				require.NotEqual(t, s.Uses == "", s.Run == "", "%s: %s: a step uses or runs", name, job)
+				if s.Uses != "" {
+					require.Regexp(t, `^actions/[a-z-]+@v[0-9]+$`, s.Uses, "%s: %s", name, job)
+				}
+			}
+		}
+	}
+	name, p := gitlab(t)
+	require.NotEmpty(t, p.Workflow.Rules, name)
+	require.NotEmpty(t, p.Default.Image, name)
+	require.Equal(t, "true", p.Variables["CI"])
+	for job, body := range p.Jobs {
+		require.Contains(t, p.Stages, body.Stage, "%s: %s", name, job)
+		require.NotEmpty(t, body.Timeout, "%s: %s", name, job)
+		require.NotEmpty(t, body.Script, "%s: %s", name, job)
+		require.NotEmpty(t, body.Rules, "%s: %s", name, job)
+	}
+}
+
+// What needs rights has them: the tests are run as root by who has set up what
+// they need, and who pushes records may. Nobody else.
+func TestStepsHaveTheRightsThatTheyNeed(t *testing.T) {
+	before := map[string]string{}
+	tests := 0
+	for _, s := range steps(t) {
+		job := s.file + " " + s.job
+		if s.command == "make test" {
+			tests++
+			require.True(t, s.root, "%s: the tests mount volumes and give them away", job)
+			require.Equal(t, "make setup", before[job], "%s: nothing is installed", job)
+		} else if !strings.Contains(s.file, "gitlab") {
+			require.False(t, s.root, "%s: %s needs no root", job, s.command)
+		}
+		before[job] = s.command
+	}
+	require.Equal(t, 2, tests)
+
+	publishes := func(file, job string) bool {
+		return slices.ContainsFunc(steps(t), func(s step) bool {
+			return s.file == file && s.job == job && s.command == "make nightly-publish"
+		})
+	}
+	published := 0
+	for name, w := range workflows(t) {
+		for job, body := range w.Jobs {
+			if !publishes(name, job) {
+				require.Empty(t, body.Permissions, "%s: %s", name, job)
+				continue
+			}
+			published++
+			require.Equal(t, map[string]string{"contents": "write"}, body.Permissions, "%s: %s", name, job)
+		}
+	}
+	name, p := gitlab(t)
+	for job, body := range p.Jobs {
+		if publishes(name, job) {
+			published++
+			require.Equal(t, "$CI_SERVER_URL/$CI_PROJECT_PATH.git", body.Variables["HISTORY_REMOTE"], "the address without the job's token, which may not push")
+		}
+	}
+	require.Equal(t, 2, published)
 }
 
 // TestRecordsArePublishedOnceAndNeverReplaced runs the script on a repository

@@ -3,10 +3,8 @@ package probe
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -98,6 +96,26 @@ func (r *run) disk() (err error) {
 			return fmt.Errorf("random read: %w", err)
 		}
 		d.Random = append(d.Random, rr)
+	}
+	for _, depth := range depths {
+		rw, err := randomWrites(name, written, depth, r.slice)
+		if err != nil {
+			return fmt.Errorf("random write: %w", err)
+		}
+		d.RandomWrite = append(d.RandomWrite, rw)
+	}
+	if !read.Direct {
+		r.warn("streams at queue depths were not measured: without O_DIRECT the page cache makes its own queue")
+		return nil
+	}
+	for _, operation := range []string{"write", "read"} {
+		for _, depth := range depths {
+			q, err := queuedStream(name, operation, written, depth, r.slice/2)
+			if err != nil {
+				return fmt.Errorf("sequential %s at depth %d: %w", operation, depth, err)
+			}
+			d.Queued = append(d.Queued, q)
+		}
 	}
 	return nil
 }
@@ -218,47 +236,4 @@ func readStream(name string, b []byte, d time.Duration) (s Sequential, err error
 	}
 	s.MBPerS = round(float64(n) / 1e6 / time.Since(start).Seconds())
 	return s, nil
-}
-
-// randomReads reads blocks of 4 KiB with as many callers as the queue is deep.
-func randomReads(name string, size int64, depth int, d time.Duration) (rr RandomRead, err error) {
-	const unit = 4 << 10
-	f, past, err := direct(name, os.O_RDONLY)
-	if err != nil {
-		return rr, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	buf, err := aligned(unit * depth)
-	if err != nil {
-		return rr, err
-	}
-	defer func() { _ = unix.Munmap(buf) }()
-	merged := measure.NewHistogram()
-	var mu sync.Mutex
-	var failed error
-	var all sync.WaitGroup
-	start := time.Now()
-	for i := range depth {
-		all.Go(func() {
-			random := rand.New(rand.NewPCG(1, uint64(i)))
-			own := measure.NewHistogram()
-			b := buf[i*unit : (i+1)*unit]
-			var err error
-			for err == nil && time.Since(start) < d {
-				before := time.Now()
-				if _, err = f.ReadAt(b, random.Int64N(size/unit)*unit); err == nil {
-					own.Record(time.Since(before))
-				}
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			failed = errors.Join(failed, err)
-			merged.Merge(own)
-		})
-	}
-	all.Wait()
-	return RandomRead{
-		QueueDepth: depth, BlockBytes: unit, Direct: past, PerS: round(float64(merged.Count()) / time.Since(start).Seconds()),
-		P50US: round(measure.Micros(merged.Quantile(.5))), P99US: round(measure.Micros(merged.Quantile(.99))),
-	}, failed
 }

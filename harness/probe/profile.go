@@ -14,8 +14,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Version is the version of Profile that is written. Older ones stay readable.
-const Version = 1
+// Version is the version of Profile that is written. Older ones stay readable:
+// 1 had neither random writes nor streams at queue depths, and its random reads
+// had fewer under way than their queue depth says where CPUs were few.
+const Version = 2
 
 // maxFile bounds a profile's file. One of a machine of eight nodes has 20 KiB.
 const maxFile = 1 << 20
@@ -143,6 +145,9 @@ type Disk struct {
 	Fdatasync  []Fdatasync  `yaml:"fdatasync"`
 	Sequential []Sequential `yaml:"sequential"`
 	Random     []RandomRead `yaml:"random_read"`
+	// RandomWrite and Queued are empty in profiles of version 1.
+	RandomWrite []RandomWrite  `yaml:"random_write,omitempty"`
+	Queued      []QueuedStream `yaml:"sequential_queued,omitempty"`
 }
 
 // Fdatasync is one write and one fdatasync after it, again and again, by one caller.
@@ -174,6 +179,30 @@ type RandomRead struct {
 	PerS       float64 `yaml:"reads_per_s"`
 	P50US      float64 `yaml:"p50_us"`
 	P99US      float64 `yaml:"p99_us"`
+}
+
+// RandomWrite is writes of one block at random places of a file that was written
+// before, by as many callers at a time. Each is durable before it counts: a write
+// past the page cache (O_DIRECT) and a fdatasync, which its latency has in it.
+type RandomWrite struct {
+	QueueDepth int     `yaml:"queue_depth"`
+	BlockBytes int     `yaml:"block_bytes"`
+	Direct     bool    `yaml:"direct"` // false: by the page cache, and a fdatasync all the same
+	PerS       float64 `yaml:"durable_writes_per_s"`
+	P50US      float64 `yaml:"p50_us"`
+	P99US      float64 `yaml:"p99_us"`
+}
+
+// QueuedStream is a stream through a file that was written before, past the page
+// cache, by as many callers at a time, each with one block under way. A write
+// ends with one sync of everything; the latencies are of blocks, without it.
+type QueuedStream struct {
+	Operation  string  `yaml:"operation"` // write or read
+	QueueDepth int     `yaml:"queue_depth"`
+	BlockBytes int     `yaml:"block_bytes"`
+	MBPerS     float64 `yaml:"mb_per_s"`
+	P50US      float64 `yaml:"block_p50_us"`
+	P99US      float64 `yaml:"block_p99_us"`
 }
 
 // Network is one way to another process.

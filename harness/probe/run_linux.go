@@ -60,7 +60,7 @@ func Run(ctx context.Context, o Options) (*Profile, error) {
 		{"memory: latency and bandwidth", r.memory},
 		{"checksums", func() error { r.profile.Hashes = measureHashes(r.slice / 2); return nil }},
 		{"erasure codes", func() (err error) { r.profile.Erasure, err = measureErasure(r.slice); return err }},
-		{"drive: sync, stream, random reads", r.disk},
+		{"drive: sync, streams, random reads and writes", r.disk},
 		{"network: loopback", func() error { return r.loopback(ctx) }},
 	}
 	if o.Peer != "" {

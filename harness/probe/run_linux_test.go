@@ -3,9 +3,14 @@ package probe
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -80,6 +85,21 @@ func TestProbe(t *testing.T) {
 	require.Len(t, back.Network, 2, back.Warnings)
 	require.Equal(t, "peer", back.Network[1].Path)
 	require.Len(t, back.Disk.Random, 6, back.Warnings)
+	require.Len(t, back.Disk.RandomWrite, 4, back.Warnings)
+	for i, w := range back.Disk.RandomWrite {
+		require.Equal(t, depths[i], w.QueueDepth)
+		require.Positive(t, w.PerS)
+		require.GreaterOrEqual(t, w.P99US, w.P50US)
+	}
+	if back.Disk.Sequential[0].Direct {
+		require.Len(t, back.Disk.Queued, 8, back.Warnings)
+	} else {
+		require.Contains(t, back.Warnings[len(back.Warnings)-1], "queue depths")
+	}
+	for _, q := range back.Disk.Queued {
+		require.Positive(t, q.MBPerS)
+		require.Equal(t, block, q.BlockBytes)
+	}
 	require.GreaterOrEqual(t, len(back.Disk.Fdatasync), 6)
 	require.Positive(t, back.SyncP50US())
 	require.Len(t, back.Hashes, 10)
@@ -90,6 +110,52 @@ func TestProbe(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// A depth is as many operations under way at once, on however few CPUs: here none
+// ends before all have begun.
+func TestAQueueIsAsDeepAsItSays(t *testing.T) {
+	processors := runtime.GOMAXPROCS(0)
+	const depth = 32
+	var all sync.WaitGroup
+	all.Add(depth)
+	var mu sync.Mutex
+	buffers := map[*byte]bool{}
+	h, _, err := queue(depth, unit, 0, func(b []byte, _ *rand.Rand) error {
+		mu.Lock()
+		buffers[&b[0]] = true
+		mu.Unlock()
+		all.Done()
+		all.Wait()
+		if n := runtime.GOMAXPROCS(0); n <= depth {
+			return fmt.Errorf("%d callers on %d processors of Go", depth, n)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.Len(t, buffers, depth, "each caller has a buffer of its own")
+	require.EqualValues(t, depth, h.Count(), "each does one operation, however short the time")
+	require.Equal(t, processors, runtime.GOMAXPROCS(0), "it is set back")
+
+	_, _, err = queue(2, unit, time.Second, func([]byte, *rand.Rand) error { return io.ErrUnexpectedEOF })
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+}
+
+func TestRandomWritesStayWithinTheFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(name, make([]byte, 2*block), 0o600))
+	w, err := randomWrites(name, 2*block, 4, 5*time.Millisecond)
+	require.NoError(t, err)
+	require.Positive(t, w.PerS)
+	require.Positive(t, w.P50US)
+	info, err := os.Stat(name)
+	require.NoError(t, err)
+	require.EqualValues(t, 2*block, info.Size())
+	written, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.NotEqual(t, make([]byte, 2*block), written)
+	_, err = randomWrites(filepath.Join(t.TempDir(), "none"), block, 1, time.Millisecond)
+	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
 func TestProbeSaysWhatItCannotMeasure(t *testing.T) {

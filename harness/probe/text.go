@@ -77,6 +77,20 @@ func (p *Profile) Write(out io.Writer) error {
 	for _, r := range p.Disk.Random {
 		row(fmt.Sprint(r.QueueDepth)+past(r.Direct), bytesOf(int64(r.BlockBytes)), r.PerS, r.P50US, r.P99US)
 	}
+	if len(p.Disk.RandomWrite) > 0 {
+		part("drive, random writes over %s, each with a fdatasync", bytesOf(p.Disk.FileBytes))
+		row("queue depth", "block", "durable writes/s", "P50 µs", "P99 µs")
+		for _, w := range p.Disk.RandomWrite {
+			row(fmt.Sprint(w.QueueDepth)+past(w.Direct), bytesOf(int64(w.BlockBytes)), w.PerS, w.P50US, w.P99US)
+		}
+	}
+	if len(p.Disk.Queued) > 0 {
+		part("drive, streams at queue depths (O_DIRECT)")
+		row("operation", "queue depth", "block", "MB/s", "P50 µs", "P99 µs")
+		for _, q := range p.Disk.Queued {
+			row(q.Operation, q.QueueDepth, bytesOf(int64(q.BlockBytes)), q.MBPerS, q.P50US, q.P99US)
+		}
+	}
 	for _, n := range p.Network {
 		part("network: %s, connect %v µs", n.Path, n.ConnectP50US)
 		row("round trips, connections", "per s", "P50 µs", "P99 µs")

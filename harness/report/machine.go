@@ -42,6 +42,10 @@ func newMachineView(p *probe.Profile) *machineView {
 		first, last := p.Disk.Random[0], p.Disk.Random[n-1]
 		add("random reads of 4 KiB", "%s/s at depth %d, %s/s at depth %d", Count(first.PerS), first.QueueDepth, Count(last.PerS), last.QueueDepth)
 	}
+	if n := len(p.Disk.RandomWrite); n > 0 {
+		first, last := p.Disk.RandomWrite[0], p.Disk.RandomWrite[n-1]
+		add("random durable writes of 4 KiB", "%s/s at depth %d, %s/s at depth %d", Count(first.PerS), first.QueueDepth, Count(last.PerS), last.QueueDepth)
+	}
 	for _, l := range p.Memory.Latency {
 		if l.Threads == 1 && l.WorkingSetBytes >= 64<<20 {
 			add("memory, dependent load, "+l.Pages+" pages", "%s ns over %s", Count(l.LoadNS), Bytes(l.WorkingSetBytes))
