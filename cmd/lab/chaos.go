@@ -14,6 +14,7 @@ import (
 	"github.com/cairnstore/cairn/chaos"
 	"github.com/cairnstore/cairn/chaos/container"
 	"github.com/cairnstore/cairn/harness/record"
+	"github.com/cairnstore/cairn/harness/report"
 )
 
 // The statuses of lab chaos run beside 0 and 1. The record's verdict says why.
@@ -172,7 +173,7 @@ func writeChaos(w io.Writer, rec *record.Record) error {
 	for _, name := range slices.Sorted(maps.Keys(rec.Counters)) {
 		_, _ = fmt.Fprintf(t, "%s\t%d\n", name, rec.Counters[name])
 	}
-	err := t.Flush()
+	err := errors.Join(t.Flush(), report.WriteFaults(w, rec.Timeline))
 	writeVerdict(w, rec.Verdict)
 	return err
 }
@@ -196,7 +197,7 @@ func newChaosList() *cobra.Command {
 					Name   string   `json:"name"`
 					Asks   string   `json:"asks"`
 					Fails  string   `json:"fails"`
-					Needs  string   `json:"needs,omitempty"`
+					Needs  string   `json:"needs"`
 					Faults []string `json:"faults"`
 				}
 				var all []plan
@@ -222,11 +223,13 @@ func newChaosList() *cobra.Command {
 }
 
 func newChaosSweep() *cobra.Command {
-	return &cobra.Command{
-		Use:     "sweep",
-		Short:   "Remove the containers, images, mounts and directories that killed runs left behind",
-		Example: "  lab chaos sweep",
-		Args:    cobra.NoArgs,
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "sweep",
+		Short: "Remove the containers, images, mounts and directories that killed runs left behind",
+		Example: `  lab chaos sweep
+  lab chaos sweep --json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			engine, err := container.Connect(cmd.Context())
 			if errors.Is(err, container.ErrNoEngine) {
@@ -237,7 +240,19 @@ func newChaosSweep() *cobra.Command {
 			} else {
 				defer func() { _ = engine.Close() }()
 			}
-			return sweep(cmd, engine)
+			if !asJSON {
+				return sweep(cmd, engine)
+			}
+			removed, err := chaos.Sweep(cmd.Context(), engine)
+			return errors.Join(err, writeJSON(cmd.OutOrStdout(), swept{engine != nil, append([]string{}, removed...)}))
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was removed as JSON")
+	return cmd
+}
+
+// swept is what a sweep removed, as --json prints it.
+type swept struct {
+	Engine  bool     `json:"engine"` // one answered; without, no containers and images were looked for
+	Removed []string `json:"removed"`
 }
