@@ -339,14 +339,12 @@ func (p *Plan) Faults() (names []string) {
 	return names
 }
 
-// Needs says what the plan needs beside a container engine.
+// Needs says what the plan needs beside a container engine: root always, since
+// the volume is given to the server's user.
 func (p *Plan) Needs() string {
-	var needs []string
-	switch p.Volume.Kind {
-	case Tmpfs:
-		needs = append(needs, "root")
-	case Fuse:
-		needs = append(needs, "root", "/dev/fuse")
+	needs := []string{"root"}
+	if p.Volume.Kind == Fuse {
+		needs = append(needs, "/dev/fuse")
 	}
 	if p.Server.Build != Release {
 		needs = append(needs, "a build with the tag "+string(p.Server.Build))

@@ -38,6 +38,10 @@ type Options struct {
 // The record's verdict says what.
 var ErrBroken = errors.New("the experiment failed")
 
+// ErrUndecided: nothing broken was found, and not everything could be judged in
+// time. The record's verdict is that it cannot tell, which is no pass.
+var ErrUndecided = errors.New("the experiment cannot tell")
+
 // bounds of the growth checker: a server's memory and descriptors while idle.
 var growth = verify.Growth{Memory: 1.5, MemorySlack: 96 << 20, Descriptors: 64}
 
@@ -61,8 +65,9 @@ type experiment struct {
 	lost  *verify.Epoch // of the first violation
 }
 
-// Run runs a plan. The record is returned with ErrBroken too, and with any
-// other error that came once the server ran.
+// Run runs a plan. Without an error it passed. The record is returned with
+// ErrBroken and ErrUndecided too, and with any other error that came once the
+// server ran.
 func Run(ctx context.Context, o Options) (*record.Record, error) {
 	p, e := o.Plan, newExperiment(o)
 	image, err := o.Engine.Build(ctx, o.Binary)
@@ -79,11 +84,23 @@ func Run(ctx context.Context, o Options) (*record.Record, error) {
 	}
 	err = errors.Join(err, e.keepRemains(), e.strike())
 	e.conclude(err)
-	if err == nil && len(e.broken) > 0 {
-		first, _, _ := strings.Cut(e.broken[0].String(), "\n")
-		err = fmt.Errorf("%w: %s", ErrBroken, first)
+	if err == nil {
+		err = e.judgement()
 	}
 	return e.record, err
+}
+
+// judgement is the verdict as an error: nil of a pass alone.
+func (e *experiment) judgement() error {
+	kind := ErrUndecided
+	switch e.record.Verdict.Outcome {
+	case record.Pass:
+		return nil
+	case record.Fail:
+		kind = ErrBroken
+	}
+	first, _, _ := strings.Cut(e.record.Verdict.Reasons[0], "\n")
+	return fmt.Errorf("%w: %s", kind, first)
 }
 
 func newExperiment(o Options) *experiment {

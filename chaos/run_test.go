@@ -227,6 +227,29 @@ func TestAFaultMustBeSeenAndOvercome(t *testing.T) {
 	}
 }
 
+// Only a pass ends without an error: what was not decided must not look like one.
+func TestAVerdictIsAnError(t *testing.T) {
+	for name, c := range map[string]struct {
+		broken  []verify.Violation
+		doubted []string
+		outcome record.Outcome
+		want    error
+	}{
+		"nothing found":        {nil, nil, record.Pass, nil},
+		"undecided":            {nil, []string{"key"}, record.CannotTell, ErrUndecided},
+		"broken":               {[]verify.Violation{{Checker: "listed", What: "gone"}}, nil, record.Fail, ErrBroken},
+		"broken and undecided": {[]verify.Violation{{Checker: "listed", What: "gone"}}, []string{"key"}, record.Fail, ErrBroken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newExperiment(Options{Plan: plan(t, "steps: [{fault: kill}]")})
+			e.broken, e.doubted = c.broken, c.doubted
+			e.conclude(nil)
+			require.Equal(t, c.outcome, e.record.Verdict.Outcome)
+			require.ErrorIs(t, e.judgement(), c.want)
+		})
+	}
+}
+
 func TestEveryKindMakesAFault(t *testing.T) {
 	for name, k := range faults {
 		f, err := k.with(&yaml.Node{})

@@ -59,7 +59,7 @@ func mount(v Volume, dir string, seed uint64) (*stageVolume, error) {
 		made.fuse, made.undo = f, f.Unmount
 	}
 	if err := os.Chown(made.Dir, container.User, container.User); err != nil {
-		return nil, errors.Join(fmt.Errorf("give the volume to the server's user: %w", err), made.undo())
+		return nil, errors.Join(fmt.Errorf("give the volume to the server's user, which needs root: %w", err), made.undo())
 	}
 	return made, nil
 }

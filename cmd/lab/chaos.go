@@ -14,10 +14,49 @@ import (
 	"github.com/cairnstore/cairn/chaos"
 	"github.com/cairnstore/cairn/harness/container"
 	"github.com/cairnstore/cairn/harness/record"
+	"github.com/cairnstore/cairn/harness/report"
 )
 
-// The status of lab chaos run beside 0 and 1.
-const exitBroken = 2 // the experiment failed: the record's verdict says how
+// The statuses of lab chaos run beside 0 and 1. The record's verdict says why.
+const (
+	exitBroken    = 2 // the experiment failed
+	exitUndecided = 3 // it cannot tell, as in lab run and lab gate
+)
+
+// outcomes are how the plans of one call ended.
+type outcomes struct {
+	mustFail          bool
+	failed, undecided error
+}
+
+// add takes how a plan ended. What is no verdict it gives back.
+func (o *outcomes) add(plan string, err error) error {
+	switch {
+	case errors.Is(err, chaos.ErrUndecided):
+		o.undecided = errors.Join(o.undecided, fmt.Errorf("%s: %w", plan, err))
+	case errors.Is(err, chaos.ErrBroken):
+		if !o.mustFail {
+			o.failed = errors.Join(o.failed, fmt.Errorf("%s: %w", plan, err))
+		}
+	case err != nil:
+		return err
+	case o.mustFail:
+		o.failed = errors.Join(o.failed, fmt.Errorf("%s passed, and must fail", plan))
+	}
+	return nil
+}
+
+// err is the worst of them, with its status; all are told.
+func (o *outcomes) err() error {
+	all := errors.Join(o.failed, o.undecided)
+	switch {
+	case o.failed != nil:
+		return &exitError{exitBroken, all}
+	case all != nil:
+		return &exitError{exitUndecided, all}
+	}
+	return nil
+}
 
 func newChaos() *cobra.Command {
 	cmd := &cobra.Command{Use: "chaos", Short: "Ill-treat a server under load and see whether it keeps its promises"}
@@ -32,7 +71,7 @@ func newChaosRun() *cobra.Command {
 		build, remains string
 		times          int
 		seed           uint64
-		mustFail       bool
+		ends           outcomes
 	)
 	cmd := &cobra.Command{
 		Use:   "run PLAN...",
@@ -43,9 +82,13 @@ those that lab chaos list names, or a file whose name ends with .yaml.
 Each fault must be seen to have an effect, and the server must be well again in
 time; then everything that was ever written is read, and the checkers judge.
 
-Exit status: 0 when every plan passed, 2 when one failed, 1 after a mishap. With
---must-fail the first two are the other way about. Without engine nothing is run, which is said aloud, with status 0; with CI=true in the
-environment it is 1.`,
+Exit status: 0 when every plan passed, 2 when one failed, 3 when none failed and
+one cannot tell, as when the order of a history was not decided in time, 1 after
+a mishap. With --must-fail the first two are the other way about, and 3 is the
+same: that a bug was found must be certain.
+
+Without a container engine nothing is run, which is said aloud, with status 0;
+with CI=true in the environment it is 1.`,
 		Example: `  lab chaos run kill --times 20
   lab chaos run power-loss --build plantedbug --must-fail
   lab chaos run my-plan.yaml --json`,
@@ -86,7 +129,6 @@ environment it is 1.`,
 				return fmt.Errorf("make a directory for the build: %w", err)
 			}
 			defer func() { _ = os.RemoveAll(into) }()
-			var failed error
 			for _, p := range plans {
 				server := binary
 				if server == "" {
@@ -95,24 +137,13 @@ environment it is 1.`,
 					}
 				}
 				rec, err := chaos.Run(ctx, chaos.Options{Plan: p, Engine: engine, Binary: server, Times: times, Lines: out.lines(cmd), Remains: remains})
-				switch broken := errors.Is(err, chaos.ErrBroken); {
-				case broken && !mustFail:
-					failed = errors.Join(failed, fmt.Errorf("%s: %w", p.Name, err))
-					err = nil
-				case broken:
-					err = nil
-				case err == nil && mustFail:
-					failed = errors.Join(failed, fmt.Errorf("%s passed, and must fail", p.Name))
-				}
-				err = out.write(cmd, rec, err, func(w io.Writer) error { return writeChaos(w, rec) })
+				ended := ends.add(p.Name, err)
+				err = out.write(cmd, rec, ended, func(w io.Writer) error { return writeChaos(w, rec) })
 				if err != nil {
-					return errors.Join(failed, err)
+					return errors.Join(ends.failed, ends.undecided, err)
 				}
 			}
-			if failed != nil {
-				return &exitError{exitBroken, failed}
-			}
-			return nil
+			return ends.err()
 		},
 	}
 	f := cmd.Flags()
@@ -121,7 +152,7 @@ environment it is 1.`,
 	f.StringVar(&build, "build", "", "build of the server instead of the plan's: release, faults, plantedbug")
 	f.IntVar(&times, "times", 0, "how often each fault is done, instead of what the plan says")
 	f.Uint64Var(&seed, "seed", 0, "seed instead of the plan's")
-	f.BoolVar(&mustFail, "must-fail", false, "a plan that passes is the failure: to see that a planted bug is found")
+	f.BoolVar(&ends.mustFail, "must-fail", false, "a plan that passes is the failure: to see that a planted bug is found")
 	f.StringVar(&remains, "remains", "", "directory for the journal of a run that failed; empty: it is not kept")
 	out.flags(cmd)
 	return cmd
@@ -142,7 +173,7 @@ func writeChaos(w io.Writer, rec *record.Record) error {
 	for _, name := range slices.Sorted(maps.Keys(rec.Counters)) {
 		_, _ = fmt.Fprintf(t, "%s\t%d\n", name, rec.Counters[name])
 	}
-	err := t.Flush()
+	err := errors.Join(t.Flush(), report.WriteFaults(w, rec.Timeline))
 	writeVerdict(w, rec.Verdict)
 	return err
 }
@@ -166,7 +197,7 @@ func newChaosList() *cobra.Command {
 					Name   string   `json:"name"`
 					Asks   string   `json:"asks"`
 					Fails  string   `json:"fails"`
-					Needs  string   `json:"needs,omitempty"`
+					Needs  string   `json:"needs"`
 					Faults []string `json:"faults"`
 				}
 				var all []plan
@@ -192,11 +223,13 @@ func newChaosList() *cobra.Command {
 }
 
 func newChaosSweep() *cobra.Command {
-	return &cobra.Command{
-		Use:     "sweep",
-		Short:   "Remove the containers, images, mounts and directories that killed runs left behind",
-		Example: "  lab chaos sweep",
-		Args:    cobra.NoArgs,
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "sweep",
+		Short: "Remove the containers, images, mounts and directories that killed runs left behind",
+		Example: `  lab chaos sweep
+  lab chaos sweep --json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			engine, err := container.Connect(cmd.Context())
 			if errors.Is(err, container.ErrNoEngine) {
@@ -207,7 +240,19 @@ func newChaosSweep() *cobra.Command {
 			} else {
 				defer func() { _ = engine.Close() }()
 			}
-			return sweep(cmd, engine)
+			if !asJSON {
+				return sweep(cmd, engine)
+			}
+			removed, err := chaos.Sweep(cmd.Context(), engine)
+			return errors.Join(err, writeJSON(cmd.OutOrStdout(), swept{engine != nil, append([]string{}, removed...)}))
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was removed as JSON")
+	return cmd
+}
+
+// swept is what a sweep removed, as --json prints it.
+type swept struct {
+	Engine  bool     `json:"engine"` // one answered; without, no containers and images were looked for
+	Removed []string `json:"removed"`
 }

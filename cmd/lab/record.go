@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairnstore/cairn/harness/bench"
 	"github.com/cairnstore/cairn/harness/record"
+	"github.com/cairnstore/cairn/harness/report"
 	"github.com/cairnstore/cairn/harness/stats"
 )
 
@@ -60,6 +61,9 @@ func newRecordShow() *cobra.Command {
 			writeVerdict(out, k.Verdict)
 			writeComparisons(out, k.Comparisons)
 			bench.WriteMetrics(out, k.Metrics)
+			if err := report.WriteFaults(out, k.Timeline); err != nil {
+				return err
+			}
 			for _, name := range slices.Sorted(maps.Keys(k.Counters)) {
 				fmt.Fprintf(out, "%s %d\n", name, k.Counters[name])
 			}

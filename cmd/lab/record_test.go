@@ -26,6 +26,17 @@ func TestRecordShow(t *testing.T) {
 	require.ErrorIs(t, err, record.ErrAmbiguous)
 }
 
+func TestRecordShowSumsFaultsUp(t *testing.T) {
+	out, _, err := run(t.Context(), "record", "show", "20261126T130913.212Z-chaos", "--results", keptRecords)
+	require.NoError(t, err)
+	require.Contains(t, out, "chaos of 2026-11-26")
+	require.Regexp(t, `(?m)^fault +injected +bit +until it bit, median +worst +healthy again +until healthy, median +worst$`, out)
+	require.Regexp(t, `(?m)^descriptors +3 +3 +877\.7 ms +892\.6 ms +2 +727\.8 ms +764\.5 ms$`, out)
+	out, _, err = run(t.Context(), "record", "show", "f4563eb", "--results", keptRecords)
+	require.NoError(t, err)
+	require.NotContains(t, out, "until healthy", "a record without faults")
+}
+
 func TestRecordDiff(t *testing.T) {
 	out, _, err := run(t.Context(), "record", "diff", "f4563eb", "compare-1965f28", "--results", keptRecords)
 	require.NoError(t, err)

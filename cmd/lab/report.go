@@ -20,7 +20,8 @@ func newReport() *cobra.Command {
 		Short: "Show records: tables here, or with --out one HTML page with charts",
 		Long: `Show records: as tables on the terminal, or with --out as one HTML page that needs
 no network: latency distributions, throughput against latency, the course of a run,
-the history of each metric over the records in --history, verdicts and warnings.`,
+load, latency and faults through time, the history of each metric over the records
+in --history, verdicts and warnings.`,
 		Example: `  lab report results/runs/20261125T164852.222Z-compare-1965f28.json
   lab report results/runs/*-latency-*.json --out report.html
   lab report RECORD --profile hardware/profiles/epyc-2-threads-24g.yaml --out report.html`,

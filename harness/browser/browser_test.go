@@ -184,22 +184,108 @@ func TestInABrowser(t *testing.T) {
 	}
 }
 
+// A course is what the browser says of a record's load, latency and faults through time.
+type course struct {
+	Drawings int
+	Bands    int      // areas that are tinted
+	Marks    int      // of when a fault bit, and of when everything was read
+	Kinds    []string // of the legend of one drawing
+	Untinted []string // signs of the legend that show nothing
+	Note     string
+	Rows     [][]string // of the table by kind
+	Cycles   int        // rows of the table of those that are drawn
+}
+
+const lookAtCourses = `[...document.querySelectorAll('.timeline')].map(part => {
+  const first = part.querySelector('figure');
+  const shown = e => { const s = getComputedStyle(e); const b = e.getBoundingClientRect(); return b.height > 1 && (s.backgroundColor !== 'rgba(0, 0, 0, 0)' || parseFloat(s.borderTopWidth) > 0 || parseFloat(s.borderLeftWidth) > 0); };
+  return {
+    Drawings: [...part.querySelectorAll('svg')].filter(e => e.checkVisibility()).length,
+    Bands: [...first.querySelectorAll('path')].filter(e => { const s = getComputedStyle(e); const b = e.getBoundingClientRect(); return s.fill.startsWith('rgb') && parseFloat(s.fillOpacity) < 1 && b.width > 0 && b.height > 80; }).length,
+    Marks: [...first.querySelectorAll('path')].filter(e => getComputedStyle(e).stroke.startsWith('rgb') && (e.getAttribute('d').match(/M/g) || []).length > 1).length,
+    Kinds: [...first.querySelectorAll('.legend li')].map(e => e.textContent),
+    Untinted: [...first.querySelectorAll('.legend .swatch')].filter(e => !shown(e)).map(e => e.className),
+    Note: part.querySelector('.meta').textContent,
+    Rows: [...part.querySelectorAll(':scope > .scroll tbody tr')].map(r => [...r.children].map(c => c.textContent)),
+    Cycles: part.querySelectorAll(':scope > details tbody tr').length,
+  };
+})`
+
+// TestFaultsInABrowser looks at kept records of chaos: one of five kinds of fault, one of
+// five hundred faults, and one that failed, before a record that has no faults.
+func TestFaultsInABrowser(t *testing.T) {
+	ctx := browser(t)
+	runs := filepath.Join("..", "..", "results", "runs")
+	name := writePageOf(t, report.Input{Records: load(t,
+		filepath.Join(runs, "20261126T134143.913Z-chaos-5618d2a.json"),
+		filepath.Join(runs, "20261126T132607.865Z-chaos-5618d2a.json"),
+		filepath.Join(runs, "20261126T130913.212Z-chaos-75c3561.json"),
+		filepath.Join(runs, "20261125T164852.222Z-compare-1965f28.json"))})
+	for _, size := range []int64{400, 1400} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			require.NoError(t, chromedp.Do(ctx, chromedp.EmulateViewport(size, 900), chromedp.Navigate("file://"+name)))
+			got, err := chromedp.Run(ctx, chromedp.Evaluate[[]course](lookAtCourses))
+			require.NoError(t, err)
+			if pictures := os.Getenv("CAIRN_SCREENSHOTS"); pictures != "" {
+				picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(90))
+				require.NoError(t, err)
+				require.NoError(t, os.WriteFile(filepath.Join(pictures, fmt.Sprintf("faults-%d.jpg", size)), picture, 0o644))
+			}
+			require.Len(t, got, 3, "the record without faults has no such part")
+			for _, c := range got {
+				require.Equal(t, 2, c.Drawings, "rate and latency")
+				require.Positive(t, c.Bands)
+				require.Positive(t, c.Marks)
+				require.Empty(t, c.Untinted)
+				for _, phase := range []string{"injected, until it bites", "recovers, until healthy", "everything was read and judged"} {
+					require.Contains(t, c.Kinds, phase)
+				}
+			}
+			network, kill, failed := got[0], got[1], got[2]
+			for _, kind := range []string{"net-cut", "net-delay", "net-loss", "net-reset", "net-trickle"} {
+				require.Contains(t, network.Kinds, kind)
+			}
+			require.Len(t, network.Rows, 5)
+			require.Equal(t, 15, network.Cycles)
+			require.Equal(t, "All 15 faults are drawn.", network.Note)
+			require.Len(t, kill.Rows, 1)
+			require.Equal(t, []string{"kill", "500", "500"}, kill.Rows[0][:3])
+			require.Contains(t, kill.Note, "of 500 faults are drawn")
+			require.LessOrEqual(t, kill.Cycles, 60)
+			require.Greater(t, kill.Cycles, 30)
+			require.Equal(t, []string{"descriptors", "3", "3"}, failed.Rows[0][:3])
+			require.Equal(t, "2", failed.Rows[0][5], "one was never recovered from")
+		})
+	}
+}
+
+func load(t *testing.T, names ...string) []report.Named {
+	t.Helper()
+	all, err := report.Load(names)
+	require.NoError(t, err)
+	return all
+}
+
 // writePage writes a page of all that there is: the repository's own records, and
 // one that has what these lack.
 func writePage(t *testing.T) string {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join("..", "..", "results", "runs", "*.json"))
 	require.NoError(t, err)
-	kept, err := report.Load(names)
-	require.NoError(t, err)
+	kept := load(t, names...)
 	require.NotEmpty(t, kept)
 	profile, err := probe.Load(filepath.Join("..", "probe", "testdata", "v1.yaml"))
 	require.NoError(t, err)
+	all := append([]report.Named{{Name: "ladder.json", Record: reporttest.Ladder()}}, kept...)
+	return writePageOf(t, report.Input{Records: all, History: kept, Profile: profile})
+}
+
+func writePageOf(t *testing.T, in report.Input) string {
+	t.Helper()
 	name := filepath.Join(t.TempDir(), "report.html")
 	f, err := os.Create(name)
 	require.NoError(t, err)
-	all := append([]report.Named{{Name: "ladder.json", Record: reporttest.Ladder()}}, kept...)
-	require.NoError(t, report.HTML(f, report.Input{Records: all, History: kept, Profile: profile}))
+	require.NoError(t, report.HTML(f, in))
 	require.NoError(t, f.Close())
 	return name
 }

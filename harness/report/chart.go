@@ -28,14 +28,17 @@ type chart struct {
 	About string // what it shows, for those who do not see it
 	x, y  axis
 	Lines []series
+	bands []band // behind the lines
+	rules rules
 }
 
 // An axis has a label, and a way to print its values.
 type axis struct {
 	label string
 	log   bool
-	zero  bool // begins at 0
-	nines bool // shares of 1, each step another nine
+	zero  bool    // begins at 0
+	nines bool    // shares of 1, each step another nine
+	last  float64 // not 0: it spans 0 to this, whatever the points are
 	print func(float64) string
 	// names replaces values by names: those of 0, 1, 2 …
 	names []string
@@ -79,6 +82,10 @@ func (c chart) SVG(id string) (template.HTML, error) {
 	grid.Vertical.Color, grid.Horizontal.Color = lattice(), lattice()
 	grid.Vertical.Dashes, grid.Horizontal.Dashes = nil, nil
 	p.Add(grid)
+	for _, b := range c.bands {
+		p.Add(b)
+	}
+	p.Add(c.rules)
 	for _, s := range c.Lines {
 		if err := s.draw(p, c.x, c.y); err != nil {
 			return "", fmt.Errorf("chart %s: %w", c.Title, err)
@@ -105,6 +112,9 @@ func (c chart) dress(id, svg string) string {
 	replace := []string{"#010203", "var(--muted)", "#040506", "var(--lattice)"}
 	for i := range slots {
 		replace = append(replace, fmt.Sprintf("#0909%02X", i+1), fmt.Sprintf("var(--s%d)", i))
+		for phase, tint := range tints {
+			replace = append(replace, fmt.Sprintf("#08%02X%02X", phase+1, i+1), fmt.Sprintf("var(--s%d);fill-opacity:%s", i, tint))
+		}
 	}
 	return strings.NewReplacer(replace...).Replace(svg)
 }
@@ -136,6 +146,8 @@ func (c chart) bounds(p *plot.Plot) {
 			to.Min, to.Max = 1, 10
 		}
 		switch {
+		case b.a.last > 0:
+			to.Min, to.Max = 0, b.a.last
 		case b.a.log:
 			to.Min, to.Max = to.Min/1.15, to.Max*1.15
 			if to.Max < 4*to.Min { // room for more than one label
@@ -206,19 +218,25 @@ func (a axis) ticks(low, high float64) (all []plot.Tick) {
 }
 
 func (s series) draw(p *plot.Plot, x, y axis) error {
-	var xy plotter.XYs
+	var pieces []plotter.XYs // between gaps
 	var ranges []point
+	gap := true
 	for _, q := range s.points {
+		if math.IsNaN(q.y) {
+			gap = true
+			continue
+		}
 		if x.log && q.x <= 0 || y.log && q.y <= 0 {
 			continue // a logarithm knows no zero; the table has it
 		}
-		xy = append(xy, plotter.XY{X: q.x, Y: q.y})
+		if gap {
+			pieces, gap = append(pieces, nil), false
+		}
+		piece := &pieces[len(pieces)-1]
+		*piece = append(*piece, plotter.XY{X: q.x, Y: q.y})
 		if q.high > q.low && (!y.log || q.low > 0) {
 			ranges = append(ranges, q)
 		}
-	}
-	if len(xy) == 0 {
-		return nil
 	}
 	col := slotColor(s.Slot)
 	for _, r := range ranges {
@@ -229,6 +247,20 @@ func (s series) draw(p *plot.Plot, x, y axis) error {
 		bar.Color, bar.Width = col, 1
 		p.Add(bar)
 	}
+	radius := vg.Length(3)
+	if len(pieces) > 1 {
+		radius = 1.4
+	}
+	for _, xy := range pieces {
+		if err := s.piece(p, xy, col, radius); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// piece draws the points between two gaps.
+func (s series) piece(p *plot.Plot, xy plotter.XYs, col color.Color, radius vg.Length) error {
 	if !s.bare && len(xy) > 1 {
 		line, err := plotter.NewLine(xy)
 		if err != nil {
@@ -245,7 +277,7 @@ func (s series) draw(p *plot.Plot, x, y axis) error {
 		if err != nil {
 			return err
 		}
-		dots.GlyphStyle = draw.GlyphStyle{Color: col, Radius: 3, Shape: draw.CircleGlyph{}}
+		dots.GlyphStyle = draw.GlyphStyle{Color: col, Radius: radius, Shape: draw.CircleGlyph{}}
 		if s.hollow {
 			dots.Shape = draw.RingGlyph{}
 		}
@@ -286,6 +318,8 @@ func (c chart) Rows() (rows [][]string) {
 
 func (a axis) text(v float64) string {
 	switch {
+	case math.IsNaN(v):
+		return "–"
 	case a.names != nil && v >= 0 && int(v) < len(a.names):
 		return a.names[int(v)]
 	case a.nines:
@@ -294,11 +328,33 @@ func (a axis) text(v float64) string {
 	return a.print(v)
 }
 
-// Color is the number of the series' colour.
-func (s series) Color() int { return s.Slot % slots }
+// A key is one entry of a legend. Its sign are classes of style.
+type key struct{ Name, Sign string }
 
-// Sign is how the legend shows the series: a class of style.
-func (s series) Sign() string {
+// Keys are the legend: none where one line says it all.
+func (c chart) Keys() (keys []key) {
+	if len(c.Lines) == 1 && c.bands == nil && c.rules == nil {
+		return nil
+	}
+	for _, s := range c.Lines {
+		keys = append(keys, key{s.Name, fmt.Sprintf("s%d %s", s.Slot%slots, s.sign())})
+	}
+	for _, b := range c.bands {
+		keys = append(keys, key{b.Name, fmt.Sprintf("s%d band bites", b.Slot%slots)})
+	}
+	if c.bands != nil {
+		for i, name := range phaseNames {
+			keys = append(keys, key{name, "band " + phaseSigns[i]})
+		}
+	}
+	if c.rules != nil {
+		keys = append(keys, key{"everything was read and judged", "rule"})
+	}
+	return keys
+}
+
+// sign is how the legend shows the series: a class of style.
+func (s series) sign() string {
 	switch {
 	case s.bare && s.hollow:
 		return "ring"

@@ -68,6 +68,7 @@ type part struct {
 	Tiles           []tile
 	Rows            []row
 	Metrics         []record.Metric
+	Timeline        *timelineView // nil: the record has none
 	Figures         []figure
 	Counters        []string
 	Outcome         string // a class of style
@@ -164,6 +165,7 @@ func (d *drawer) part(i int, in Named) part {
 	for _, name := range slices.Sorted(maps.Keys(rec.Counters)) {
 		p.Counters = append(p.Counters, fmt.Sprintf("%s: %s", name, Count(float64(rec.Counters[name]))))
 	}
+	p.Timeline = d.timeline(rec)
 	charts := throughputCharts(rec)
 	charts = append(charts, latencyCharts(rec)...)
 	for _, run := range rec.Runs {

@@ -44,6 +44,7 @@ func Text(out io.Writer, in Named) error {
 		}
 	}
 	_ = t.Flush() // its error is w's
+	_ = WriteFaults(w, rec.Timeline)
 	for _, name := range slices.Sorted(maps.Keys(rec.Counters)) {
 		w.printf("%s: %s\n", name, Count(float64(rec.Counters[name])))
 	}
