@@ -15,6 +15,7 @@ import (
 func newLoad() *cobra.Command {
 	var (
 		out     output
+		hw      hardware
 		mix     []string
 		poisson bool
 		o       bench.LoadOptions
@@ -26,7 +27,10 @@ func newLoad() *cobra.Command {
 open loop. Objects that gets, heads, lists and deletes need are put first.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var err error
+			err := hw.load()
+			if err != nil {
+				return err
+			}
 			if o.Mix, err = parseMix(mix); err != nil {
 				return err
 			}
@@ -35,6 +39,7 @@ open loop. Objects that gets, heads, lists and deletes need are put first.`,
 			}
 			o.Lines = out.lines(cmd)
 			rec, err := bench.Load(cmd.Context(), o)
+			hw.note(rec)
 			return out.write(cmd, rec, err, nil)
 		},
 	}
@@ -58,6 +63,7 @@ open loop. Objects that gets, heads, lists and deletes need are put first.`,
 	f.Int64Var(&o.Requests, "requests", 0, "end after so many measured requests; 0: no bound")
 	f.Float64Var(&o.Unverified, "unverified", 0, "share of gets whose bytes are not compared")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of bodies, keys and choices")
+	hw.flags(cmd)
 	out.flags(cmd)
 	return cmd
 }

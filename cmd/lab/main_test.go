@@ -57,7 +57,7 @@ func TestLoadOnARunningSinkPrintsJSONAndKeepsARecord(t *testing.T) {
 
 	results := filepath.Join(t.TempDir(), "runs")
 	out, progress, err := run(t.Context(), "bench", "load", "--address", address, "--mix", "get=3,head=1,put=1", "--stored", "1",
-		"--requests", "500", "--warmup", "0", "--results", results, "--json", "--durability", "none at all", "--pid", "1")
+		"--requests", "500", "--warmup", "0", "--results", results, "--json", "--durability", "none at all", "--pid", "1", "--profile", exampleProfile)
 	require.NoError(t, err)
 	require.Contains(t, progress, "record: ")
 	var printed struct{ Metrics []record.Metric }
@@ -74,6 +74,7 @@ func TestLoadOnARunningSinkPrintsJSONAndKeepsARecord(t *testing.T) {
 	require.Len(t, files, 1)
 	rec, err := record.Read(filepath.Join(results, files[0].Name()))
 	require.NoError(t, err)
+	requireProfile(t, rec)
 	require.EqualValues(t, 500, rec.Runs[0].Result.Total().Count)
 	stop()
 	require.NoError(t, <-served)

@@ -50,13 +50,14 @@ func (o *output) write(cmd *cobra.Command, rec *record.Record, experiment error,
 			Kind     string           `json:"kind"`
 			Lab      record.Revision  `json:"lab"`
 			Machine  record.Machine   `json:"machine"`
+			Profile  string           `json:"profile,omitempty"`
 			Seed     uint64           `json:"seed"`
 			Scenario *record.Scenario `json:"scenario,omitempty"`
 			Targets  []record.Target  `json:"targets"`
 			Metrics  []record.Metric  `json:"metrics"`
 			Verdict  *record.Verdict  `json:"verdict,omitempty"`
 			Warnings []string         `json:"warnings"`
-		}{rec.Kind, rec.Lab, rec.Machine, rec.Seed, rec.Scenario, rec.Targets, rec.Metrics, rec.Verdict, rec.Warnings})
+		}{rec.Kind, rec.Lab, rec.Machine, rec.Profile, rec.Seed, rec.Scenario, rec.Targets, rec.Metrics, rec.Verdict, rec.Warnings})
 	} else {
 		bench.WriteHead(out, rec)
 		if table != nil {

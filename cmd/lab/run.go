@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cairnstore/cairn/harness/headline"
 	"github.com/cairnstore/cairn/harness/load"
 	"github.com/cairnstore/cairn/harness/record"
 	"github.com/cairnstore/cairn/harness/scenario"
@@ -58,7 +57,7 @@ func newRun() *cobra.Command {
 		where      string
 		at         load.Target
 		durability string
-		profile    string
+		hw         hardware
 		o          scenario.Options
 	)
 	cmd := &cobra.Command{
@@ -68,7 +67,8 @@ func newRun() *cobra.Command {
 
 The target is cairn, minio or versitygw, which is then started on a fresh
 directory and stopped again, or the URL of a server that runs already. The
-engine's scenarios need none: they open Cairn's engine inside k6 (make k6).
+engine's scenarios need none: they open Cairn's engine inside k6 (make k6), and
+their headline is scaled by --profile, or else by this machine's cores and memory.
 
 Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 		Example: `  lab run smoke
@@ -82,9 +82,10 @@ Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 			if err != nil {
 				return mishap(err)
 			}
-			if o.Machine, err = machine(profile); err != nil {
+			if err := hw.load(); err != nil {
 				return mishap(err)
 			}
+			o.Machine = hw.machine()
 			o.Files = filesOf(args[0])
 			if err := aim(&o, &bins, where, at, durability); err != nil {
 				return mishap(err)
@@ -94,6 +95,7 @@ Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 			}
 			o.Lines = out.lines(cmd)
 			rec, err := scenario.Run(cmd.Context(), s, o)
+			hw.note(rec)
 			err = out.write(cmd, rec, err, func(w io.Writer) error {
 				_, _ = fmt.Fprintf(w, "%s asks: %s\n", s.Name, s.Asks)
 				writeVerdict(w, rec.Verdict)
@@ -114,11 +116,11 @@ Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 	f.StringVar(&durability, "durability", "unknown", "what an acknowledged PUT has survived on a running server, to print beside the figures")
 	f.IntVar(&o.PID, "pid", 0, "the running server's process on this machine, to measure what it uses; 0: unknown")
 	f.StringVar(&o.Dir, "dir", "results/tmp", "directory on the drive to measure; data is made and removed in a new folder of it")
-	f.StringVar(&profile, "profile", "", "hardware profile that the headline is scaled by (default: this machine's cores and memory)")
 	f.StringVar(&o.K6, "k6", "bin/k6", "k6 with k6/x/cairn (make k6)")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of bodies, keys and arrivals")
 	f.Float64Var(&o.Pace, "pace", 1, "multiply all times, to try a long scenario in short; the record says so")
 	bins.flags(cmd)
+	hw.flags(cmd)
 	out.flags(cmd)
 	return cmd
 }
@@ -137,14 +139,6 @@ func filesOf(name string) fs.FS {
 		return os.DirFS(filepath.Dir(name))
 	}
 	return scenarios.Files
-}
-
-// machine is a profile's, or this one.
-func machine(profile string) (headline.Machine, error) {
-	if profile == "" {
-		return headline.This(), nil
-	}
-	return headline.FromProfile(profile)
 }
 
 // aim sets what the scenario is run on.

@@ -57,7 +57,7 @@ func runExitsByItsVerdict(t *testing.T, binary string) {
 		"errors == 0": {record.Pass, 0}, "put.errors > 0": {record.Fail, 1}, "background.errors == 0": {"", 2},
 	} {
 		dir := t.TempDir()
-		out, progress, err := run(t.Context(), "run", scenarioFile(t, threshold), "--cairn", binary, "--dir", filepath.Join(dir, "tmp"), "--results", filepath.Join(dir, "runs"), "--json")
+		out, progress, err := run(t.Context(), "run", scenarioFile(t, threshold), "--cairn", binary, "--dir", filepath.Join(dir, "tmp"), "--results", filepath.Join(dir, "runs"), "--json", "--profile", exampleProfile)
 		require.Equal(t, want.code, exitCode(err), "%v", err)
 		if want.code == 2 {
 			require.ErrorContains(t, err, "there is no background")
@@ -75,6 +75,7 @@ func runExitsByItsVerdict(t *testing.T, binary string) {
 		rec, err := record.Read(filepath.Join(dir, "runs", files[0].Name()))
 		require.NoError(t, err)
 		require.Equal(t, want.outcome, rec.Verdict.Outcome)
+		requireProfile(t, rec)
 		require.Equal(t, printed.Scenario, *rec.Scenario)
 		require.Len(t, rec.Scenario.Hash, 64)
 		require.EqualValues(t, 60, rec.Runs[0].Result.Total().Count)
@@ -124,7 +125,7 @@ func TestMishapsOfRunExitWith2(t *testing.T) {
 		"want cairn, minio":         {"run", "smoke", "--target", "https://x"},
 		"needs --access":            {"run", "smoke", "--target", "http://127.0.0.1:1", "--access", ""},
 		"--pace":                    {"run", "smoke", "--pace", "2"},
-		"hardware profile":          {"run", "smoke", "--profile", "/nonexistent"},
+		"--profile: load profile":   {"run", "smoke", "--profile", "/nonexistent"},
 		"no such file or directory": {"run", "smoke", "--cairn", "/nonexistent/cairn"},
 		"make k6 builds":            {"run", "engine-cache-writes", "--k6", "/nonexistent/k6"},
 	} {

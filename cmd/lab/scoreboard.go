@@ -22,6 +22,7 @@ func newScoreboard() *cobra.Command {
 	var (
 		out       output
 		bins      binaries
+		hw        hardware
 		servers   []string
 		pace      float64
 		noCeiling bool
@@ -45,6 +46,9 @@ record says so.`,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if pace <= 0 || pace > 1 {
 				return errors.New("--pace: want a number above 0, up to 1")
+			}
+			if err := hw.load(); err != nil {
+				return err
 			}
 			if len(names) == 0 {
 				names = board
@@ -79,6 +83,7 @@ record says so.`,
 			here := record.DescribeMachine(".")
 			o.Judge = func(c bench.Case, run *record.Run) []string { return shortcomings(all[c.Name], run, here) }
 			rec, err := bench.Compare(cmd.Context(), o)
+			hw.note(rec)
 			if rec != nil {
 				delete(rec.Settings, "duration")
 				delete(rec.Settings, "warmup")
@@ -98,6 +103,7 @@ record says so.`,
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of bodies, keys and choices")
 	f.BoolVar(&noCeiling, "no-ceiling", false, "do not measure the generator's own ceiling first")
 	bins.flags(cmd)
+	hw.flags(cmd)
 	out.flags(cmd)
 	return cmd
 }

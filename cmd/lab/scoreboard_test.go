@@ -16,7 +16,7 @@ func theScoreboard(t *testing.T, binary string) {
 	dir := t.TempDir()
 	name := scenarioFile(t, "put.errors > 0")
 	out, progress, err := run(t.Context(), "compare", name, "--cairn", binary, "--minio", "/nonexistent/minio", "--versitygw", "/nonexistent/versitygw",
-		"--rounds", "2", "--dir", filepath.Join(dir, "tmp"), "--results", filepath.Join(dir, "runs"), "--json", "--no-ceiling")
+		"--rounds", "2", "--dir", filepath.Join(dir, "tmp"), "--results", filepath.Join(dir, "runs"), "--json", "--no-ceiling", "--profile", exampleProfile)
 	require.NoError(t, err, progress)
 	var printed struct {
 		Metrics  []record.Metric
@@ -39,6 +39,7 @@ func theScoreboard(t *testing.T, binary string) {
 	rec, err := record.Read(filepath.Join(dir, "runs", files[0].Name()))
 	require.NoError(t, err)
 	require.Equal(t, "compare", rec.Kind)
+	requireProfile(t, rec)
 	require.Len(t, rec.Runs, 2)
 	for _, r := range rec.Runs {
 		require.Empty(t, r.Result.Failures, "what one round overwrote is put anew for the next")

@@ -40,7 +40,9 @@ type Record struct {
 
 	// Scenario is what was run, if it came from a file.
 	Scenario *Scenario `json:"scenario,omitempty"`
-	// Profile names the hardware profile that thresholds were scaled by.
+	// Profile names the hardware profile of the measured machine; thresholds that are
+	// scaled are scaled by it. Settings["profile"] says what it is of, and when it was
+	// measured, in records of lab run, lab compare and lab bench.
 	Profile string `json:"profile,omitempty"`
 	// Counters are sums that are no metric of a run, as the faults injected.
 	Counters map[string]int64 `json:"counters,omitempty"`
