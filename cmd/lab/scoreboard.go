@@ -81,7 +81,9 @@ record says so.`,
 			}
 			o.Lines, o.Duration = out.lines(cmd), 1 // scenarios have times of their own
 			here := record.DescribeMachine(".")
-			o.Judge = func(c bench.Case, run *record.Run) []string { return shortcomings(all[c.Name], run, here) }
+			o.Judge = func(c bench.Case, run *record.Run, failedUploads int64) []string {
+				return shortcomings(all[c.Name], run, failedUploads, here)
+			}
 			rec, err := bench.Compare(cmd.Context(), o)
 			hw.note(rec)
 			if rec != nil {
@@ -129,8 +131,8 @@ func competitors(bins *binaries, names []string, asked bool) (servers []target.S
 }
 
 // shortcomings are why a run is no pass of its scenario.
-func shortcomings(s *scenario.Scenario, run *record.Run, here record.Machine) []string {
-	v := s.Judge(run, 0, bench.Taken(run, here))
+func shortcomings(s *scenario.Scenario, run *record.Run, failedUploads int64, here record.Machine) []string {
+	v := s.Judge(run, failedUploads, bench.Taken(run, here))
 	if v.Outcome == record.Pass {
 		return nil
 	}

@@ -62,3 +62,27 @@ func TestTheScoreboardRefusesWhatItCannotRun(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 }
+
+// A server that refuses the background is no better for its quiet: noisy-neighbour
+// asks for background.errors == 0 here as it does in lab run.
+func theScoreboardCountsFailedUploads(t *testing.T, binary string) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "beside.yaml")
+	require.NoError(t, os.WriteFile(name, []byte(`name: beside
+asks: Is it quiet beside uploads?
+fails: If one fails.
+objects: {count: 40, size: {kind: fixed, bytes: 1KiB}}
+mix: {get: 1}
+connections: 2
+background: {size: 6GiB, streams: 1} # more than one PUT may have
+closed: {for: 300ms}
+thresholds: [background.errors == 0]
+`), 0o600))
+	out, progress, err := run(t.Context(), "compare", name, "--cairn", binary, "--servers", "cairn", "--rounds", "2", "--dir", filepath.Join(dir, "tmp"), "--results", "", "--json", "--no-ceiling")
+	require.NoError(t, err, progress)
+	var printed struct{ Warnings []string }
+	require.NoError(t, json.Unmarshal([]byte(out), &printed))
+	warned := strings.Join(printed.Warnings, "\n")
+	require.Regexp(t, `beside on cairn, round 1: [0-9]+ background uploads failed, the first by: `, warned)
+	require.Contains(t, warned, "beside on cairn, round 2: fail: background.errors == 0 does not hold: ")
+}
