@@ -18,6 +18,8 @@ type output struct {
 	results string
 	json    bool
 	quiet   bool
+
+	kept string // file of the record that was written; empty: none was
 }
 
 func (o *output) flags(cmd *cobra.Command) {
@@ -71,6 +73,7 @@ func (o *output) write(cmd *cobra.Command, rec *record.Record, experiment error,
 	if o.results != "" {
 		name, e := rec.Write(o.results)
 		if e == nil {
+			o.kept = name
 			fmt.Fprintln(cmd.ErrOrStderr(), "record:", name)
 		}
 		err = errors.Join(err, e)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/cairnstore/cairn/harness/bench"
 	"github.com/cairnstore/cairn/harness/record"
+	"github.com/cairnstore/cairn/harness/report"
 	"github.com/cairnstore/cairn/harness/scenario"
 	"github.com/cairnstore/cairn/harness/target"
 	"github.com/cairnstore/cairn/scenarios"
@@ -26,6 +28,7 @@ func newScoreboard() *cobra.Command {
 		servers   []string
 		pace      float64
 		noCeiling bool
+		page      string
 		o         bench.CompareOptions
 	)
 	cmd := &cobra.Command{
@@ -42,6 +45,7 @@ own ceiling is near: then the server's CPU time per request decides, and the
 record says so.`,
 		Example: `  make build rivals && lab compare
   lab compare small-object mixed --rounds 5 --json
+  lab compare --report results/tmp/compare.html --profile hardware/profiles/rack-7.yaml
   lab compare list-heavy --servers cairn,versitygw --pace 0.3`,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if pace <= 0 || pace > 1 {
@@ -94,7 +98,11 @@ record says so.`,
 					rec.Warn("%s did not take part: its binary is not there (make rivals)", name)
 				}
 			}
-			return out.write(cmd, rec, err, func(w io.Writer) error { return o.Table(rec).Write(w) })
+			err = out.write(cmd, rec, err, func(w io.Writer) error { return o.Table(rec).Write(w) })
+			if page == "" || rec == nil || len(rec.Runs) == 0 {
+				return err
+			}
+			return errors.Join(err, pageOf(cmd, rec, &out, &hw, page))
 		},
 	}
 	f := cmd.Flags()
@@ -103,11 +111,23 @@ record says so.`,
 	f.IntVar(&o.Rounds, "rounds", 3, "rounds")
 	f.Float64Var(&pace, "pace", 1, "multiply all times of the scenarios")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of bodies, keys and choices")
+	f.StringVar(&page, "report", "", "HTML file to write with charts of what was measured (lab report); empty: none is")
 	f.BoolVar(&noCeiling, "no-ceiling", false, "do not measure the generator's own ceiling first")
 	bins.flags(cmd)
 	hw.flags(cmd)
 	out.flags(cmd)
 	return cmd
+}
+
+// pageOf writes the page of a record that was just made; the history is of the
+// records beside it. Standard output is the table's, or the JSON's.
+func pageOf(cmd *cobra.Command, rec *record.Record, out *output, hw *hardware, file string) error {
+	history, err := historyIn(out.results)
+	if err != nil {
+		return err
+	}
+	name := cmp.Or(out.kept, rec.Kind)
+	return writePage(cmd.ErrOrStderr(), file, report.Input{Records: []report.Named{{Name: name, Record: rec}}, History: history, Profile: hw.profile})
 }
 
 // competitors are the servers whose binaries are there. Those that were asked

@@ -16,7 +16,7 @@ func theScoreboard(t *testing.T, binary string) {
 	dir := t.TempDir()
 	name := scenarioFile(t, "put.errors > 0")
 	out, progress, err := run(t.Context(), "compare", name, "--cairn", binary, "--minio", "/nonexistent/minio", "--versitygw", "/nonexistent/versitygw",
-		"--rounds", "2", "--dir", filepath.Join(dir, "tmp"), "--results", filepath.Join(dir, "runs"), "--json", "--no-ceiling", "--profile", exampleProfile)
+		"--rounds", "2", "--dir", filepath.Join(dir, "tmp"), "--results", filepath.Join(dir, "runs"), "--json", "--no-ceiling", "--profile", exampleProfile, "--report", filepath.Join(dir, "pages", "compare.html"))
 	require.NoError(t, err, progress)
 	var printed struct {
 		Metrics  []record.Metric
@@ -47,6 +47,12 @@ func theScoreboard(t *testing.T, binary string) {
 		require.NotNil(t, r.Server)
 	}
 	require.Contains(t, progress, "short on cairn, round 2 of 2")
+	require.Contains(t, progress, "report: file://"+filepath.Join(dir, "pages", "compare.html"))
+	page, err := os.ReadFile(filepath.Join(dir, "pages", "compare.html"))
+	require.NoError(t, err)
+	require.Contains(t, string(page), "Latency: short")
+	require.Contains(t, string(page), "Example CPU", "the page has the profile")
+	require.Contains(t, string(page), files[0].Name())
 }
 
 func TestTheScoreboardRefusesWhatItCannotRun(t *testing.T) {
@@ -78,7 +84,7 @@ background: {size: 6GiB, streams: 1} # more than one PUT may have
 closed: {for: 300ms}
 thresholds: [background.errors == 0]
 `), 0o600))
-	out, progress, err := run(t.Context(), "compare", name, "--cairn", binary, "--servers", "cairn", "--rounds", "2", "--dir", filepath.Join(dir, "tmp"), "--results", "", "--json", "--no-ceiling")
+	out, progress, err := run(t.Context(), "compare", name, "--cairn", binary, "--servers", "cairn", "--rounds", "2", "--dir", filepath.Join(dir, "tmp"), "--results", "", "--json", "--no-ceiling", "--report", "")
 	require.NoError(t, err, progress)
 	var printed struct{ Warnings []string }
 	require.NoError(t, json.Unmarshal([]byte(out), &printed))
