@@ -38,11 +38,13 @@ func newPlan() *cobra.Command {
 network, the first bottleneck, the headroom, and how long a rebuild takes.
 
 --want has parts separated by semicolons: put=RATE/s,SIZE[,p99<TIME], get= likewise,
-stored=SIZE, growth=N%/month. Rates and latencies come from a model that was fitted to
-loads on a real Cairn (lab plan calibrate). Ranges are of 90 of 100 bootstrap replicates.
-How well the model foretold other loads is printed below the plan.`,
-		Example: `  lab plan --want 'put=5000/s,4KiB,p99<20ms; get=20000/s,4KiB; stored=10TiB; growth=2%/month'
-  lab plan --want 'get=2000/s,1MiB; stored=500TiB' --profile rack-7.yaml --drives 12 --drive 16TB --scheme 8+4 --prices prices.yaml`,
+stored=SIZE[,SIZE of an object], growth=N%/month. The number of stored objects decides how
+large the index is: where their size is not stated, it is taken from what is put, or else
+got, and the plan says so. Rates and latencies come from a model that was fitted to loads
+on a real Cairn (lab plan calibrate). Ranges are of 90 of 100 bootstrap replicates. How
+well the model foretold other loads is printed below the plan.`,
+		Example: `  lab plan --want 'put=5000/s,4KiB,p99<20ms; get=20000/s,4KiB; stored=10TiB,64KiB; growth=2%/month'
+  lab plan --want 'get=2000/s,1MiB; stored=500TiB,1MiB' --profile rack-7.yaml --drives 12 --drive 16TB --scheme 8+4 --prices prices.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if want == "" {
