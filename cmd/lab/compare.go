@@ -29,6 +29,9 @@ forwards and backwards. Every figure is printed with the server's durability.
 
 A server whose binary is not given does not take part. The first of Cairn,
 MinIO, versitygw that takes part is what the others are compared with.`,
+		Example: `  lab bench compare --cairn bin/cairn
+  lab bench compare --cairn bin/cairn --minio .tools/rivals/minio --only put4k,get4k --rounds 5 --json
+  lab bench compare --cairn bin/cairn --profile hardware/profiles/rack-7.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cairn != "" {

@@ -24,6 +24,9 @@ func newLatency() *cobra.Command {
 		Long: `Measure the capacity for small PUTs in a closed loop, then their latency in an
 open loop at a share of that capacity, both while large objects are uploaded in
 the background. Each latency counts from when the request was due.`,
+		Example: `  lab bench latency
+  lab bench latency --minio .tools/rivals/minio --duration 2m --json
+  lab bench latency --share 0.5 --upload-rate 0        # no uploads beside it`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := hw.load(); err != nil {

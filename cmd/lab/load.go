@@ -25,6 +25,9 @@ func newLoad() *cobra.Command {
 		Short: "Load a server that is running already",
 		Long: `Load a server that is running already, in a closed loop, or with --rate in an
 open loop. Objects that gets, heads, lists and deletes need are put first.`,
+		Example: `  lab bench load --access KEY --secret SECRET
+  lab bench load --address 10.0.0.7:9000 --access KEY --secret SECRET --mix get=9,put=1 --size 65536 --rate 2000 --json
+  lab bench load --access KEY --secret SECRET --mix put --duration 1m --pid "$(pidof cairn)"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			err := hw.load()

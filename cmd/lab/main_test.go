@@ -7,9 +7,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
 	"github.com/cairnstore/cairn/harness/load"
@@ -83,4 +85,32 @@ func TestLoadOnARunningSinkPrintsJSONAndKeepsARecord(t *testing.T) {
 func TestCompareWithoutAServerSaysWhatIsMissing(t *testing.T) {
 	_, _, err := run(t.Context(), "bench", "compare")
 	require.ErrorContains(t, err, "--cairn")
+}
+
+// The README says so: each command shows how it is used, and those that find
+// something out can tell a program.
+func TestEveryCommandHasExamplesAndJSON(t *testing.T) {
+	without := map[string]string{
+		"lab bench sink":        "serves until it is stopped",
+		"lab probe serve":       "serves until it is stopped",
+		"lab report":            "makes a page; lab record show has the JSON",
+		"lab plan requirements": "makes a page; lab plan has the JSON",
+		"lab chaos sweep":       "removes",
+	}
+	var visit func(cmd *cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		for _, c := range cmd.Commands() {
+			visit(c)
+		}
+		if !cmd.Runnable() {
+			return
+		}
+		require.Contains(t, cmd.Example, cmd.CommandPath(), "%s: its examples", cmd.CommandPath())
+		_, excused := without[cmd.CommandPath()]
+		require.Equal(t, !excused, cmd.Flags().Lookup("json") != nil, "%s: --json", cmd.CommandPath())
+		for _, line := range strings.Split(cmd.Example, "\n") {
+			require.True(t, strings.HasPrefix(line, "  "), "%s: the example %q is indented", cmd.CommandPath(), line)
+		}
+	}
+	visit(newRoot())
 }

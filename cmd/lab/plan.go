@@ -251,13 +251,24 @@ Exit status: 0 both are reached, 3 one is not, 4 the machine was too busy to tel
 	return cmd
 }
 
+// fitted is what --json prints of a fit; the model's file has all of it.
+type fitted struct {
+	Op           string  `json:"op"`
+	Size         int     `json:"size_bytes"`
+	PeakPerS     float64 `json:"peak_per_s"`
+	RateResidual float64 `json:"rate_residual_percent"`
+	P99Residual  float64 `json:"p99_residual_percent"`
+}
+
 func newPlanFit() *cobra.Command {
 	var profile, model string
+	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "fit RECORD",
-		Short:   "Fit a model anew to the record of a calibration",
-		Example: "  lab plan fit results/runs/*-calibration-*.json --model hardware/models/rack-7.yaml",
-		Args:    cobra.ExactArgs(1),
+		Use:   "fit RECORD",
+		Short: "Fit a model anew to the record of a calibration",
+		Example: `  lab plan fit results/runs/*-calibration-*.json --model hardware/models/rack-7.yaml
+  lab plan fit results/runs/*-calibration-*.json --model /tmp/anew.yaml --json`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			rec, err := record.Read(args[0])
 			if err != nil {
@@ -275,12 +286,20 @@ func newPlanFit() *cobra.Command {
 			if err := m.Save(model); err != nil {
 				return err
 			}
+			if asJSON {
+				var all []fitted
+				for _, f := range m.Fits {
+					all = append(all, fitted{f.Op, f.Size, f.PeakPerS, f.RateResidual, f.P99Residual})
+				}
+				return writeJSON(cmd.OutOrStdout(), map[string]any{"model": model, "fits": all, "warnings": m.Warnings})
+			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), "model:", model)
 			return err
 		},
 	}
 	cmd.Flags().StringVar(&profile, "profile", defaultProfile, "profile of the machine that was calibrated")
 	cmd.Flags().StringVar(&model, "model", defaultModel, "file to write the model to")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON: the peak of each operation and size, and how well the fit meets its own points")
 	return cmd
 }
 

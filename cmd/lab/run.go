@@ -232,25 +232,48 @@ func newScenariosList() *cobra.Command {
 	return cmd
 }
 
+// A checked file, as --json prints it: its scenario, or what is wrong with it.
+type checked struct {
+	File  string  `json:"file"`
+	Name  string  `json:"name,omitempty"`
+	Time  float64 `json:"seconds,omitempty"`
+	Hash  string  `json:"sha256,omitempty"`
+	Error string  `json:"error,omitempty"`
+}
+
 func newScenariosCheck() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use: "check FILE.yaml...", Short: "Check scenario files without running them", Args: cobra.MinimumNArgs(1),
-		Example: "  lab scenarios check scenarios/*.yaml",
+		Example: "  lab scenarios check scenarios/*.yaml\n  lab scenarios check my-load.yaml --json",
 		RunE: func(cmd *cobra.Command, names []string) error {
-			var all error
+			var wrong error
+			var all []checked
 			for _, name := range names {
-				if !strings.HasSuffix(name, ".yaml") {
-					all = errors.Join(all, fmt.Errorf("%s: want a .yaml file", name))
-					continue
-				}
-				s, err := scenario.Find(scenarios.Files, name)
+				s, err := checkFile(name)
 				if err != nil {
-					all = errors.Join(all, err)
+					wrong = errors.Join(wrong, err)
+					all = append(all, checked{File: name, Error: err.Error()})
 					continue
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok, %v, %.12s\n", s.Name, s.Time(), s.Hash)
+				all = append(all, checked{File: name, Name: s.Name, Time: s.Time().Seconds(), Hash: s.Hash})
+				if !asJSON {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: ok, %v, %.12s\n", s.Name, s.Time(), s.Hash)
+				}
 			}
-			return all
+			if asJSON {
+				return errors.Join(wrong, writeJSON(cmd.OutOrStdout(), all))
+			}
+			return wrong
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func checkFile(name string) (*scenario.Scenario, error) {
+	if !strings.HasSuffix(name, ".yaml") {
+		return nil, fmt.Errorf("%s: want a .yaml file", name)
+	}
+	return scenario.Find(scenarios.Files, name)
 }

@@ -153,7 +153,14 @@ func TestScenariosListAndCheck(t *testing.T) {
 	for _, s := range all {
 		require.Contains(t, out, s.Hash[:12], "the files and what the binary has are the same")
 	}
-	_, _, err = run(t.Context(), "scenarios", "check", scenarioFile(t, "nonsense"))
+	out, _, err = run(t.Context(), "scenarios", "check", files[0], scenarioFile(t, "nonsense"), "--json")
 	require.ErrorContains(t, err, "three words")
+	var some []checked
+	require.NoError(t, json.Unmarshal([]byte(out), &some))
+	require.Len(t, some, 2)
+	require.Equal(t, files[0], some[0].File)
+	require.Len(t, some[0].Hash, 64)
+	require.Empty(t, some[0].Error)
+	require.Contains(t, some[1].Error, "three words")
 	require.False(t, errors.Is(err, os.ErrNotExist))
 }
