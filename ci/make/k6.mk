@@ -13,5 +13,5 @@ test: test-k6
 rivals: ## build MinIO and versitygw into .tools/rivals, to compare with
 	ci/rivals
 
-compare: build build-lab rivals ## the scoreboard: the same scenarios on Cairn, MinIO and versitygw; COMPARE= more flags
-	bin/lab compare $(COMPARE)
+compare: build build-lab rivals ## the scoreboard: the same scenarios on Cairn, MinIO and versitygw, a table and a page; COMPARE= more flags
+	bin/lab compare --report results/tmp/compare.html $(COMPARE)

@@ -26,7 +26,9 @@ func newCeiling() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ceiling",
 		Short: "Measure the generator itself, against an empty server",
-		Args:  cobra.NoArgs,
+		Example: `  lab bench ceiling
+  lab bench ceiling --only put4k,list --duration 10s --json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
 			if o.Cases, err = bench.CasesByName(names); err != nil {
@@ -66,7 +68,9 @@ func newSink() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sink",
 		Short: "Run an empty server that answers every request at once",
-		Args:  cobra.NoArgs,
+		Example: `  lab bench sink
+  lab bench sink --address 127.0.0.1:9999 --scenario small-object`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := sinkCase(name, source)
 			if err != nil {

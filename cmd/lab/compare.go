@@ -14,6 +14,7 @@ import (
 func newCompare() *cobra.Command {
 	var (
 		out                     output
+		hw                      hardware
 		cairn, minio, versitygw string
 		names                   []string
 		noCeiling               bool
@@ -28,6 +29,9 @@ forwards and backwards. Every figure is printed with the server's durability.
 
 A server whose binary is not given does not take part. The first of Cairn,
 MinIO, versitygw that takes part is what the others are compared with.`,
+		Example: `  lab bench compare --cairn bin/cairn
+  lab bench compare --cairn bin/cairn --minio .tools/rivals/minio --only put4k,get4k --rounds 5 --json
+  lab bench compare --cairn bin/cairn --profile hardware/profiles/rack-7.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cairn != "" {
@@ -42,7 +46,10 @@ MinIO, versitygw that takes part is what the others are compared with.`,
 			if len(o.Servers) == 0 {
 				return errors.New("bench compare: give at least one of --cairn, --minio, --versitygw")
 			}
-			var err error
+			err := hw.load()
+			if err != nil {
+				return err
+			}
 			if o.Cases, err = bench.CasesByName(names); err != nil {
 				return err
 			}
@@ -53,6 +60,7 @@ MinIO, versitygw that takes part is what the others are compared with.`,
 			}
 			o.Lines = out.lines(cmd)
 			rec, err := bench.Compare(cmd.Context(), o)
+			hw.note(rec)
 			return out.write(cmd, rec, err, func(w io.Writer) error { return o.Table(rec).Write(w) })
 		},
 	}
@@ -67,6 +75,7 @@ MinIO, versitygw that takes part is what the others are compared with.`,
 	f.DurationVar(&o.Warmup, "warmup", time.Second, "load before the measured time")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of bodies, keys and choices")
 	f.BoolVar(&noCeiling, "no-ceiling", false, "do not measure the generator's own ceiling first")
+	hw.flags(cmd)
 	out.flags(cmd)
 	return cmd
 }

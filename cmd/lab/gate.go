@@ -187,11 +187,24 @@ func gateStatus(v *record.Verdict) error {
 	return &exitError{gateCannotTell, errors.New("gate: cannot tell")}
 }
 
+// simulated is a line of the table, as --json prints it.
+type simulated struct {
+	Machine    string  `json:"machine"`
+	Pairs      int     `json:"pairs"`
+	Gates      int     `json:"gates"`
+	Slowdown   float64 `json:"slowdown"`         // injected, as a share; 0: a build against itself
+	Slowed     int     `json:"slowed_scenarios"` // in so many
+	Pass       float64 `json:"pass"`             // shares of the gates
+	Worse      float64 `json:"worse"`
+	CannotTell float64 `json:"cannot_tell"`
+}
+
 func newGateSimulate() *cobra.Command {
 	var (
 		pairs, gates int
 		slowdowns    []float64
 		seed         uint64
+		asJSON       bool
 	)
 	cmd := &cobra.Command{
 		Use:   "simulate",
@@ -201,21 +214,31 @@ quiet, busy and shared, and print the share of each verdict as a Markdown table:
 of a build against itself, and with slowdowns injected into one scenario and all.
 Alarms in two of a hundred gates of a build against itself are a failure.`,
 		Example: `  lab gate simulate
-  lab gate simulate --gates 10000 --pairs 14`,
+  lab gate simulate --gates 10000 --pairs 14 --json`,
 		Args: gateArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if pairs < 1 || pairs > 200 || gates < 1 {
 				return &exitError{gateMishap, fmt.Errorf("gate simulate: %d gates of %d pairs", gates, pairs)}
 			}
 			out := cmd.OutOrStdout()
-			judge.WriteTableHead(out, pairs, gates)
+			if !asJSON {
+				judge.WriteTableHead(out, pairs, gates)
+			}
+			var rows []simulated
 			var alarmed error
 			judge.Table(judge.GateScenarios, pairs, gates, slowdowns, seed, func(r judge.Row) {
-				r.Write(out)
+				if asJSON {
+					rows = append(rows, simulated{r.Noise.Name, r.Pairs, r.Gates, r.Slowdown, r.Slow, r.Pass, r.Worse, r.CannotTell})
+				} else {
+					r.Write(out)
+				}
 				if r.Slow == 0 && r.Worse >= .02 {
 					alarmed = errors.Join(alarmed, fmt.Errorf("gate simulate: %.1f %% false alarms on a machine that is %s", 100*r.Worse, r.Noise.Name))
 				}
 			})
+			if asJSON {
+				return errors.Join(alarmed, writeJSON(out, rows))
+			}
 			return alarmed
 		},
 	}
@@ -224,5 +247,6 @@ Alarms in two of a hundred gates of a build against itself are a failure.`,
 	f.IntVar(&pairs, "pairs", gate.DefaultPairs, "pairs of each scenario")
 	f.Float64SliceVar(&slowdowns, "slowdowns", []float64{.05, .10, .25}, "what is injected, as shares")
 	f.Uint64Var(&seed, "seed", 1, "seed of the machines")
+	f.BoolVar(&asJSON, "json", false, "print JSON instead of a table")
 	return cmd
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -72,6 +73,12 @@ func TestGateSimulate(t *testing.T) {
 	out, _, err := run(t.Context(), "gate", "simulate", "--gates", "3", "--pairs", "12", "--slowdowns", "0.25")
 	require.NoError(t, err)
 	require.Contains(t, out, "| quiet | 25 % in put4k | 0.0 % | 100.0 % | 0.0 % |")
+
+	out, _, err = run(t.Context(), "gate", "simulate", "--gates", "3", "--pairs", "12", "--slowdowns", "0.25", "--json")
+	require.NoError(t, err)
+	var rows []simulated
+	require.NoError(t, json.Unmarshal([]byte(out), &rows))
+	require.Contains(t, rows, simulated{Machine: "quiet", Pairs: 12, Gates: 3, Slowdown: .25, Slowed: 1, Worse: 1})
 }
 
 func TestAGateThatEndsEarlyKeepsItsRecordAndSummary(t *testing.T) {

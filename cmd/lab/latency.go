@@ -12,6 +12,7 @@ import (
 func newLatency() *cobra.Command {
 	var (
 		out          output
+		hw           hardware
 		cairn, minio string
 		rateMB       int64
 		sizeMiB      int64
@@ -23,8 +24,14 @@ func newLatency() *cobra.Command {
 		Long: `Measure the capacity for small PUTs in a closed loop, then their latency in an
 open loop at a share of that capacity, both while large objects are uploaded in
 the background. Each latency counts from when the request was due.`,
+		Example: `  lab bench latency
+  lab bench latency --minio .tools/rivals/minio --duration 2m --json
+  lab bench latency --share 0.5 --upload-rate 0        # no uploads beside it`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := hw.load(); err != nil {
+				return err
+			}
 			o.Server = target.Cairn(cairn)
 			if minio != "" {
 				o.Server = target.MinIO(minio)
@@ -32,6 +39,7 @@ the background. Each latency counts from when the request was due.`,
 			o.UploadRate, o.UploadSize = rateMB*1e6, sizeMiB<<20
 			o.Lines = out.lines(cmd)
 			rec, err := bench.Latency(cmd.Context(), o)
+			hw.note(rec)
 			return out.write(cmd, rec, err, nil)
 		},
 	}
@@ -49,6 +57,7 @@ the background. Each latency counts from when the request was due.`,
 	f.Int64Var(&rateMB, "upload-rate", 100, "MB/s of all large uploads together; 0: none")
 	f.IntVar(&o.UploadStreams, "upload-streams", 2, "large uploads under way at once")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of bodies, keys and arrivals")
+	hw.flags(cmd)
 	out.flags(cmd)
 	return cmd
 }

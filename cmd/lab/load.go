@@ -15,6 +15,7 @@ import (
 func newLoad() *cobra.Command {
 	var (
 		out     output
+		hw      hardware
 		mix     []string
 		poisson bool
 		o       bench.LoadOptions
@@ -24,9 +25,15 @@ func newLoad() *cobra.Command {
 		Short: "Load a server that is running already",
 		Long: `Load a server that is running already, in a closed loop, or with --rate in an
 open loop. Objects that gets, heads, lists and deletes need are put first.`,
+		Example: `  lab bench load --access KEY --secret SECRET
+  lab bench load --address 10.0.0.7:9000 --access KEY --secret SECRET --mix get=9,put=1 --size 65536 --rate 2000 --json
+  lab bench load --access KEY --secret SECRET --mix put --duration 1m --pid "$(pidof cairn)"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var err error
+			err := hw.load()
+			if err != nil {
+				return err
+			}
 			if o.Mix, err = parseMix(mix); err != nil {
 				return err
 			}
@@ -35,6 +42,7 @@ open loop. Objects that gets, heads, lists and deletes need are put first.`,
 			}
 			o.Lines = out.lines(cmd)
 			rec, err := bench.Load(cmd.Context(), o)
+			hw.note(rec)
 			return out.write(cmd, rec, err, nil)
 		},
 	}
@@ -58,6 +66,7 @@ open loop. Objects that gets, heads, lists and deletes need are put first.`,
 	f.Int64Var(&o.Requests, "requests", 0, "end after so many measured requests; 0: no bound")
 	f.Float64Var(&o.Unverified, "unverified", 0, "share of gets whose bytes are not compared")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of bodies, keys and choices")
+	hw.flags(cmd)
 	out.flags(cmd)
 	return cmd
 }

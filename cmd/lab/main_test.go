@@ -7,9 +7,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
 	"github.com/cairnstore/cairn/harness/load"
@@ -57,7 +59,7 @@ func TestLoadOnARunningSinkPrintsJSONAndKeepsARecord(t *testing.T) {
 
 	results := filepath.Join(t.TempDir(), "runs")
 	out, progress, err := run(t.Context(), "bench", "load", "--address", address, "--mix", "get=3,head=1,put=1", "--stored", "1",
-		"--requests", "500", "--warmup", "0", "--results", results, "--json", "--durability", "none at all", "--pid", "1")
+		"--requests", "500", "--warmup", "0", "--results", results, "--json", "--durability", "none at all", "--pid", "1", "--profile", exampleProfile)
 	require.NoError(t, err)
 	require.Contains(t, progress, "record: ")
 	var printed struct{ Metrics []record.Metric }
@@ -74,6 +76,7 @@ func TestLoadOnARunningSinkPrintsJSONAndKeepsARecord(t *testing.T) {
 	require.Len(t, files, 1)
 	rec, err := record.Read(filepath.Join(results, files[0].Name()))
 	require.NoError(t, err)
+	requireProfile(t, rec)
 	require.EqualValues(t, 500, rec.Runs[0].Result.Total().Count)
 	stop()
 	require.NoError(t, <-served)
@@ -82,4 +85,32 @@ func TestLoadOnARunningSinkPrintsJSONAndKeepsARecord(t *testing.T) {
 func TestCompareWithoutAServerSaysWhatIsMissing(t *testing.T) {
 	_, _, err := run(t.Context(), "bench", "compare")
 	require.ErrorContains(t, err, "--cairn")
+}
+
+// The README says so: each command shows how it is used, and those that find
+// something out can tell a program.
+func TestEveryCommandHasExamplesAndJSON(t *testing.T) {
+	without := map[string]string{
+		"lab bench sink":        "serves until it is stopped",
+		"lab probe serve":       "serves until it is stopped",
+		"lab report":            "makes a page; lab record show has the JSON",
+		"lab plan requirements": "makes a page; lab plan has the JSON",
+		"lab chaos sweep":       "removes",
+	}
+	var visit func(cmd *cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		for _, c := range cmd.Commands() {
+			visit(c)
+		}
+		if !cmd.Runnable() {
+			return
+		}
+		require.Contains(t, cmd.Example, cmd.CommandPath(), "%s: its examples", cmd.CommandPath())
+		_, excused := without[cmd.CommandPath()]
+		require.Equal(t, !excused, cmd.Flags().Lookup("json") != nil, "%s: --json", cmd.CommandPath())
+		for _, line := range strings.Split(cmd.Example, "\n") {
+			require.True(t, strings.HasPrefix(line, "  "), "%s: the example %q is indented", cmd.CommandPath(), line)
+		}
+	}
+	visit(newRoot())
 }

@@ -18,6 +18,8 @@ type output struct {
 	results string
 	json    bool
 	quiet   bool
+
+	kept string // file of the record that was written; empty: none was
 }
 
 func (o *output) flags(cmd *cobra.Command) {
@@ -50,13 +52,14 @@ func (o *output) write(cmd *cobra.Command, rec *record.Record, experiment error,
 			Kind     string           `json:"kind"`
 			Lab      record.Revision  `json:"lab"`
 			Machine  record.Machine   `json:"machine"`
+			Profile  string           `json:"profile,omitempty"`
 			Seed     uint64           `json:"seed"`
 			Scenario *record.Scenario `json:"scenario,omitempty"`
 			Targets  []record.Target  `json:"targets"`
 			Metrics  []record.Metric  `json:"metrics"`
 			Verdict  *record.Verdict  `json:"verdict,omitempty"`
 			Warnings []string         `json:"warnings"`
-		}{rec.Kind, rec.Lab, rec.Machine, rec.Seed, rec.Scenario, rec.Targets, rec.Metrics, rec.Verdict, rec.Warnings})
+		}{rec.Kind, rec.Lab, rec.Machine, rec.Profile, rec.Seed, rec.Scenario, rec.Targets, rec.Metrics, rec.Verdict, rec.Warnings})
 	} else {
 		bench.WriteHead(out, rec)
 		if table != nil {
@@ -70,6 +73,7 @@ func (o *output) write(cmd *cobra.Command, rec *record.Record, experiment error,
 	if o.results != "" {
 		name, e := rec.Write(o.results)
 		if e == nil {
+			o.kept = name
 			fmt.Fprintln(cmd.ErrOrStderr(), "record:", name)
 		}
 		err = errors.Join(err, e)

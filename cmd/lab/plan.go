@@ -38,11 +38,13 @@ func newPlan() *cobra.Command {
 network, the first bottleneck, the headroom, and how long a rebuild takes.
 
 --want has parts separated by semicolons: put=RATE/s,SIZE[,p99<TIME], get= likewise,
-stored=SIZE, growth=N%/month. Rates and latencies come from a model that was fitted to
-loads on a real Cairn (lab plan calibrate). Ranges are of 90 of 100 bootstrap replicates.
-How well the model foretold other loads is printed below the plan.`,
-		Example: `  lab plan --want 'put=5000/s,4KiB,p99<20ms; get=20000/s,4KiB; stored=10TiB; growth=2%/month'
-  lab plan --want 'get=2000/s,1MiB; stored=500TiB' --profile rack-7.yaml --drives 12 --drive 16TB --scheme 8+4 --prices prices.yaml`,
+stored=SIZE[,SIZE of an object], growth=N%/month. The number of stored objects decides how
+large the index is: where their size is not stated, it is taken from what is put, or else
+got, and the plan says so. Rates and latencies come from a model that was fitted to loads
+on a real Cairn (lab plan calibrate). Ranges are of 90 of 100 bootstrap replicates. How
+well the model foretold other loads is printed below the plan.`,
+		Example: `  lab plan --want 'put=5000/s,4KiB,p99<20ms; get=20000/s,4KiB; stored=10TiB,64KiB; growth=2%/month'
+  lab plan --want 'get=2000/s,1MiB; stored=500TiB,1MiB' --profile rack-7.yaml --drives 12 --drive 16TB --scheme 8+4 --prices prices.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if want == "" {
@@ -249,13 +251,24 @@ Exit status: 0 both are reached, 3 one is not, 4 the machine was too busy to tel
 	return cmd
 }
 
+// fitted is what --json prints of a fit; the model's file has all of it.
+type fitted struct {
+	Op           string  `json:"op"`
+	Size         int     `json:"size_bytes"`
+	PeakPerS     float64 `json:"peak_per_s"`
+	RateResidual float64 `json:"rate_residual_percent"`
+	P99Residual  float64 `json:"p99_residual_percent"`
+}
+
 func newPlanFit() *cobra.Command {
 	var profile, model string
+	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "fit RECORD",
-		Short:   "Fit a model anew to the record of a calibration",
-		Example: "  lab plan fit results/runs/*-calibration-*.json --model hardware/models/rack-7.yaml",
-		Args:    cobra.ExactArgs(1),
+		Use:   "fit RECORD",
+		Short: "Fit a model anew to the record of a calibration",
+		Example: `  lab plan fit results/runs/*-calibration-*.json --model hardware/models/rack-7.yaml
+  lab plan fit results/runs/*-calibration-*.json --model /tmp/anew.yaml --json`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			rec, err := record.Read(args[0])
 			if err != nil {
@@ -273,12 +286,20 @@ func newPlanFit() *cobra.Command {
 			if err := m.Save(model); err != nil {
 				return err
 			}
+			if asJSON {
+				var all []fitted
+				for _, f := range m.Fits {
+					all = append(all, fitted{f.Op, f.Size, f.PeakPerS, f.RateResidual, f.P99Residual})
+				}
+				return writeJSON(cmd.OutOrStdout(), map[string]any{"model": model, "fits": all, "warnings": m.Warnings})
+			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), "model:", model)
 			return err
 		},
 	}
 	cmd.Flags().StringVar(&profile, "profile", defaultProfile, "profile of the machine that was calibrated")
 	cmd.Flags().StringVar(&model, "model", defaultModel, "file to write the model to")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON: the peak of each operation and size, and how well the fit meets its own points")
 	return cmd
 }
 

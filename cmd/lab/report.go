@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -40,33 +41,15 @@ in --history, verdicts and warnings.`,
 				return report.Texts(cmd.OutOrStdout(), records)
 			}
 			in := report.Input{Title: title, Records: records}
-			if history != "" {
-				names, err := filepath.Glob(filepath.Join(history, "*.json"))
-				if err != nil {
-					return fmt.Errorf("report: --history: %w", err)
-				}
-				if in.History, err = report.Load(names); err != nil {
-					return fmt.Errorf("report: --history: %w", err)
-				}
+			if in.History, err = historyIn(history); err != nil {
+				return err
 			}
 			if profile != "" {
 				if in.Profile, err = probe.Load(profile); err != nil {
 					return err
 				}
 			}
-			var page bytes.Buffer
-			if err := report.HTML(&page, in); err != nil {
-				return err
-			}
-			if err := writeWhole(out, page.Bytes()); err != nil {
-				return fmt.Errorf("report: %w", err)
-			}
-			abs, err := filepath.Abs(out)
-			if err != nil {
-				abs = out
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), "report: file://"+abs)
-			return err
+			return writePage(cmd.OutOrStdout(), out, in)
 		},
 	}
 	f := cmd.Flags()
@@ -75,6 +58,40 @@ in --history, verdicts and warnings.`,
 	f.StringVar(&history, "history", "results/runs", "directory of records for the history of metrics; empty: none")
 	f.StringVar(&profile, "profile", "", "hardware profile of the machine, to show on the page")
 	return cmd
+}
+
+// historyIn are the records of a directory, for the history of metrics; none
+// without one.
+func historyIn(dir string) ([]report.Named, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil {
+		return nil, fmt.Errorf("report: history: %w", err)
+	}
+	records, err := report.Load(names)
+	if err != nil {
+		return nil, fmt.Errorf("report: history: %w", err)
+	}
+	return records, nil
+}
+
+// writePage writes the page into a file, and says where to look.
+func writePage(say io.Writer, file string, in report.Input) error {
+	var page bytes.Buffer
+	if err := report.HTML(&page, in); err != nil {
+		return err
+	}
+	if err := writeWhole(file, page.Bytes()); err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		abs = file
+	}
+	_, err = fmt.Fprintln(say, "report: file://"+abs)
+	return err
 }
 
 // writeWhole writes a file whole or not at all.

@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairnstore/cairn/harness/container"
-	"github.com/cairnstore/cairn/harness/headline"
 	"github.com/cairnstore/cairn/harness/load"
 	"github.com/cairnstore/cairn/harness/record"
 	"github.com/cairnstore/cairn/harness/scenario"
@@ -88,7 +87,7 @@ func newRun() *cobra.Command {
 		where      string
 		at         load.Target
 		durability string
-		profile    string
+		hw         hardware
 		o          scenario.Options
 	)
 	cmd := &cobra.Command{
@@ -98,7 +97,8 @@ func newRun() *cobra.Command {
 
 The target is cairn, minio or versitygw, which is then started on a fresh
 directory and stopped again, or the URL of a server that runs already. The
-engine's scenarios need none: they open Cairn's engine inside k6 (make k6).
+engine's scenarios need none: they open Cairn's engine inside k6 (make k6), and
+their headline is scaled by --profile, or else by this machine's cores and memory.
 
 Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 		Example: `  lab run smoke
@@ -113,9 +113,10 @@ Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 			if err != nil {
 				return mishap(err)
 			}
-			if o.Machine, err = machine(profile); err != nil {
+			if err := hw.load(); err != nil {
 				return mishap(err)
 			}
+			o.Machine = hw.machine()
 			o.Files = filesOf(args[0])
 			if err := bins.connect(cmd.Context()); err != nil {
 				return mishap(err)
@@ -129,6 +130,7 @@ Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 			}
 			o.Lines = out.lines(cmd)
 			rec, err := scenario.Run(cmd.Context(), s, o)
+			hw.note(rec)
 			err = out.write(cmd, rec, err, func(w io.Writer) error {
 				_, _ = fmt.Fprintf(w, "%s asks: %s\n", s.Name, s.Asks)
 				writeVerdict(w, rec.Verdict)
@@ -149,11 +151,11 @@ Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 	f.StringVar(&durability, "durability", "unknown", "what an acknowledged PUT has survived on a running server, to print beside the figures")
 	f.IntVar(&o.PID, "pid", 0, "the running server's process on this machine, to measure what it uses; 0: unknown")
 	f.StringVar(&o.Dir, "dir", "results/tmp", "directory on the drive to measure; data is made and removed in a new folder of it")
-	f.StringVar(&profile, "profile", "", "hardware profile that the headline is scaled by (default: this machine's cores and memory)")
 	f.StringVar(&o.K6, "k6", "bin/k6", "k6 with k6/x/cairn (make k6)")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of bodies, keys and arrivals")
 	f.Float64Var(&o.Pace, "pace", 1, "multiply all times, to try a long scenario in short; the record says so")
 	bins.flags(cmd)
+	hw.flags(cmd)
 	out.flags(cmd)
 	return cmd
 }
@@ -172,14 +174,6 @@ func filesOf(name string) fs.FS {
 		return os.DirFS(filepath.Dir(name))
 	}
 	return scenarios.Files
-}
-
-// machine is a profile's, or this one.
-func machine(profile string) (headline.Machine, error) {
-	if profile == "" {
-		return headline.This(), nil
-	}
-	return headline.FromProfile(profile)
 }
 
 // aim sets what the scenario is run on.
@@ -273,25 +267,48 @@ func newScenariosList() *cobra.Command {
 	return cmd
 }
 
+// A checked file, as --json prints it: its scenario, or what is wrong with it.
+type checked struct {
+	File  string  `json:"file"`
+	Name  string  `json:"name,omitempty"`
+	Time  float64 `json:"seconds,omitempty"`
+	Hash  string  `json:"sha256,omitempty"`
+	Error string  `json:"error,omitempty"`
+}
+
 func newScenariosCheck() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use: "check FILE.yaml...", Short: "Check scenario files without running them", Args: cobra.MinimumNArgs(1),
-		Example: "  lab scenarios check scenarios/*.yaml",
+		Example: "  lab scenarios check scenarios/*.yaml\n  lab scenarios check my-load.yaml --json",
 		RunE: func(cmd *cobra.Command, names []string) error {
-			var all error
+			var wrong error
+			var all []checked
 			for _, name := range names {
-				if !strings.HasSuffix(name, ".yaml") {
-					all = errors.Join(all, fmt.Errorf("%s: want a .yaml file", name))
-					continue
-				}
-				s, err := scenario.Find(scenarios.Files, name)
+				s, err := checkFile(name)
 				if err != nil {
-					all = errors.Join(all, err)
+					wrong = errors.Join(wrong, err)
+					all = append(all, checked{File: name, Error: err.Error()})
 					continue
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok, %v, %.12s\n", s.Name, s.Time(), s.Hash)
+				all = append(all, checked{File: name, Name: s.Name, Time: s.Time().Seconds(), Hash: s.Hash})
+				if !asJSON {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: ok, %v, %.12s\n", s.Name, s.Time(), s.Hash)
+				}
 			}
-			return all
+			if asJSON {
+				return errors.Join(wrong, writeJSON(cmd.OutOrStdout(), all))
+			}
+			return wrong
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func checkFile(name string) (*scenario.Scenario, error) {
+	if !strings.HasSuffix(name, ".yaml") {
+		return nil, fmt.Errorf("%s: want a .yaml file", name)
+	}
+	return scenario.Find(scenarios.Files, name)
 }

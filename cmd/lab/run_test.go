@@ -47,6 +47,7 @@ func TestOnARealServer(t *testing.T) {
 	binary := cairnBinary(t)
 	t.Run("run exits by its verdict", func(t *testing.T) { runExitsByItsVerdict(t, binary) })
 	t.Run("the scoreboard", func(t *testing.T) { theScoreboard(t, binary) })
+	t.Run("the scoreboard counts failed uploads", func(t *testing.T) { theScoreboardCountsFailedUploads(t, binary) })
 }
 
 func runExitsByItsVerdict(t *testing.T, binary string) {
@@ -57,7 +58,7 @@ func runExitsByItsVerdict(t *testing.T, binary string) {
 		"errors == 0": {record.Pass, 0}, "put.errors > 0": {record.Fail, 1}, "background.errors == 0": {"", 2},
 	} {
 		dir := t.TempDir()
-		out, progress, err := run(t.Context(), "run", scenarioFile(t, threshold), "--cairn", binary, "--dir", filepath.Join(dir, "tmp"), "--results", filepath.Join(dir, "runs"), "--json")
+		out, progress, err := run(t.Context(), "run", scenarioFile(t, threshold), "--cairn", binary, "--dir", filepath.Join(dir, "tmp"), "--results", filepath.Join(dir, "runs"), "--json", "--profile", exampleProfile)
 		require.Equal(t, want.code, exitCode(err), "%v", err)
 		if want.code == 2 {
 			require.ErrorContains(t, err, "there is no background")
@@ -75,6 +76,7 @@ func runExitsByItsVerdict(t *testing.T, binary string) {
 		rec, err := record.Read(filepath.Join(dir, "runs", files[0].Name()))
 		require.NoError(t, err)
 		require.Equal(t, want.outcome, rec.Verdict.Outcome)
+		requireProfile(t, rec)
 		require.Equal(t, printed.Scenario, *rec.Scenario)
 		require.Len(t, rec.Scenario.Hash, 64)
 		require.EqualValues(t, 60, rec.Runs[0].Result.Total().Count)
@@ -124,7 +126,7 @@ func TestMishapsOfRunExitWith2(t *testing.T) {
 		"want cairn, minio":         {"run", "smoke", "--target", "https://x"},
 		"needs --access":            {"run", "smoke", "--target", "http://127.0.0.1:1", "--access", ""},
 		"--pace":                    {"run", "smoke", "--pace", "2"},
-		"hardware profile":          {"run", "smoke", "--profile", "/nonexistent"},
+		"--profile: load profile":   {"run", "smoke", "--profile", "/nonexistent"},
 		"no such file or directory": {"run", "smoke", "--cairn", "/nonexistent/cairn"},
 		"make k6 builds":            {"run", "engine-cache-writes", "--k6", "/nonexistent/k6"},
 	} {
@@ -151,7 +153,14 @@ func TestScenariosListAndCheck(t *testing.T) {
 	for _, s := range all {
 		require.Contains(t, out, s.Hash[:12], "the files and what the binary has are the same")
 	}
-	_, _, err = run(t.Context(), "scenarios", "check", scenarioFile(t, "nonsense"))
+	out, _, err = run(t.Context(), "scenarios", "check", files[0], scenarioFile(t, "nonsense"), "--json")
 	require.ErrorContains(t, err, "three words")
+	var some []checked
+	require.NoError(t, json.Unmarshal([]byte(out), &some))
+	require.Len(t, some, 2)
+	require.Equal(t, files[0], some[0].File)
+	require.Len(t, some[0].Hash, 64)
+	require.Empty(t, some[0].Error)
+	require.Contains(t, some[1].Error, "three words")
 	require.False(t, errors.Is(err, os.ErrNotExist))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/cairnstore/cairn/harness/bench"
 	"github.com/cairnstore/cairn/harness/record"
+	"github.com/cairnstore/cairn/harness/report"
 	"github.com/cairnstore/cairn/harness/scenario"
 	"github.com/cairnstore/cairn/harness/target"
 	"github.com/cairnstore/cairn/scenarios"
@@ -22,9 +24,11 @@ func newScoreboard() *cobra.Command {
 	var (
 		out       output
 		bins      binaries
+		hw        hardware
 		servers   []string
 		pace      float64
 		noCeiling bool
+		page      string
 		o         bench.CompareOptions
 	)
 	cmd := &cobra.Command{
@@ -41,10 +45,14 @@ own ceiling is near: then the server's CPU time per request decides, and the
 record says so.`,
 		Example: `  make build rivals && lab compare
   lab compare small-object mixed --rounds 5 --json
+  lab compare --report results/tmp/compare.html --profile hardware/profiles/rack-7.yaml
   lab compare list-heavy --servers cairn,versitygw --pace 0.3`,
 		RunE: func(cmd *cobra.Command, names []string) (err error) {
 			if pace <= 0 || pace > 1 {
 				return errors.New("--pace: want a number above 0, up to 1")
+			}
+			if err := hw.load(); err != nil {
+				return err
 			}
 			if len(names) == 0 {
 				names = board
@@ -80,8 +88,11 @@ record says so.`,
 			}
 			o.Lines, o.Duration = out.lines(cmd), 1 // scenarios have times of their own
 			here := record.DescribeMachine(".")
-			o.Judge = func(c bench.Case, run *record.Run) []string { return shortcomings(all[c.Name], run, here) }
+			o.Judge = func(c bench.Case, run *record.Run, failedUploads int64) []string {
+				return shortcomings(all[c.Name], run, failedUploads, here)
+			}
 			rec, err := bench.Compare(cmd.Context(), o)
+			hw.note(rec)
 			if rec != nil {
 				delete(rec.Settings, "duration")
 				delete(rec.Settings, "warmup")
@@ -90,7 +101,11 @@ record says so.`,
 					rec.Warn("%s did not take part: its binary is not there (make rivals)", name)
 				}
 			}
-			return out.write(cmd, rec, err, func(w io.Writer) error { return o.Table(rec).Write(w) })
+			err = out.write(cmd, rec, err, func(w io.Writer) error { return o.Table(rec).Write(w) })
+			if page == "" || rec == nil || len(rec.Runs) == 0 {
+				return err
+			}
+			return errors.Join(err, pageOf(cmd, rec, &out, &hw, page))
 		},
 	}
 	f := cmd.Flags()
@@ -99,10 +114,23 @@ record says so.`,
 	f.IntVar(&o.Rounds, "rounds", 3, "rounds")
 	f.Float64Var(&pace, "pace", 1, "multiply all times of the scenarios")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of bodies, keys and choices")
+	f.StringVar(&page, "report", "", "HTML file to write with charts of what was measured (lab report); empty: none is")
 	f.BoolVar(&noCeiling, "no-ceiling", false, "do not measure the generator's own ceiling first")
 	bins.flags(cmd)
+	hw.flags(cmd)
 	out.flags(cmd)
 	return cmd
+}
+
+// pageOf writes the page of a record that was just made; the history is of the
+// records beside it. Standard output is the table's, or the JSON's.
+func pageOf(cmd *cobra.Command, rec *record.Record, out *output, hw *hardware, file string) error {
+	history, err := historyIn(out.results)
+	if err != nil {
+		return err
+	}
+	name := cmp.Or(out.kept, rec.Kind)
+	return writePage(cmd.ErrOrStderr(), file, report.Input{Records: []report.Named{{Name: name, Record: rec}}, History: history, Profile: hw.profile})
 }
 
 // competitors are the servers whose binaries are there. Those that were asked
@@ -126,8 +154,8 @@ func competitors(bins *binaries, names []string, asked bool) (servers []target.S
 }
 
 // shortcomings are why a run is no pass of its scenario.
-func shortcomings(s *scenario.Scenario, run *record.Run, here record.Machine) []string {
-	v := s.Judge(run, 0, bench.Taken(run, here))
+func shortcomings(s *scenario.Scenario, run *record.Run, failedUploads int64, here record.Machine) []string {
+	v := s.Judge(run, failedUploads, bench.Taken(run, here))
 	if v.Outcome == record.Pass {
 		return nil
 	}

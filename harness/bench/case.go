@@ -50,6 +50,20 @@ func (c Case) plan(seed uint64, round int, warmup, duration time.Duration) Plan 
 	}}
 }
 
+// once is the case with one plan for a single measurement, and that plan's
+// background, which counts what it did; without one it did nothing.
+func (c Case) once(seed uint64, round int) (Case, *load.Uploads) {
+	if c.Plan == nil {
+		return c, new(load.Uploads)
+	}
+	p := c.Plan(seed, round)
+	c.Plan = func(uint64, int) Plan { return p }
+	if p.Background == nil {
+		return c, new(load.Uploads)
+	}
+	return c, p.Background
+}
+
 // keeps reports whether what is stored before a round serves the next one too.
 func (c Case) keeps(seed uint64) bool {
 	return !c.Consumes && c.plan(seed, 1, 0, time.Second).Load.Workspace.Stored.Count > 0

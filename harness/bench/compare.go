@@ -32,8 +32,9 @@ type CompareOptions struct {
 	// ceiling is not measured, and the comparison says so.
 	Sink  func(Case) target.Server
 	Lines io.Writer // progress; nil: none
-	// Judge says what a run of a server fell short of; nil: nothing is asked.
-	Judge func(Case, *record.Run) []string
+	// Judge says what a run of a server fell short of, beside which so many of the
+	// background's uploads failed; nil: nothing is asked.
+	Judge func(c Case, run *record.Run, failedUploads int64) []string
 }
 
 // ceilingTime is long enough for a ceiling: an empty server has no moods.
@@ -78,8 +79,9 @@ func Compare(ctx context.Context, o CompareOptions) (rec *record.Record, err err
 		for round := 1; round <= o.Rounds; round++ {
 			for _, s := range order(o.Servers, round) {
 				announce(o.Lines, "%s on %s, round %d of %d", c.Name, s.Name, round, o.Rounds)
+				once, background := c.once(o.Seed, round)
 				run, err := Segment{
-					Server: s, Dir: filepath.Join(home, s.Name), Case: c, Round: round, Seed: o.Seed,
+					Server: s, Dir: filepath.Join(home, s.Name), Case: once, Round: round, Seed: o.Seed,
 					Warmup: o.Warmup, Duration: o.Duration, Preload: round == 1 || !c.keeps(o.Seed), Lines: o.Lines,
 				}.Measure(ctx)
 				if err != nil {
@@ -91,10 +93,14 @@ func Compare(ctx context.Context, o CompareOptions) (rec *record.Record, err err
 						return rec, fmt.Errorf("compare: %w", err)
 					}
 				}
+				failed, first := background.Failed()
+				if first != nil {
+					rec.Warn("%s on %s, round %d: %d background uploads failed, the first by: %v", c.Name, s.Name, round, failed, first)
+				}
 				if o.Judge == nil {
 					continue
 				}
-				for _, short := range o.Judge(c, &run) {
+				for _, short := range o.Judge(c, &run, failed) {
 					rec.Warn("%s on %s, round %d: %s", c.Name, s.Name, round, short)
 				}
 			}

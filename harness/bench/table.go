@@ -92,6 +92,9 @@ func WriteHead(out io.Writer, rec *record.Record) {
 		dirty = " (modified)"
 	}
 	fmt.Fprintf(out, "machine: %v\nlab: commit %s%s, seed %d\n", rec.Machine, rec.Lab.Commit, dirty, rec.Seed)
+	if rec.Profile != "" {
+		fmt.Fprintf(out, "profile: %s\n", rec.Profile)
+	}
 	for _, t := range rec.Targets {
 		fmt.Fprintf(out, "%s: %s; durability: %s\n", t.Name, t.Version, t.Durability)
 	}

@@ -4,7 +4,6 @@
 package headline
 
 import (
-	"cmp"
 	"fmt"
 	"runtime"
 	"strings"
@@ -74,13 +73,9 @@ func This() Machine {
 	return Machine{Cores: min(runtime.NumCPU(), runtime.GOMAXPROCS(0)), MemoryBytes: record.DescribeMachine(".").MemoryBytes}
 }
 
-// FromProfile takes the machine from a hardware profile, as `lab probe` writes them.
-func FromProfile(name string) (Machine, error) {
-	p, err := probe.Load(name)
-	if err != nil {
-		return Machine{}, fmt.Errorf("hardware profile: %w", err)
-	}
-	return Machine{Profile: cmp.Or(p.Name, name), Cores: p.CPU.Threads, MemoryBytes: p.Memory.TotalBytes}, nil
+// Of takes the machine from a hardware profile.
+func Of(p *probe.Profile) Machine {
+	return Machine{Profile: p.Name, Cores: p.CPU.Threads, MemoryBytes: p.Memory.TotalBytes}
 }
 
 // A Threshold is what one machine must show of a target.

@@ -2,13 +2,12 @@ package headline
 
 import (
 	"math"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/cairnstore/cairn/harness/probe"
 	"github.com/cairnstore/cairn/harness/record"
 )
 
@@ -53,20 +52,9 @@ func TestOutcomes(t *testing.T) {
 	require.NotContains(t, large.Judge(2e6, ms).Reasons[0], "scaled")
 }
 
-func TestProfiles(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "p.yaml")
-	write := func(text string) { require.NoError(t, os.WriteFile(name, []byte(text), 0o600)) }
-	write("version: 1\nname: small\ncpu: {model: x, threads: 4}\nmemory: {total_bytes: 8589934592, bandwidth: []}\nnoise: {level: busy}\n")
-	m, err := FromProfile(name)
-	require.NoError(t, err)
-	require.Equal(t, Machine{"small", 4, 8 << 30}, m)
-	for _, bad := range []string{"", "cpu: {threads: 0}", "cpu: {threads: 4}", "cpu: {threads: x}", "[", "cpu: {threads: 4}\nmemory: {total_bytes: -1}"} {
-		write(bad)
-		_, err := FromProfile(name)
-		require.ErrorContains(t, err, "hardware profile", bad)
-	}
-	_, err = FromProfile(name + ".none")
-	require.Error(t, err)
+func TestTheMachineOfAProfile(t *testing.T) {
+	p := &probe.Profile{Name: "small", CPU: probe.CPU{Threads: 4}, Memory: probe.Memory{TotalBytes: 8 << 30}}
+	require.Equal(t, Machine{"small", 4, 8 << 30}, Of(p))
 }
 
 func TestThisMachineHasCoresAndMemory(t *testing.T) {

@@ -14,10 +14,11 @@ var examples = []struct {
 	name, want string
 	layout     Layout
 }{
-	{"a team's artefacts", "put=200/s,64KiB; get=1000/s,64KiB; stored=2TiB; growth=3%/month", Layout{DriveBytes: 4e12}},
-	{"a busy cache of small objects", "put=3000/s,4KiB,p99<50ms; get=10000/s,4KiB,p99<50ms; stored=50GiB", Layout{DriveBytes: 1e12, Misses: .2}},
-	{"an archive", "put=20/s,1MiB; get=20/s,1MiB; stored=500TiB; growth=2%/month", Layout{Drives: 12, DriveBytes: 16e12, Data: 8, Parity: 4}},
-	{"the planner's example", "put=50000/s,4KiB; get=200000/s,4KiB; stored=500TiB; growth=2%/month", Layout{Drives: 12, DriveBytes: 16e12, Data: 8, Parity: 4, Misses: .2}},
+	{"a team's artefacts", "put=200/s,64KiB; get=1000/s,64KiB; stored=2TiB,64KiB; growth=3%/month", Layout{DriveBytes: 4e12}},
+	{"a busy cache of small objects", "put=3000/s,4KiB,p99<50ms; get=10000/s,4KiB,p99<50ms; stored=50GiB,4KiB", Layout{DriveBytes: 1e12, Misses: .2}},
+	{"an archive", "put=20/s,1MiB; get=20/s,1MiB; stored=500TiB,1MiB; growth=2%/month", Layout{Drives: 12, DriveBytes: 16e12, Data: 8, Parity: 4}},
+	{"many small requests on an archive", "put=50000/s,4KiB; get=200000/s,4KiB; stored=500TiB,1MiB; growth=2%/month", Layout{Drives: 12, DriveBytes: 16e12, Data: 8, Parity: 4, Misses: .2}},
+	{"the same, where all that is stored is small", "put=50000/s,4KiB; get=200000/s,4KiB; stored=500TiB,4KiB; growth=2%/month", Layout{Drives: 12, DriveBytes: 16e12, Data: 8, Parity: 4, Misses: .2}},
 }
 
 // Requirements writes docs/HARDWARE_REQUIREMENTS.md.
@@ -120,7 +121,7 @@ func Requirements(out io.Writer, p *probe.Profile, m *Model) error {
 		}
 		rebuild := "one copy: none"
 		if made.LostDrive != nil {
-			rebuild = hoursText(made.LostDrive.Low) + " to " + hoursText(made.LostDrive.High)
+			rebuild = rebuildText(*made.LostDrive)
 		}
 		say("| %s | `%s` | %s | %d of %s | %s | %s |", e.name, e.want, spread(made.Nodes), made.Drives, amount(made.Layout.DriveBytes, "bytes"), made.Bottleneck, rebuild)
 	}

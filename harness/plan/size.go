@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/cairnstore/cairn/harness/probe"
@@ -118,7 +119,9 @@ type Plan struct {
 	LostDrive *Estimate `json:"lost_drive_hours,omitempty"`
 	LostNode  *Estimate `json:"lost_node_hours,omitempty"`
 	Cost      *Cost     `json:"cost,omitempty"`
-	Warnings  []string  `json:"warnings,omitempty"`
+	// Assumptions are what the want left open and the plan had to take for granted.
+	Assumptions []string `json:"assumptions,omitempty"`
+	Warnings    []string `json:"warnings,omitempty"`
 }
 
 // A DemandLatency is the P99 that one operation will have.
@@ -175,6 +178,8 @@ type sizing struct {
 	model   *Model
 	layout  Layout
 	plan    *Plan
+	// objects is how many are stored at the end of the months; 0: not known.
+	objects float64
 	// speed is by what a node of the profile is faster than the model's machine:
 	// it may be between low and high.
 	speed Estimate
@@ -232,7 +237,7 @@ func (s *sizing) limit(fits []Fit) (float64, error) {
 		if d.P99 > 0 {
 			within := f.P99.Within(float64(d.P99) / 1e3)
 			if within == 0 {
-				return 0, fmt.Errorf("a P99 of %s of %.0f bytes under %v can't be had on this machine: it is %s without any load", d.Op, d.Size, d.P99, us(f.P99.At(0)))
+				return 0, fmt.Errorf("a P99 of %s of %s under %v can't be had on this machine: it is %s without any load", d.Op, sizeText(d.Size), d.P99, us(f.P99.At(0)))
 			}
 			limit = min(limit, within)
 		}
@@ -305,7 +310,7 @@ func (s *sizing) requests() error {
 	for _, d := range s.want.Demands {
 		least, most := p.Sizes(d.Op)
 		if d.Size < float64(least) || d.Size > float64(most) {
-			s.warn("%s of %.0f bytes: the model has %s to %s, beyond is a guess", d.Op, d.Size, sizeName(least), sizeName(most))
+			s.warn("%s of %s: the model has %s to %s, beyond is a guess", d.Op, sizeText(d.Size), sizeName(least), sizeName(most))
 		}
 	}
 	return nil
@@ -373,9 +378,12 @@ func (s *sizing) network() {
 	s.resource("network", "bytes/s", exactly(max(in, out)), s.layout.NetworkGbps*1e9/8, 1-s.layout.Headroom)
 }
 
-// objectSize is the mean size of what is stored, as far as the want tells: what
-// is put, or, where nothing is, what is got.
-func (s *sizing) objectSize() float64 {
+// objectSize is the mean size of what is stored: what the want states, or else what
+// is put, or, where nothing is, what is got. assumed says of which the latter is.
+func (s *sizing) objectSize() (size float64, assumed string) {
+	if s.want.StoredSize > 0 {
+		return s.want.StoredSize, ""
+	}
 	for _, op := range []string{"put", "get"} {
 		var bytes, rate float64
 		for _, d := range s.want.Demands {
@@ -384,20 +392,21 @@ func (s *sizing) objectSize() float64 {
 			}
 		}
 		if rate > 0 {
-			return bytes / rate
+			return bytes / rate, op
 		}
 	}
-	return 0
+	return 0, ""
 }
 
 // memory is the index's: gets and puts slow down where it does not fit
 // (results/README.md has by how much).
 func (s *sizing) memory() {
-	size := s.objectSize()
+	size, _ := s.objectSize()
 	if size == 0 || s.want.Stored == 0 {
 		return
 	}
-	objects := s.want.Stored * math.Pow(1+s.want.Growth, s.layout.Months) / size * float64(s.layout.Data+s.layout.Parity)
+	s.objects = s.want.Stored * math.Pow(1+s.want.Growth, s.layout.Months) / size
+	objects := s.objects * float64(s.layout.Data+s.layout.Parity) // every shard is in some index
 	node := float64(s.profile.Memory.TotalBytes) - baseMemory
 	if node <= 0 {
 		s.warn("the profile's machine has less than %d GiB of memory", baseMemory>>30)
@@ -502,8 +511,28 @@ func (s *sizing) rebuild() {
 	s.plan.LostDrive, s.plan.LostNode = hours(1), hours(float64(l.Drives))
 }
 
+// assume says how large a stored object was taken to be, where the want did not:
+// their number, and with it the index, is a guess then.
+func (s *sizing) assume() {
+	if s.want.Stored == 0 || s.want.StoredSize > 0 {
+		return
+	}
+	const state = "state their size, as stored=500TiB,1MiB"
+	size, op := s.objectSize()
+	if size == 0 {
+		s.plan.Assumptions = append(s.plan.Assumptions, "objects are few enough that their index needs no memory to speak of; "+state)
+		return
+	}
+	text := fmt.Sprintf("what is stored is as large as what is %s, %s an object, so that there are %s million", map[string]string{"put": "put", "get": "got"}[op], sizeText(math.Round(size)), digits(s.objects/1e6))
+	if s.plan.Bottleneck == "memory for the index" {
+		text += ", whose index decides how many nodes there are"
+	}
+	s.plan.Assumptions = append(s.plan.Assumptions, text+"; if it is not so, "+state)
+}
+
 // judge adds what a reader must know.
 func (s *sizing) judge() {
+	s.assume()
 	if s.plan.Nodes.Value > 1 || s.layout.Parity > 0 || s.layout.Drives > 1 {
 		s.warn("today's Cairn is one server on one drive: the figures for several are arithmetic on what one carries, and spread by the clients")
 	}
@@ -518,7 +547,23 @@ func (s *sizing) judge() {
 	}
 }
 
-// hoursText prints hours.
+// hoursText prints hours, in minutes and seconds where there are few.
 func hoursText(h float64) string {
-	return (time.Duration(h * float64(time.Hour))).Round(time.Minute).String()
+	switch d := time.Duration(h * float64(time.Hour)); {
+	case d < time.Second:
+		return "under a second"
+	case d < 10*time.Minute:
+		return d.Round(time.Second).String()
+	default:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	}
+}
+
+// rebuildText prints how long a rebuild takes.
+func rebuildText(e Estimate) string {
+	low, high := hoursText(e.Low), hoursText(e.High)
+	if low == high {
+		return low
+	}
+	return low + " to " + high
 }

@@ -208,3 +208,49 @@ func TestBadLayouts(t *testing.T) {
 	_, err := Make(mustParse(t, "stored=1TB"), p, m, Layout{})
 	require.ErrorContains(t, err, "spin_cpu_median_ms")
 }
+
+// 1 TB of objects of 1 MB is a million of them, whatever the requests' size. Where
+// the want does not say how large they are, the plan says what it took.
+func TestTheNumberOfStoredObjectsIsStatedOrAssumedAloud(t *testing.T) {
+	p, m := exampleProfile(t), exampleModel(t, 0)
+	index := func(want string) (*Plan, float64) {
+		made, err := Make(mustParse(t, want), p, m, Layout{})
+		require.NoError(t, err)
+		for _, r := range made.Resources {
+			if r.Name == "memory for the index" {
+				return made, r.Demand.Value
+			}
+		}
+		return made, 0
+	}
+	made, memory := index("put=10/s,4kB; stored=1TB,1MB")
+	require.InEpsilon(t, 1e6*bytesPerObject, memory, 1e-9)
+	require.Empty(t, made.Assumptions)
+
+	made, memory = index("put=10/s,4kB; get=10/s,1MB; stored=1TB")
+	require.InEpsilon(t, 250e6*bytesPerObject, memory, 1e-9)
+	require.Equal(t, []string{"what is stored is as large as what is put, 4kB an object, so that there are 250 million, whose index decides how many nodes there are; if it is not so, state their size, as stored=500TiB,1MiB"}, made.Assumptions)
+	var out bytes.Buffer
+	require.NoError(t, made.Write(&out, m))
+	require.Contains(t, out.String(), "assumed: what is stored is as large as what is put, 4kB an object")
+
+	made, _ = index("get=10/s,1MB; stored=1TB")
+	require.Contains(t, made.Assumptions[0], "as large as what is got, 1MB an object, so that there are 1 million; if")
+	made, memory = index("stored=1TB")
+	require.Zero(t, memory)
+	require.Contains(t, made.Assumptions[0], "needs no memory to speak of; state their size")
+	made, memory = index("stored=1TB,1MB")
+	require.InEpsilon(t, 1e6*bytesPerObject, memory, 1e-9)
+	require.Empty(t, made.Assumptions)
+	made, _ = index("put=10/s,4kB")
+	require.Empty(t, made.Assumptions, "nothing is stored")
+}
+
+func TestRebuildsInWords(t *testing.T) {
+	seconds := func(low, high float64) Estimate { return Estimate{low / 3600, low / 3600, high / 3600} }
+	for want, e := range map[string]Estimate{
+		"under a second": seconds(.01, .2), "under a second to 3s": seconds(.9, 3.2), "8m3s to 11m": seconds(483, 680), "4s": seconds(4.1, 4.2), "3h5m to 52h53m": seconds(11100, 190380),
+	} {
+		require.Equal(t, want, rebuildText(e))
+	}
+}

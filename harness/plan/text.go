@@ -29,8 +29,8 @@ func (p *Plan) Write(out io.Writer, m *Model) error {
 		say("P99 of %s\t%s (%s–%s); knee at %.0f %% of the peak%s", l.Op, us(l.P99US.Value), us(l.P99US.Low), us(l.P99US.High), 100*l.Knee, limit)
 	}
 	if p.LostDrive != nil {
-		say("rebuild of a lost drive\t%s to %s", hoursText(p.LostDrive.Low), hoursText(p.LostDrive.High))
-		say("rebuild of a lost node\t%s to %s", hoursText(p.LostNode.Low), hoursText(p.LostNode.High))
+		say("rebuild of a lost drive\t%s", rebuildText(*p.LostDrive))
+		say("rebuild of a lost node\t%s", rebuildText(*p.LostNode))
 	}
 	if c := p.Cost; c != nil {
 		say("cost\t%.0f %s once, %.0f %s a month", c.Once, c.Currency, c.Month, c.Currency)
@@ -38,9 +38,12 @@ func (p *Plan) Write(out io.Writer, m *Model) error {
 	say("")
 	say("resource\tneeded by all\tof a node\tused\tnodes for it alone")
 	for _, r := range p.Resources {
-		say("%s\t%s\t%s\t%.0f %%\t%.2g (%.2g–%.2g)", r.Name, amount(r.Demand.Value, r.Unit), amount(r.Node, r.Unit), 100*r.Used, r.Nodes.Value, r.Nodes.Low, r.Nodes.High)
+		say("%s\t%s\t%s\t%.0f %%\t%s (%s–%s)", r.Name, amount(r.Demand.Value, r.Unit), amount(r.Node, r.Unit), 100*r.Used, digits(r.Nodes.Value), digits(r.Nodes.Low), digits(r.Nodes.High))
 	}
 	say("")
+	for _, a := range p.Assumptions {
+		say("assumed: %s", a)
+	}
 	for _, warning := range p.Warnings {
 		say("warning: %s", warning)
 	}
@@ -64,10 +67,18 @@ func spread(e Estimate) string {
 	return fmt.Sprintf("%.0f (%.0f to %.0f)", e.Value, e.Low, e.High)
 }
 
+// digits prints a figure, whole where it is large.
+func digits(v float64) string {
+	if v >= 100 {
+		return thousands(v)
+	}
+	return fmt.Sprintf("%.2g", v)
+}
+
 // amount prints a figure with its unit, bytes in the unit that suits them.
 func amount(v float64, unit string) string {
 	if unit != "bytes" && unit != "bytes/s" {
-		return fmt.Sprintf("%.3g %s", v, unit)
+		return digits(v) + " " + unit
 	}
 	per := unit[len("bytes"):]
 	for _, u := range []struct {

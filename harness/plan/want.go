@@ -14,7 +14,11 @@ type Want struct {
 	Demands []Demand `json:"demands"`
 	// Stored is bytes of objects, and Growth by what share of it they grow in a month.
 	Stored float64 `json:"stored_bytes"`
-	Growth float64 `json:"growth_per_month"`
+	// StoredSize is the mean size of what is stored; 0: not stated. What is stored is
+	// seldom as small as what is put and got most often, and its number decides how
+	// large the index is.
+	StoredSize float64 `json:"stored_object_bytes,omitempty"`
+	Growth     float64 `json:"growth_per_month"`
 }
 
 // A Demand is one operation.
@@ -36,7 +40,8 @@ const (
 )
 
 // Parse reads parts that are separated by semicolons: put=RATE/s,SIZE[,p99<TIME],
-// get= likewise, stored=SIZE, growth=N%/month. Sizes are as 4KiB, 1MB, 500TiB.
+// get= likewise, stored=SIZE[,SIZE of an object], growth=N%/month. Sizes are as 4KiB,
+// 1MB, 500TiB.
 func Parse(text string) (w Want, err error) {
 	if len(text) > maxWant {
 		return w, fmt.Errorf("want: longer than %d bytes", maxWant)
@@ -64,7 +69,7 @@ func Parse(text string) (w Want, err error) {
 				w.Demands = append(w.Demands, d)
 			}
 		case "stored":
-			w.Stored, err = parseSize(value, maxStored)
+			w.Stored, w.StoredSize, err = parseStored(value)
 		case "growth":
 			w.Growth, err = parseGrowth(value)
 		default:
@@ -106,6 +111,18 @@ func parseDemand(op, text string) (d Demand, err error) {
 		}
 	}
 	return d, nil
+}
+
+// parseStored reads SIZE[,SIZE].
+func parseStored(text string) (all, each float64, err error) {
+	total, object, stated := strings.Cut(text, ",")
+	if all, err = parseSize(total, maxStored); err != nil || !stated {
+		return all, 0, err
+	}
+	if each, err = parseSize(object, maxSize); err == nil && each > all {
+		err = fmt.Errorf("%q: one object is larger than all of them: give the sum first and the size of one after it, as 500TiB,1MiB", text)
+	}
+	return all, each, err
 }
 
 func parseRate(text string) (float64, error) {
@@ -169,19 +186,38 @@ func parseNumber(text string) (float64, error) {
 func (w Want) String() string {
 	var parts []string
 	for _, d := range w.Demands {
-		s := fmt.Sprintf("%s=%v/s,%vB", d.Op, d.Rate, d.Size)
+		s := d.Op + "=" + decimal(d.Rate) + "/s," + sizeText(d.Size)
 		if d.P99 > 0 {
 			s += ",p99<" + d.P99.String()
 		}
 		parts = append(parts, s)
 	}
 	if w.Stored > 0 {
-		parts = append(parts, fmt.Sprintf("stored=%vB", w.Stored))
+		s := "stored=" + sizeText(w.Stored)
+		if w.StoredSize > 0 {
+			s += "," + sizeText(w.StoredSize)
+		}
+		parts = append(parts, s)
 	}
 	if w.Growth > 0 {
-		parts = append(parts, fmt.Sprintf("growth=%v%%/month", w.Growth*100))
+		parts = append(parts, "growth="+decimal(math.Round(w.Growth*1e14)/1e12)+"%/month")
 	}
 	return strings.Join(parts, "; ")
+}
+
+// decimal prints a number without an exponent, as far as it needs.
+func decimal(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+
+// sizeText prints a size exactly, in the unit in which it is shortest: a size that
+// was asked for as 500TiB is printed so, and one of 1.5MB too.
+func sizeText(v float64) string {
+	best := ""
+	for _, u := range units {
+		if s := decimal(v/u.size) + u.name; v >= u.size && (best == "" || len(s) < len(best)) {
+			best = s
+		}
+	}
+	return best
 }
 
 // ParseSize reads a size as a want has it, in bytes.

@@ -40,7 +40,9 @@ type Record struct {
 
 	// Scenario is what was run, if it came from a file.
 	Scenario *Scenario `json:"scenario,omitempty"`
-	// Profile names the hardware profile that thresholds were scaled by.
+	// Profile names the hardware profile of the measured machine; thresholds that are
+	// scaled are scaled by it. Settings["profile"] says what it is of, and when it was
+	// measured, in records of lab run, lab compare and lab bench.
 	Profile string `json:"profile,omitempty"`
 	// Counters are sums that are no metric of a run, as the faults injected.
 	Counters map[string]int64 `json:"counters,omitempty"`
@@ -188,7 +190,7 @@ func (r *Record) Warn(format string, args ...any) {
 // It never replaces one.
 func (r *Record) Write(dir string) (string, error) {
 	r.Finished = time.Now().UTC().Truncate(time.Millisecond)
-	data, err := json.MarshalIndent(r, "", " ")
+	data, err := r.encode()
 	if err != nil {
 		return "", fmt.Errorf("write record: %w", err)
 	}
@@ -200,11 +202,17 @@ func (r *Record) Write(dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("write record: %w", err)
 	}
-	_, err = f.Write(append(data, '\n'))
+	_, err = f.Write(data)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return "", fmt.Errorf("write record: %w", err)
 	}
 	return name, nil
+}
+
+// encode is the file's text.
+func (r *Record) encode() ([]byte, error) {
+	data, err := json.MarshalIndent(r, "", " ")
+	return append(data, '\n'), err
 }
 
 // Read reads a record of this schema or an older one.

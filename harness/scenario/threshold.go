@@ -18,8 +18,9 @@ import (
 // A Threshold is what fails a scenario unless it holds: METRIC RELATION VALUE.
 //
 // Metrics of a whole run are rate (of operations per second), achieved (the
-// share of what was offered), errors, refused, dropped (shares of the requests),
-// mean, p50, p90, p99, p999, max (latencies). With an operation before them
+// share of what was offered), errors, refused, other_errors, dropped (shares of the
+// requests), mean, p50, p90, p99, p999, max (latencies). Refused asked for less load
+// (503, 429); other_errors are the errors that did not. With an operation before them
 // (get.p99) they are of that one; with a stage (stage.after.p99) of what was due
 // in it, where there are errors, dropped and latencies. server.rss is the
 // server's memory at its highest, background.errors counts failed uploads.
@@ -36,8 +37,8 @@ func (t Threshold) String() string { return t.text }
 
 var (
 	latencies = []string{"mean", "p50", "p90", "p99", "p999", "max"}
-	shares    = []string{"achieved", "errors", "refused", "dropped"}
-	ofOp      = []string{"rate", "errors", "refused"}
+	shares    = []string{"achieved", "errors", "refused", "other_errors", "dropped"}
+	ofOp      = []string{"rate", "errors", "refused", "other_errors"}
 	ofStage   = []string{"errors", "dropped"}
 	relations = []string{"<", "<=", ">", ">=", "=="}
 )
@@ -114,7 +115,7 @@ func (t *Threshold) UnmarshalYAML(node *yaml.Node) (err error) {
 // ofSpeed: a machine that is too slow can be the reason why it does not hold.
 func (t Threshold) ofSpeed() bool {
 	switch t.metric {
-	case "errors", "refused", "server.rss", "background.errors":
+	case "errors", "refused", "other_errors", "server.rss", "background.errors":
 		return false
 	}
 	return true
@@ -212,6 +213,8 @@ func (t Threshold) of(c counts) (value float64, shown string, ok bool) {
 		return share(c.errors, c.errors+c.answered, "requests")
 	case "refused":
 		return share(c.refused, c.errors+c.answered, "requests")
+	case "other_errors":
+		return share(c.errors-c.refused, c.errors+c.answered, "requests")
 	case "dropped":
 		return share(c.dropped, c.due, "arrivals")
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/cairnstore/cairn/harness/measure"
 	"github.com/cairnstore/cairn/harness/record"
 	"github.com/cairnstore/cairn/harness/system"
+	"github.com/cairnstore/cairn/scenarios"
 )
 
 func latencyOf(times int64, d time.Duration) *measure.Histogram {
@@ -41,7 +42,9 @@ func TestThresholdsOnAKnownRun(t *testing.T) {
 		"rate >= 89/s": record.Pass, "rate > 89": record.Fail, "get.rate == 50": record.Pass, "put.rate < 39": record.Fail,
 		"achieved >= 90%": record.Pass, "achieved >= 0.91": record.Fail,
 		"errors <= 5.27%": record.Pass, "errors < 5%": record.Fail, "put.errors <= 0.1112": record.Pass, "get.errors == 0": record.Pass,
-		"refused <= 0.03": record.Pass, "put.refused == 0": record.Fail, "dropped == 0.05": record.Pass, "dropped == 0": record.Fail,
+		"refused <= 0.03": record.Pass, "put.refused == 0": record.Fail,
+		"other_errors == 0": record.Fail, "other_errors < 3.16%": record.Pass, "other_errors < 3.15%": record.Fail, "put.other_errors <= 0.0667": record.Pass, "put.other_errors < 0.0666": record.Fail, "get.other_errors == 0": record.Pass,
+		"dropped == 0.05": record.Pass, "dropped == 0": record.Fail,
 		"p50 < 6ms": record.Pass, "p99 < 40ms": record.Fail, "get.p99 < 6ms": record.Pass, "put.max < 41ms": record.Pass, "put.p999 < 39ms": record.Fail, "get.mean < 4ms": record.Fail,
 		"stage.one.errors <= 1%": record.Pass, "stage.two.errors <= 5%": record.Fail, "stage.two.dropped == 0.1": record.Pass,
 		"stage.two.p90 < 9ms": record.Fail, "stage.one.p90 < 2ms": record.Pass, "stage.three.p90 < 2ms": record.CannotTell,
@@ -68,7 +71,7 @@ func TestBadThresholds(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "three words", "p99 < 5ms now": "three words", "p99 = 5ms": "relation", "p98 < 5ms": "metric \"p98\"", "p99 < 5": "time \"5\"", "p99 < -5ms": "time",
 		"errors < 101%": "share", "errors < x": "share", "errors < NaN": "share", "rate > NaN": "rate", "rate > Inf": "rate", "fetch.p99 < 5ms": "neither an operation", "get.dropped == 0": "metric \"dropped\"",
-		"stage.x.rate > 5": "metric \"rate\"", "server.rss < lots": "size",
+		"stage.x.other_errors == 0": "metric \"other_errors\"", "stage.x.rate > 5": "metric \"rate\"", "server.rss < lots": "size",
 	} {
 		_, err := parseThreshold(text)
 		require.ErrorContains(t, err, want, text)
@@ -148,4 +151,24 @@ func FuzzThreshold(f *testing.F) {
 			t.Fatalf("%q was read, its own text is not: %v", text, err)
 		}
 	})
+}
+
+// Refusals are what a server under too much load should answer: the stress scenario
+// allows any number of them, and not one other error.
+func TestStressAllowsRefusalsAndNoOtherError(t *testing.T) {
+	s, err := Find(scenarios.Files, "stress")
+	require.NoError(t, err)
+	v := func(errors, refused int64) *record.Verdict {
+		calm := latencyOf(100, time.Millisecond)
+		run := &record.Run{Server: &system.Sample{HighRSS: 1 << 20}, Result: &load.Result{
+			Elapsed: time.Second, Ops: map[string]load.OpResult{"GET": {Count: 100, Errors: errors, Refused: refused, Latency: calm}},
+		}}
+		for _, st := range s.Open.Stages {
+			run.Result.Stages = append(run.Result.Stages, load.StageResult{Stage: load.Stage{Name: st.Name}, Due: 100, Latency: calm})
+		}
+		return s.Judge(run, 0, 0)
+	}
+	require.Equal(t, record.Pass, v(9000, 9000).Outcome, "%v", v(9000, 9000).Reasons)
+	require.Equal(t, record.Fail, v(9001, 9000).Outcome)
+	require.Contains(t, v(9001, 9000).Reasons[0], "other_errors == 0 does not hold: 0.01099 % (1 of 9101)")
 }
