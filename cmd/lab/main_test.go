@@ -95,7 +95,6 @@ func TestEveryCommandHasExamplesAndJSON(t *testing.T) {
 		"lab probe serve":       "serves until it is stopped",
 		"lab report":            "makes a page; lab record show has the JSON",
 		"lab plan requirements": "makes a page; lab plan has the JSON",
-		"lab chaos sweep":       "removes",
 	}
 	var visit func(cmd *cobra.Command)
 	visit = func(cmd *cobra.Command) {
