@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +12,8 @@ import (
 
 // A Target is an S3 server and who calls it.
 type Target struct {
-	Address        string // host:port, plain HTTP
+	Address        string      // host:port
+	TLS            *tls.Config // see Trust.ClientConfig; nil: plain HTTP
 	Access, Secret string
 	Region         string        // default us-east-1
 	Timeout        time.Duration // of one request; default 60 s
@@ -51,6 +53,7 @@ type Conn struct {
 	target Target
 	signer *Signer
 	nc     net.Conn
+	dials  int64 // connections made so far
 	in     *reader
 	out    []byte
 	parts  [3][]byte
@@ -68,7 +71,7 @@ func NewConn(ctx context.Context, target Target) *Conn {
 	target = target.withDefaults()
 	return &Conn{
 		target: target, stop: ctx,
-		signer: NewSigner(target.Access, target.Secret, target.Region, target.Address),
+		signer: NewSigner(target.Access, target.Secret, target.Region, target.host()),
 		in:     newReader(nil),
 		out:    make([]byte, 0, oneWrite+4096),
 	}
@@ -83,13 +86,26 @@ func (c *Conn) Close() {
 	}
 }
 
+// dial connects, which with TLS includes the handshake.
 func (c *Conn) dial() error {
 	d := net.Dialer{Timeout: c.target.Timeout}
-	nc, err := d.DialContext(c.stop, "tcp", c.target.Address)
+	var nc net.Conn
+	var err error
+	if c.target.TLS == nil {
+		nc, err = d.DialContext(c.stop, "tcp", c.target.Address)
+	} else {
+		secure := tls.Dialer{NetDialer: &d, Config: c.target.TLS}
+		nc, err = secure.DialContext(c.stop, "tcp", c.target.Address)
+	}
 	if err != nil {
+		var plain tls.RecordHeaderError
+		if errors.As(err, &plain) {
+			return fmt.Errorf("connect: %s does not speak TLS, try http://: %w", c.target.Address, err)
+		}
 		return fmt.Errorf("connect: %w", err)
 	}
 	c.nc, c.until = nc, time.Time{}
+	c.dials++
 	c.unhook = context.AfterFunc(c.stop, func() { _ = nc.Close() })
 	c.in.reset(nc)
 	return nil
