@@ -70,7 +70,7 @@ open loop. Objects that gets, heads, lists and deletes need are put first.`,
 	f.Float64Var(&o.Rate, "rate", 0, "arrivals per second of an open loop; 0: closed loop")
 	f.BoolVar(&poisson, "poisson", true, "independent arrivals; false: at equal distances")
 	f.IntVar(&o.Burst, "burst", 0, "arrivals of an open loop that come together, at the same --rate; 0: each comes alone")
-	f.DurationSliceVar(&backOff, "back-off", nil, "shortest and longest pause of a connection after a 429 or 503, such as 20ms,1s; each is twice the last (default none)")
+	f.DurationSliceVar(&backOff, "back-off", nil, "shortest and longest pause of a connection after a 429 or 503, such as 20ms,1s; each is twice the last; none by default")
 	f.DurationVar(&o.Duration, "duration", 10*time.Second, "measured time")
 	f.DurationVar(&o.Warmup, "warmup", time.Second, "load before the measured time")
 	f.Int64Var(&o.Requests, "requests", 0, "end after so many measured requests; 0: when the time is over")

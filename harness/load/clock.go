@@ -141,10 +141,10 @@ func (c *clock) dismiss() {
 	c.mu.idle = nil
 }
 
-// rest calls each with the stages of the arrivals due until then that nobody was
-// given. The clock must have ended.
-func (c *clock) rest(until time.Time, each func(stage int)) {
-	for ; !c.mu.last && !c.mu.next.due.After(until); c.advance() {
+// rest calls each with the stages of the arrivals that nobody was given. The
+// clock must have ended.
+func (c *clock) rest(each func(stage int)) {
+	for ; !c.mu.last; c.advance() {
 		each(c.mu.next.stage)
 	}
 }

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net"
 	"time"
+	"unicode/utf8"
 )
 
 // A Target is an S3 server and who calls it.
@@ -37,12 +39,15 @@ const oneWrite = 64 << 10
 type StatusError struct {
 	Status  int
 	Code    string // S3's error code, if the body had one
-	Message string
+	Message string // S3's, or the first line of a body in plain text
 }
 
 func (e *StatusError) Error() string {
-	if e.Code == "" {
+	switch {
+	case e.Code == "" && e.Message == "":
 		return fmt.Sprintf("status %d", e.Status)
+	case e.Code == "":
+		return fmt.Sprintf("status %d: %s", e.Status, e.Message)
 	}
 	return fmt.Sprintf("status %d %s: %s", e.Status, e.Code, e.Message)
 }
@@ -221,7 +226,11 @@ func (c *Conn) refusal() error {
 	if _, err := c.in.body(&c.res, &c.refuse); err != nil && err != io.EOF {
 		c.res.close = true
 	}
-	return &StatusError{c.res.status, c.refuse.element("Code"), c.refuse.element("Message")}
+	e := &StatusError{c.res.status, c.refuse.element("Code"), c.refuse.element("Message")}
+	if e.Code == "" {
+		e.Message = c.refuse.plain()
+	}
+	return e
 }
 
 // errorBody keeps the front of an S3 error document.
@@ -235,6 +244,17 @@ func (e *errorBody) take(p []byte) error {
 func (e *errorBody) element(name string) string {
 	value, _, _ := xmlElement(e.text, name)
 	return string(value[:min(len(value), 200)])
+}
+
+// plain is the first line of a text that is no document, such as a proxy's, or a
+// TLS server's that was asked over plain HTTP.
+func (e *errorBody) plain() string {
+	line, _, _ := bytes.Cut(e.text, []byte("\n"))
+	line = bytes.TrimSpace(line)
+	if bytes.HasPrefix(line, []byte("<")) || !utf8.Valid(line) {
+		return ""
+	}
+	return string(line[:min(len(line), 200)])
 }
 
 // nothing is the sink of answers whose bytes do not matter.

@@ -436,14 +436,18 @@ func (r *run) openResult(res *Result) {
 		res.Dropped += w.dropped
 		due += w.due
 	}
-	r.clock.rest(r.begin.Add(res.Elapsed), func(stage int) {
-		if stage -= r.warmupStages; stage >= 0 {
-			due++
-			res.Dropped++
-			r.stages.due(stage)
-			r.stages.dropped(stage)
-		}
-	})
+	// Arrivals are given out in order: what comes after the limit was met is no
+	// part of the load.
+	if !r.spent() {
+		r.clock.rest(func(stage int) {
+			if stage -= r.warmupStages; stage >= 0 {
+				due++
+				res.Dropped++
+				r.stages.due(stage)
+				r.stages.dropped(stage)
+			}
+		})
+	}
 	res.Stages = r.stages.results()
 	res.Offered = res.per(due)
 	if res.Dropped > 0 {

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"log/slog"
 	"math/big"
 	"net/http/httptest"
 	"os"
@@ -27,6 +28,7 @@ func secureS3(t *testing.T) (target Target, shaken *atomic.Int64, ca string) {
 	server := httptest.NewUnstartedServer(s)
 	server.EnableHTTP2 = true // offered, and not to be taken
 	server.TLS = &tls.Config{VerifyConnection: func(tls.ConnectionState) error { shaken.Add(1); return nil }}
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0) // of clients that do not trust it
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	ca = pemFile(t, server.Certificate())
@@ -120,6 +122,8 @@ func TestACertificateThatIsNotTrustedIsRefused(t *testing.T) {
 	require.True(t, untrusted)
 	require.True(t, name)
 
+	target.TLS = nil
+	require.ErrorContains(t, CreateBucket(t.Context(), target, "bench"), "status 400: Client sent an HTTP request to an HTTPS server")
 	_, plain := newMemoryS3(t)
 	plain, err := plain.At("https://"+plain.Address, Trust{Insecure: true})
 	require.NoError(t, err)
