@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -16,7 +17,10 @@ func newLoad() *cobra.Command {
 	var (
 		out     output
 		hw      hardware
+		at      remote
+		where   string
 		mix     []string
+		backOff []time.Duration
 		poisson bool
 		o       bench.LoadOptions
 	)
@@ -25,9 +29,9 @@ func newLoad() *cobra.Command {
 		Short: "Load a server that is running already",
 		Long: `Load a server that is running already, in a closed loop, or with --rate in an
 open loop. Objects that gets, heads, lists and deletes need are put first.`,
-		Example: `  lab bench load --access KEY --secret SECRET
-  lab bench load --address 10.0.0.7:9000 --access KEY --secret SECRET --mix get=9,put=1 --size 65536 --rate 2000 --json
-  lab bench load --access KEY --secret SECRET --mix put --duration 1m --pid "$(pidof cairn)"`,
+		Example: `  lab bench load --access KEY --secret SECRET --mix put --duration 1m --pid "$(pidof cairn)"
+  lab bench load --address http://10.0.0.7:9000 --access KEY --secret SECRET --mix get=9,put=1 --size 65536 --json
+  lab bench load --address https://10.0.0.7 --insecure --access KEY --secret SECRET --rate 2000 --burst 20 --back-off 20ms,1s`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			err := hw.load()
@@ -37,20 +41,30 @@ open loop. Objects that gets, heads, lists and deletes need are put first.`,
 			if o.Mix, err = parseMix(mix); err != nil {
 				return err
 			}
+			if o.Target, err = at.target(withScheme(where)); err != nil {
+				return fmt.Errorf("--address: %w", err)
+			}
+			if o.BackOff, err = parseBackOff(backOff); err != nil {
+				return err
+			}
+			if o.Burst != 0 && o.Rate == 0 {
+				return errors.New("--burst is of an open loop: it needs --rate")
+			}
+			if o.MaxRequests > 0 && o.Requests > o.MaxRequests {
+				return fmt.Errorf("--requests %d is over the bound: raise --max-requests too", o.Requests)
+			}
 			if !poisson {
 				o.Arrivals = load.Uniform
 			}
 			o.Lines = out.lines(cmd)
 			rec, err := bench.Load(cmd.Context(), o)
 			hw.note(rec)
-			return out.write(cmd, rec, err, nil)
+			return out.write(cmd, rec, withTrustHelp(err), nil)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Target.Address, "address", "127.0.0.1:9000", "host:port of the server (plain HTTP)")
-	f.StringVar(&o.Target.Access, "access", "", "access key")
-	f.StringVar(&o.Target.Secret, "secret", "", "secret key")
-	f.StringVar(&o.Target.Region, "region", "us-east-1", "region to sign for")
+	f.StringVar(&where, "address", "127.0.0.1:9000", "the server: http://host[:port], https://host[:port], or host:port, which is plain HTTP")
+	at.flags(cmd)
 	f.StringVar(&o.Bucket, "bucket", "bench-load", "bucket; made if it is not there")
 	f.StringVar(&o.Durability, "durability", "unknown", "what an acknowledged PUT has survived, to print beside the figures")
 	f.IntVar(&o.PID, "pid", 0, "the server's process on this machine, to measure what it uses; 0: unknown")
@@ -61,14 +75,36 @@ open loop. Objects that gets, heads, lists and deletes need are put first.`,
 	f.BoolVar(&o.SkipPreload, "skip-preload", false, "the stored objects are there, from the same --seed and --size")
 	f.Float64Var(&o.Rate, "rate", 0, "arrivals per second of an open loop; 0: closed loop")
 	f.BoolVar(&poisson, "poisson", true, "independent arrivals; false: at equal distances")
+	f.IntVar(&o.Burst, "burst", 0, "arrivals of an open loop that come together, at the same --rate; 0: each comes alone")
+	f.DurationSliceVar(&backOff, "back-off", nil, "shortest and longest pause of a connection after a 429 or 503, such as 20ms,1s; each is twice the last; none by default")
 	f.DurationVar(&o.Duration, "duration", 10*time.Second, "measured time")
 	f.DurationVar(&o.Warmup, "warmup", time.Second, "load before the measured time")
-	f.Int64Var(&o.Requests, "requests", 0, "end after so many measured requests; 0: no bound")
+	f.Int64Var(&o.Requests, "requests", 0, "end after so many measured requests; 0: when the time is over")
+	maxRequests(cmd, &o.MaxRequests)
 	f.Float64Var(&o.Unverified, "unverified", 0, "share of gets whose bytes are not compared")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of bodies, keys and choices")
 	hw.flags(cmd)
 	out.flags(cmd)
 	return cmd
+}
+
+// withScheme takes a host and a port alone for plain HTTP.
+func withScheme(address string) string {
+	if strings.Contains(address, "://") {
+		return address
+	}
+	return "http://" + address
+}
+
+// parseBackOff takes the shortest and the longest pause; none is none.
+func parseBackOff(pauses []time.Duration) (b load.BackOff, err error) {
+	switch {
+	case len(pauses) == 0:
+		return b, nil
+	case len(pauses) != 2 || pauses[0] <= 0 || pauses[1] < pauses[0]:
+		return b, errors.New("--back-off: want the shortest and the longest pause, such as 20ms,1s")
+	}
+	return load.BackOff{Min: pauses[0], Max: pauses[1]}, nil
 }
 
 var opsByName = map[string]load.Op{"put": load.Put, "get": load.Get, "head": load.Head, "list": load.List, "delete": load.Delete}

@@ -82,6 +82,19 @@ func TestLoadOnARunningSinkPrintsJSONAndKeepsARecord(t *testing.T) {
 	require.NoError(t, <-served)
 }
 
+func TestBadFlagsOfLoad(t *testing.T) {
+	for want, args := range map[string][]string{
+		"--address: \"ftp://x\": want http": {"--address", "ftp://x"},
+		"want http://x:1 alone":             {"--address", "x:1/bucket"},
+		"it needs --rate":                   {"--burst", "3"},
+		"want the shortest":                 {"--back-off", "1s,20ms"},
+		"raise --max-requests":              {"--requests", "11", "--max-requests", "10"},
+	} {
+		_, _, err := run(t.Context(), append([]string{"bench", "load", "--results", ""}, args...)...)
+		require.ErrorContains(t, err, want)
+	}
+}
+
 func TestCompareWithoutAServerSaysWhatIsMissing(t *testing.T) {
 	_, _, err := run(t.Context(), "bench", "compare")
 	require.ErrorContains(t, err, "--cairn")

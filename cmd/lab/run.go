@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,7 +84,7 @@ func newRun() *cobra.Command {
 		out        output
 		bins       binaries
 		where      string
-		at         load.Target
+		at         remote
 		durability string
 		hw         hardware
 		o          scenario.Options
@@ -96,15 +95,17 @@ func newRun() *cobra.Command {
 		Long: `Run a scenario, one of lab scenarios list or a .yaml file, and decide.
 
 The target is cairn, minio or versitygw, which is then started on a fresh
-directory and stopped again, or the URL of a server that runs already. The
-engine's scenarios need none: they open Cairn's engine inside k6 (make k6), and
-their headline is scaled by --profile, or else by this machine's cores and memory.
+directory and stopped again, or the URL of a server that runs already. One whose
+certificate the system does not trust needs --ca or --insecure. The engine's
+scenarios need no target: they open Cairn's engine inside k6 (make k6), and their
+headline is scaled by --profile, or else by this machine's cores and memory.
 
 Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 		Example: `  lab run smoke
   lab run mixed --target minio --json
   lab run mixed --container
   lab run load --target http://10.0.0.7:9000 --access KEY --secret SECRET
+  lab run smoke --target https://s3.example.com --ca ca.pem --access KEY --secret SECRET
   lab run engine-durable-puts --k6 bin/k6
   lab run soak --pace 0.01`,
 		Args: func(cmd *cobra.Command, args []string) error { return mishap(cobra.ExactArgs(1)(cmd, args)) },
@@ -122,7 +123,7 @@ Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 				return mishap(err)
 			}
 			defer func() { err = errors.Join(err, mishap(bins.close())) }()
-			if err := aim(&o, &bins, where, at, durability); err != nil {
+			if err := aim(&o, &bins, where, &at, durability); err != nil {
 				return mishap(err)
 			}
 			if o.Pace <= 0 || o.Pace > 1 {
@@ -131,6 +132,7 @@ Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 			o.Lines = out.lines(cmd)
 			rec, err := scenario.Run(cmd.Context(), s, o)
 			hw.note(rec)
+			err = withTrustHelp(err)
 			err = out.write(cmd, rec, err, func(w io.Writer) error {
 				_, _ = fmt.Fprintf(w, "%s asks: %s\n", s.Name, s.Asks)
 				writeVerdict(w, rec.Verdict)
@@ -144,16 +146,15 @@ Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return mishap(err) })
 	f := cmd.Flags()
-	f.StringVar(&where, "target", "cairn", "cairn, minio, versitygw, or the URL of a running server (http://host:port)")
-	f.StringVar(&at.Access, "access", os.Getenv("AWS_ACCESS_KEY_ID"), "access key of a running server (default $AWS_ACCESS_KEY_ID)")
-	f.StringVar(&at.Secret, "secret", "", "secret key of a running server (default $AWS_SECRET_ACCESS_KEY)")
-	f.StringVar(&at.Region, "region", "us-east-1", "region to sign for")
+	f.StringVar(&where, "target", "cairn", "cairn, minio, versitygw, or the URL of a running server, http://host[:port] or https://host[:port]")
+	at.flags(cmd)
 	f.StringVar(&durability, "durability", "unknown", "what an acknowledged PUT has survived on a running server, to print beside the figures")
 	f.IntVar(&o.PID, "pid", 0, "the running server's process on this machine, to measure what it uses; 0: unknown")
 	f.StringVar(&o.Dir, "dir", "results/tmp", "directory on the drive to measure; data is made and removed in a new folder of it")
 	f.StringVar(&o.K6, "k6", "bin/k6", "k6 with k6/x/cairn (make k6)")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of bodies, keys and arrivals")
 	f.Float64Var(&o.Pace, "pace", 1, "multiply all times, to try a long scenario in short; the record says so")
+	maxRequests(cmd, &o.MaxRequests)
 	bins.flags(cmd)
 	hw.flags(cmd)
 	out.flags(cmd)
@@ -177,26 +178,22 @@ func filesOf(name string) fs.FS {
 }
 
 // aim sets what the scenario is run on.
-func aim(o *scenario.Options, bins *binaries, where string, at load.Target, durability string) error {
+func aim(o *scenario.Options, bins *binaries, where string, at *remote, durability string) error {
 	var known bool
 	if o.Server, known = bins.server(where); known {
+		if at.trust != (load.Trust{}) {
+			return fmt.Errorf("--ca and --insecure are for the URL of a running server, and --target is %s", where)
+		}
 		return nil
 	}
-	u, err := url.Parse(where)
-	if err != nil || u.Scheme != "http" || u.Host == "" || strings.Trim(u.Path, "/") != "" {
-		return fmt.Errorf("--target %q: want cairn, minio, versitygw, or a URL as http://host:port (the generator speaks no TLS)", where)
+	to, err := at.target(where)
+	if err != nil {
+		return fmt.Errorf("--target: want cairn, minio, versitygw, or a URL: %w", err)
 	}
-	if at.Secret == "" {
-		at.Secret = os.Getenv("AWS_SECRET_ACCESS_KEY")
-	}
-	if at.Access == "" || at.Secret == "" {
+	if to.Access == "" || to.Secret == "" {
 		return errors.New("a running server needs --access and --secret")
 	}
-	at.Address = u.Host
-	if u.Port() == "" {
-		at.Address += ":80"
-	}
-	o.Running, o.Server = &at, target.Server{Name: "server", Durability: durability}
+	o.Running, o.Server = &to, target.Server{Name: "server", Durability: durability}
 	return nil
 }
 

@@ -46,6 +46,7 @@ thresholds: ["`+threshold+`"]
 func TestOnARealServer(t *testing.T) {
 	binary := cairnBinary(t)
 	t.Run("run exits by its verdict", func(t *testing.T) { runExitsByItsVerdict(t, binary) })
+	t.Run("over TLS", func(t *testing.T) { overTLS(t, binary) })
 	t.Run("the scoreboard", func(t *testing.T) { theScoreboard(t, binary) })
 	t.Run("the scoreboard counts failed uploads", func(t *testing.T) { theScoreboardCountsFailedUploads(t, binary) })
 }
@@ -123,7 +124,10 @@ func TestMishapsOfRunExitWith2(t *testing.T) {
 		"accepts 1 arg":             {"run"},
 		"no scenario \"moon\"":      {"run", "moon"},
 		"unknown flag":              {"run", "smoke", "--moon"},
-		"want cairn, minio":         {"run", "smoke", "--target", "https://x"},
+		"want cairn, minio":         {"run", "smoke", "--target", "ftp://x"},
+		"want https://x alone":      {"run", "smoke", "--target", "https://x/bucket"},
+		"is for https://":           {"run", "smoke", "--target", "http://x", "--insecure"},
+		"--ca and --insecure are":   {"run", "smoke", "--insecure"},
 		"needs --access":            {"run", "smoke", "--target", "http://127.0.0.1:1", "--access", ""},
 		"--pace":                    {"run", "smoke", "--pace", "2"},
 		"--profile: load profile":   {"run", "smoke", "--profile", "/nonexistent"},

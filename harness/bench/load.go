@@ -29,8 +29,11 @@ type LoadOptions struct {
 	SkipPreload      bool
 	Rate             float64
 	Arrivals         load.Arrivals
+	Burst            int
+	BackOff          load.BackOff
 	Warmup, Duration time.Duration
 	Requests         int64
+	MaxRequests      int64
 	Unverified       float64
 	Seed             uint64
 	Lines            io.Writer
@@ -41,7 +44,13 @@ func Load(ctx context.Context, o LoadOptions) (*record.Record, error) {
 	rec := record.New("load", ".", o.Seed)
 	rec.Targets = []record.Target{{Name: "server", Version: "unknown", Durability: o.Durability}}
 	rec.Settings["size"], rec.Settings["connections"], rec.Settings["stored"], rec.Settings["rate"] = o.Size, o.Connections, o.Stored, o.Rate
-	rec.Settings["mix"] = o.Mix
+	rec.Settings["mix"], rec.Settings["tls"] = o.Mix, o.Target.TLS != nil
+	if o.Burst > 1 {
+		rec.Settings["burst"] = o.Burst
+	}
+	if o.BackOff.Max > 0 {
+		rec.Settings["back_off"] = []string{o.BackOff.Min.String(), o.BackOff.Max.String()}
+	}
 	ws := &load.Workspace{
 		Bucket: o.Bucket, Bodies: load.NewBodies(o.Seed, o.Size), Stored: load.Keys{Prefix: "o-", Count: o.Stored},
 		Fresh: load.Keys{Prefix: fmt.Sprintf("p%x-", time.Now().UnixNano()), Scatter: true},
@@ -68,8 +77,8 @@ func Load(ctx context.Context, o LoadOptions) (*record.Record, error) {
 		}
 	}
 	res, err := load.Run(ctx, load.Options{
-		Target: o.Target, Workspace: ws, Connections: o.Connections, Mix: o.Mix, Rate: o.Rate, Arrivals: o.Arrivals,
-		Warmup: o.Warmup, Duration: o.Duration, Requests: o.Requests, Unverified: o.Unverified, Seed: o.Seed, Progress: o.Lines,
+		Target: o.Target, Workspace: ws, Connections: o.Connections, Mix: o.Mix, Rate: o.Rate, Arrivals: o.Arrivals, Burst: o.Burst, BackOff: o.BackOff,
+		Warmup: o.Warmup, Duration: o.Duration, Requests: o.Requests, MaxRequests: o.MaxRequests, Unverified: o.Unverified, Seed: o.Seed, Progress: o.Lines,
 		Begin: func() { sample(0) }, End: func() { sample(1) },
 	})
 	if err != nil {

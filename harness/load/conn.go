@@ -1,17 +1,21 @@
 package load
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"time"
+	"unicode/utf8"
 )
 
 // A Target is an S3 server and who calls it.
 type Target struct {
-	Address        string // host:port, plain HTTP
+	Address        string      // host:port
+	TLS            *tls.Config // see Trust.ClientConfig; nil: plain HTTP
 	Access, Secret string
 	Region         string        // default us-east-1
 	Timeout        time.Duration // of one request; default 60 s
@@ -35,12 +39,15 @@ const oneWrite = 64 << 10
 type StatusError struct {
 	Status  int
 	Code    string // S3's error code, if the body had one
-	Message string
+	Message string // S3's, or the first line of a body in plain text
 }
 
 func (e *StatusError) Error() string {
-	if e.Code == "" {
+	switch {
+	case e.Code == "" && e.Message == "":
 		return fmt.Sprintf("status %d", e.Status)
+	case e.Code == "":
+		return fmt.Sprintf("status %d: %s", e.Status, e.Message)
 	}
 	return fmt.Sprintf("status %d %s: %s", e.Status, e.Code, e.Message)
 }
@@ -51,6 +58,7 @@ type Conn struct {
 	target Target
 	signer *Signer
 	nc     net.Conn
+	dials  int64 // connections made so far
 	in     *reader
 	out    []byte
 	parts  [3][]byte
@@ -68,7 +76,7 @@ func NewConn(ctx context.Context, target Target) *Conn {
 	target = target.withDefaults()
 	return &Conn{
 		target: target, stop: ctx,
-		signer: NewSigner(target.Access, target.Secret, target.Region, target.Address),
+		signer: NewSigner(target.Access, target.Secret, target.Region, target.host()),
 		in:     newReader(nil),
 		out:    make([]byte, 0, oneWrite+4096),
 	}
@@ -83,13 +91,26 @@ func (c *Conn) Close() {
 	}
 }
 
+// dial connects, which with TLS includes the handshake.
 func (c *Conn) dial() error {
 	d := net.Dialer{Timeout: c.target.Timeout}
-	nc, err := d.DialContext(c.stop, "tcp", c.target.Address)
+	var nc net.Conn
+	var err error
+	if c.target.TLS == nil {
+		nc, err = d.DialContext(c.stop, "tcp", c.target.Address)
+	} else {
+		secure := tls.Dialer{NetDialer: &d, Config: c.target.TLS}
+		nc, err = secure.DialContext(c.stop, "tcp", c.target.Address)
+	}
 	if err != nil {
+		var plain tls.RecordHeaderError
+		if errors.As(err, &plain) {
+			return fmt.Errorf("connect: %s does not speak TLS, try http://: %w", c.target.Address, err)
+		}
 		return fmt.Errorf("connect: %w", err)
 	}
 	c.nc, c.until = nc, time.Time{}
+	c.dials++
 	c.unhook = context.AfterFunc(c.stop, func() { _ = nc.Close() })
 	c.in.reset(nc)
 	return nil
@@ -205,7 +226,11 @@ func (c *Conn) refusal() error {
 	if _, err := c.in.body(&c.res, &c.refuse); err != nil && err != io.EOF {
 		c.res.close = true
 	}
-	return &StatusError{c.res.status, c.refuse.element("Code"), c.refuse.element("Message")}
+	e := &StatusError{c.res.status, c.refuse.element("Code"), c.refuse.element("Message")}
+	if e.Code == "" {
+		e.Message = c.refuse.plain()
+	}
+	return e
 }
 
 // errorBody keeps the front of an S3 error document.
@@ -219,6 +244,17 @@ func (e *errorBody) take(p []byte) error {
 func (e *errorBody) element(name string) string {
 	value, _, _ := xmlElement(e.text, name)
 	return string(value[:min(len(value), 200)])
+}
+
+// plain is the first line of a text that is no document, such as a proxy's, or a
+// TLS server's that was asked over plain HTTP.
+func (e *errorBody) plain() string {
+	line, _, _ := bytes.Cut(e.text, []byte("\n"))
+	line = bytes.TrimSpace(line)
+	if bytes.HasPrefix(line, []byte("<")) || !utf8.Valid(line) {
+		return ""
+	}
+	return string(line[:min(len(line), 200)])
 }
 
 // nothing is the sink of answers whose bytes do not matter.

@@ -13,7 +13,7 @@ import (
 	"github.com/cairnstore/cairn/harness/measure"
 )
 
-// Options is one load. It is bounded in time always.
+// Options is one load. It is bounded in time and in requests always.
 type Options struct {
 	Target      Target
 	Workspace   *Workspace
@@ -37,8 +37,11 @@ type Options struct {
 	// Drain bounds, after an open loop's end, how long arrivals that were due
 	// and are waiting may still be sent; what remains is dropped. Default 10 s.
 	Drain time.Duration
-	// Requests ends the load early after so many measured ones; 0: no bound.
+	// Requests ends the load early after so many measured ones; 0: its time does.
 	Requests int64
+	// MaxRequests ends a load that went wrong, such as a closed loop of instant
+	// refusals; the result says so. Default DefaultMaxRequests.
+	MaxRequests int64
 	// Unverified is the share of gets whose bytes are not compared. Their
 	// length always is.
 	Unverified float64
@@ -47,6 +50,10 @@ type Options struct {
 	// Begin and End are called when the measured time begins and ends.
 	Begin, End func()
 }
+
+// DefaultMaxRequests is more than a load makes that goes as it should: five hours
+// at 55,000 requests a second.
+const DefaultMaxRequests = 1_000_000_000
 
 // A BackOff is a pause after a refusal for too much load (429, 503): at least
 // Min, twice the last one after each further refusal, at most Max, each of them
@@ -62,6 +69,9 @@ func (o Options) withDefaults() Options {
 	} else if o.Rate > 0 {
 		o.Stages = []Stage{{Name: "all", For: o.Duration, From: o.Rate, To: o.Rate}}
 	}
+	if o.MaxRequests == 0 {
+		o.MaxRequests = DefaultMaxRequests
+	}
 	if o.Drain == 0 {
 		o.Drain = 10 * time.Second
 	}
@@ -75,8 +85,11 @@ func (o Options) withDefaults() Options {
 }
 
 func (o Options) validate() error {
-	if o.Connections < 1 || o.Duration <= 0 || o.Warmup < 0 || o.Rate < 0 || o.Requests < 0 || o.Drain < 0 {
+	if o.Connections < 1 || o.Duration <= 0 || o.Warmup < 0 || o.Rate < 0 || o.Requests < 0 || o.MaxRequests < 0 || o.Drain < 0 {
 		return errors.New("load: needs at least one connection, a duration, and no negative numbers")
+	}
+	if o.MaxRequests > 0 && o.Requests > o.MaxRequests {
+		return fmt.Errorf("load: %d requests are over the bound of %d: raise the bound (MaxRequests)", o.Requests, o.MaxRequests)
 	}
 	if o.Burst < 0 || o.GiveUp < 0 || o.BackOff.Min < 0 || o.BackOff.Max < o.BackOff.Min {
 		return errors.New("load: no negative burst, patience or back-off, whose longest pause is no shorter than its shortest")
@@ -150,6 +163,11 @@ type Result struct {
 	Offered float64 `json:"offered_per_second,omitempty"`
 	// Dropped arrivals were due and never sent.
 	Dropped int64 `json:"dropped"`
+	// CutAt is Options.MaxRequests where it ended the load before its time; else 0.
+	CutAt int64 `json:"cut_at_requests,omitempty"`
+	// Handshakes are requests of the measured time that waited for a TLS
+	// handshake, which is in their latency.
+	Handshakes int64 `json:"handshakes,omitempty"`
 	// Queued is how long arrivals waited for a free connection (open loop).
 	Queued *measure.Histogram `json:"queued,omitempty"`
 	// Stages are the parts of an open loop that has several.
@@ -188,7 +206,10 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r := &run{Options: o, ctx: ctx}
+	r := &run{Options: o, ctx: ctx, limit: o.MaxRequests}
+	if o.Requests > 0 {
+		r.limit = o.Requests
+	}
 	if len(o.Stages) > 0 {
 		stages := o.Stages
 		if first := stages[0]; o.Warmup > 0 {
@@ -224,7 +245,8 @@ type run struct {
 	stages       stageCounts // nil: a closed loop, or one stage
 	seconds      []Second
 	workers      []*worker
-	budget       atomic.Int64 // measured requests begun
+	budget       atomic.Int64 // measured requests begun, and those that the limit refused
+	limit        int64        // of the budget
 
 	start, begin, end time.Time // of the load, of the measured time, and of both
 }
@@ -239,7 +261,32 @@ func (r *run) addWorkers() error {
 		r.closeWorkers()
 		return err
 	}
+	r.shakeHands()
 	return nil
+}
+
+// handshakes bounds how many are under way at once.
+const handshakes = 64
+
+// shakeHands makes the other connections of a closed loop with TLS before the
+// clock starts: a handshake takes longer than a small request. An open loop's are
+// made when they are first needed, in the warm-up for the most part: some are
+// idle for long, and a server closes a connection that begins with silence. One
+// that fails here is dialled again by its first request, which tells of it.
+func (r *run) shakeHands() {
+	if r.Target.TLS == nil || r.schedule != nil {
+		return
+	}
+	room := make(chan struct{}, handshakes)
+	var all sync.WaitGroup
+	for _, w := range r.workers[1:] {
+		room <- struct{}{}
+		all.Go(func() {
+			_ = w.dial()
+			<-room
+		})
+	}
+	all.Wait()
 }
 
 func (r *run) closeWorkers() {
@@ -313,7 +360,7 @@ func (r *run) measure() (*Result, error) {
 			return nil, r.ctx.Err()
 		case <-done:
 			// An open loop lasts as long as its schedule, though nothing more is due.
-			early := time.Now().Before(r.end) && r.schedule != nil && r.Requests == 0
+			early := time.Now().Before(r.end) && r.schedule != nil && !r.spent()
 			running, done = early, nil
 		}
 		running = running && (done != nil || !ended)
@@ -328,6 +375,9 @@ func (r *run) measure() (*Result, error) {
 	return r.result(elapsed), nil
 }
 
+// spent: there were more requests to make than the limit.
+func (r *run) spent() bool { return r.budget.Load() > r.limit }
+
 func (r *run) failures() map[string]int64 {
 	all := map[string]int64{}
 	for _, w := range r.workers {
@@ -341,6 +391,7 @@ func (r *run) failures() map[string]int64 {
 func (r *run) result(elapsed time.Duration) *Result {
 	res := &Result{Started: r.begin, Elapsed: elapsed, Ops: map[string]OpResult{}, Failures: r.failures(), Seconds: r.seconds}
 	for _, w := range r.workers {
+		res.Handshakes += w.shaken
 		for op := range numOps {
 			part := &w.ops[op]
 			if part.Latency == nil {
@@ -362,7 +413,15 @@ func (r *run) result(elapsed time.Duration) *Result {
 	if r.schedule != nil {
 		r.openResult(res)
 	}
-	if total := res.Total(); total.Errors > 0 {
+	if r.spent() && r.Requests == 0 {
+		res.CutAt = r.MaxRequests
+		res.Warnings = append(res.Warnings, fmt.Sprintf("the bound of %d requests ended the load after %v of %v", res.CutAt, elapsed.Round(time.Millisecond), r.Duration))
+	}
+	total := res.Total()
+	if n := res.Handshakes; 100*n > total.Errors+total.Latency.Count() {
+		res.Warnings = append(res.Warnings, fmt.Sprintf("%d of %d requests waited for a TLS handshake, which is in their latency: a longer warm-up or fewer connections keep it out", n, total.Errors+total.Latency.Count()))
+	}
+	if total.Errors > 0 {
 		res.Warnings = append(res.Warnings, fmt.Sprintf("%d of %d requests failed", total.Errors, total.Errors+total.Count))
 	}
 	return res
@@ -377,16 +436,20 @@ func (r *run) openResult(res *Result) {
 		res.Dropped += w.dropped
 		due += w.due
 	}
-	r.clock.rest(func(stage int) {
-		if stage -= r.warmupStages; stage >= 0 {
-			due++
-			res.Dropped++
-			r.stages.due(stage)
-			r.stages.dropped(stage)
-		}
-	})
+	// Arrivals are given out in order: what comes after the limit was met is no
+	// part of the load.
+	if !r.spent() {
+		r.clock.rest(func(stage int) {
+			if stage -= r.warmupStages; stage >= 0 {
+				due++
+				res.Dropped++
+				r.stages.due(stage)
+				r.stages.dropped(stage)
+			}
+		})
+	}
 	res.Stages = r.stages.results()
-	res.Offered = float64(due) / r.Duration.Seconds()
+	res.Offered = res.per(due)
 	if res.Dropped > 0 {
 		res.Warnings = append(res.Warnings, fmt.Sprintf("%d of %d arrivals were never sent: the latencies are of a load that was not carried", res.Dropped, due))
 	}

@@ -226,6 +226,32 @@ func TestARefusalBeforeTheBodyWasReadIsTold(t *testing.T) {
 	}
 }
 
+// A closed loop of instant refusals has no other end than its time.
+func TestTheBoundOnRequestsEndsALoadAndIsTold(t *testing.T) {
+	ws := workspace(100, 10)
+	_, target := prepared(t, ws)
+	for _, rate := range []float64{0, 200} {
+		o := Options{Target: target, Workspace: ws, Connections: 2, Duration: 30 * time.Second, MaxRequests: 20, Rate: rate, Arrivals: Uniform, Mix: []Share{{Get, 1}}}
+		start := time.Now()
+		res, err := Run(t.Context(), o)
+		require.NoError(t, err)
+		require.Less(t, time.Since(start), 10*time.Second)
+		require.EqualValues(t, 20, res.CutAt)
+		require.EqualValues(t, 20, res.Total().Count)
+		require.Contains(t, res.Warnings[0], "the bound of 20 requests ended the load after")
+		require.Len(t, res.Warnings, 1, "what would have come later is neither due nor dropped")
+
+		o.Requests = 15
+		res, err = Run(t.Context(), o)
+		require.NoError(t, err)
+		require.EqualValues(t, 15, res.Total().Count)
+		require.Zero(t, res.CutAt)
+		require.Empty(t, res.Warnings, "it was asked for")
+	}
+	_, err := Run(t.Context(), Options{Workspace: ws, Connections: 1, Duration: time.Second, Requests: 2e9, Mix: []Share{{Get, 1}}})
+	require.ErrorContains(t, err, "2000000000 requests are over the bound of 1000000000")
+}
+
 func TestOpenLoopSaysWhatItDropped(t *testing.T) {
 	ws := workspace(100, 10)
 	server, target := prepared(t, ws)

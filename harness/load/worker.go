@@ -25,6 +25,7 @@ type worker struct {
 	queued   *measure.Histogram
 	due      int64 // measured arrivals taken from the schedule
 	dropped  int64
+	shaken   int64 // measured requests that waited for a TLS handshake
 	failures map[string]int64
 
 	live  liveCounts
@@ -132,20 +133,21 @@ func (w *worker) open() {
 
 // take asks for one request of the budget, which only measured ones use.
 func (w *worker) take(start time.Time) bool {
-	if w.run.Requests == 0 || start.Before(w.run.begin) {
-		return true
-	}
-	return w.run.budget.Add(1) <= w.run.Requests
+	return start.Before(w.run.begin) || w.run.budget.Add(1) <= w.run.limit
 }
 
 // once makes one request and counts it. False: there is nothing left to do.
 func (w *worker) once(from, now time.Time) bool {
+	dials := w.dials
 	op, bytes, items, err := w.perform(w.choose(), now)
 	if errors.Is(err, errExhausted) {
 		return false
 	}
 	done := time.Now()
 	measured := !done.Before(w.run.begin) && (w.run.schedule == nil || !from.Before(w.run.begin))
+	if measured && w.run.Target.TLS != nil {
+		w.shaken += w.dials - dials
+	}
 	if err != nil {
 		if w.run.ctx.Err() != nil {
 			return false // interrupted, no fault of the server

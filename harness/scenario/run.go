@@ -27,8 +27,10 @@ type Options struct {
 	Dir  string
 	Seed uint64
 	// Pace shortens all times; 0: 1. A record says so.
-	Pace  float64
-	Lines io.Writer // progress; nil: none
+	Pace float64
+	// MaxRequests ends a load that went wrong, as in load.Options.
+	MaxRequests int64
+	Lines       io.Writer // progress; nil: none
 
 	// K6 is the binary that has k6/x/cairn, Files where the scenario's script is,
 	// and Machine what the headline is scaled by: for scenarios of the engine.
@@ -64,10 +66,13 @@ func Run(ctx context.Context, s *Scenario, o Options) (rec *record.Record, err e
 		return nil, err
 	}
 	plan := c.Plan(o.Seed, 1)
+	plan.Load.MaxRequests = o.MaxRequests
 	c.Plan = func(uint64, int) bench.Plan { return plan }
 	version := "unknown"
 	if o.Running == nil {
 		version = o.Server.Version()
+	} else {
+		rec.Settings["tls"] = o.Running.TLS != nil
 	}
 	rec.Targets = []record.Target{{Name: o.Server.Name, Version: version, Durability: o.Server.Durability}}
 	run, err := bench.Segment{
@@ -110,6 +115,7 @@ const maxTaken = .1
 // speed fell short while others took much of the machine (taken is their
 // share), nothing can be told. Nor can it where arrivals were never sent, but in
 // stages that overload on purpose: what their latencies would have been is open.
+// So is what would have come after the bound on requests was met.
 func (s *Scenario) Judge(run *record.Run, failedUploads int64, taken float64) *record.Verdict {
 	v := &record.Verdict{Outcome: record.Pass}
 	var open, failed []string
@@ -128,6 +134,9 @@ func (s *Scenario) Judge(run *record.Run, failedUploads int64, taken float64) *r
 	}
 	if n := s.unexpectedDrops(run.Result); n > 0 {
 		open = append(open, fmt.Sprintf("%d arrivals were never sent: the latencies are of a load that was not carried", n))
+	}
+	if n := run.Result.CutAt; n > 0 {
+		open = append(open, fmt.Sprintf("the bound of %d requests ended the load before its time", n))
 	}
 	if len(failed) > 0 && excused {
 		failed[0] += fmt.Sprintf(" (but others took %.0f %% of the machine)", 100*taken)

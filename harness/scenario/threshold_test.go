@@ -120,6 +120,10 @@ func TestVerdicts(t *testing.T) {
 	v = judged(t, func(s *Scenario, _ *record.Run) { s.Open.Stages[0].Overload = true }, "p50 < 6ms")
 	require.Equal(t, record.CannotTell, v.Outcome, "dropped where it was not")
 
+	v = judged(t, func(s *Scenario, run *record.Run) { carried(s, run); run.Result.CutAt = 190 }, "p50 < 6ms")
+	require.Equal(t, record.CannotTell, v.Outcome)
+	require.Contains(t, v.Reasons[0], "the bound of 190 requests ended the load before its time")
+
 	v = judged(t, carried, "p50 < 6ms", "delete.p50 < 1ms")
 	require.Equal(t, record.CannotTell, v.Outcome)
 	v = judged(t, carried, "delete.p50 < 1ms", "p50 < 1ms")

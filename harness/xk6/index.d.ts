@@ -41,7 +41,7 @@ export interface Answer {
 /** A client in path style. Every request is signed with SigV4, body included. */
 export class S3 {
   constructor(options: {
-    /** http://host:port */
+    /** http://host[:port] or https://host[:port]; HTTP/1.1 over both */
     endpoint: string;
     accessKey: string;
     secretKey: string;
@@ -49,6 +49,10 @@ export class S3 {
     region?: string;
     /** Milliseconds of one request; 60000. */
     timeout?: number;
+    /** PEM file of the authorities, or of the server's own certificate, to trust instead of the system's. */
+    ca?: string;
+    /** Accept any certificate, as of a test server that signs its own. k6's insecureSkipTLSVerify has no say here. */
+    insecure?: boolean;
   });
   /** Makes a bucket; one that is there is fine. */
   createBucket(bucket: string): Answer;

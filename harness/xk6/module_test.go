@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"io"
 	"log/slog"
@@ -93,19 +94,50 @@ func (v *vu) sums() map[string]float64 {
 // server is Cairn over HTTP, and what to put before its answers.
 func server(t *testing.T, before func(http.ResponseWriter, *http.Request) bool) string {
 	t.Helper()
+	s := unstarted(t, before)
+	s.Start()
+	return s.URL
+}
+
+func unstarted(t *testing.T, before func(http.ResponseWriter, *http.Request) bool) *httptest.Server {
+	t.Helper()
 	e, err := engine.Open(context.Background(), engine.Options{Dir: t.TempDir(), AccessKey: "access", SecretKey: "secret-secret", Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if before == nil || !before(w, r) {
 			e.Handler().ServeHTTP(w, r)
 		}
 	}))
 	t.Cleanup(func() {
-		transport.CloseIdleConnections()
+		for _, shared := range transports.by {
+			shared.CloseIdleConnections()
+		}
 		s.Close()
 		require.NoError(t, e.Close(context.Background()))
 	})
-	return s.URL
+	return s
+}
+
+func TestS3OverTLS(t *testing.T) {
+	s := unstarted(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.ProtoMajor != 1 {
+			w.WriteHeader(http.StatusHTTPVersionNotSupported)
+		}
+		return r.ProtoMajor != 1
+	})
+	s.EnableHTTP2 = true // offered, and not to be taken
+	s.StartTLS()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600))
+	v := newVU(t, New(), 1)
+	v.run(t, `const as = (more) => new cairn.S3(Object.assign({endpoint: "`+s.URL+`", accessKey: "access", secretKey: "secret-secret"}, more));
+		const trusting = as({ca: "`+ca+`"}), careless = as({insecure: true}), strict = as({}), b = new cairn.Bodies({size: 100000})`)
+	v.start()
+	require.Equal(t, true, v.run(t, `trusting.createBucket("bucket").ok`))
+	require.Equal(t, true, v.run(t, `careless.put("bucket", "k", b).ok`))
+	require.Equal(t, true, v.run(t, `trusting.get("bucket", "k", b).ok`))
+	require.Equal(t, "NoAnswer", v.run(t, `strict.put("bucket", "k", b).code`))
+	require.Contains(t, v.run(t, `strict.head("bucket", "k").message`), "new S3 takes ca")
 }
 
 func TestS3OnARealServer(t *testing.T) {
@@ -268,7 +300,8 @@ func TestMisuseThrowsWithTheReason(t *testing.T) {
 	v := newVU(t, New(), 1)
 	dir := t.TempDir()
 	for code, want := range map[string]string{
-		`new cairn.S3()`: "want http://host:port", `new cairn.S3({endpoint: "ftp://x"})`: "want http://host:port", `new cairn.S3({endpoint: "http://x"})`: "accessKey",
+		`new cairn.S3()`: "want http://host", `new cairn.S3({endpoint: "ftp://x"})`: "want http://host", `new cairn.S3({endpoint: "http://x", insecure: true})`: "is for https://",
+		`new cairn.S3({endpoint: "https://x", ca: "/nonexistent.pem"})`: "read CA file", `new cairn.S3({endpoint: "https://x/bucket"})`: "want https://x alone", `new cairn.S3({endpoint: "http://x"})`: "accessKey",
 		`new cairn.S3({endpoint: "http://x", acessKey: "a"})`: `unknown field "acessKey"`,
 		`new cairn.Batch({})`: "count of 1", `new cairn.Batch({count: 65536, size: 1e6})`: "1 GiB", `new cairn.Bodies({})`: "size",
 		`cairn.open({})`: "dir is missing", `cairn.openCache({bytes: 5})`: "less than", `cairn.headline("moon")`: "cache-writes, durable-puts",

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/grafana/sobek"
@@ -25,11 +26,14 @@ import (
 
 // s3Options are what `new S3` takes.
 type s3Options struct {
-	Endpoint  string `json:"endpoint"` // http://host:port
+	Endpoint  string `json:"endpoint"` // http://host[:port] or https://host[:port]
 	AccessKey string `json:"accessKey"`
 	SecretKey string `json:"secretKey"`
 	Region    string `json:"region"`  // us-east-1 if empty
 	Timeout   int64  `json:"timeout"` // milliseconds of one request; 60000 if 0
+	// CA and Insecure are a load.Trust's, of https.
+	CA       string `json:"ca"`
+	Insecure bool   `json:"insecure"`
 }
 
 // Bounds on what a server may make the client keep.
@@ -38,8 +42,31 @@ const (
 	maxObject   = 1 << 30
 )
 
-// transport is shared by all VUs of a process.
-var transport = &http.Transport{MaxIdleConnsPerHost: 4096, IdleConnTimeout: time.Minute, DisableCompression: true}
+// transports are shared by all VUs of a process that trust the same servers.
+var transports struct {
+	sync.Mutex
+	by map[load.Trust]*http.Transport
+}
+
+// transportOf speaks HTTP/1.1 over TLS too: with HTTP/2 all VUs would share one
+// connection.
+func transportOf(trust load.Trust) (*http.Transport, error) {
+	transports.Lock()
+	defer transports.Unlock()
+	if t := transports.by[trust]; t != nil {
+		return t, nil
+	}
+	secure, err := trust.ClientConfig()
+	if err != nil {
+		return nil, err
+	}
+	t := &http.Transport{TLSClientConfig: secure, MaxIdleConnsPerHost: 4096, IdleConnTimeout: time.Minute, DisableCompression: true}
+	if transports.by == nil {
+		transports.by = map[load.Trust]*http.Transport{}
+	}
+	transports.by[trust] = t
+	return t, nil
+}
 
 // An S3 is a client in path style. A request that fails is no exception: its
 // Answer says so, and the metrics count it.
@@ -56,9 +83,17 @@ func newS3(i *instance, v sobek.Value) (*S3, error) {
 	if err := i.options(v, &s.s3Options); err != nil {
 		return nil, fmt.Errorf("new S3: %w", err)
 	}
+	trust := load.Trust{CA: s.CA, Insecure: s.Insecure}
+	if _, err := (load.Target{}).At(s.Endpoint, trust); err != nil {
+		return nil, fmt.Errorf("new S3: endpoint %w", err)
+	}
 	u, err := url.Parse(s.Endpoint)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.Trim(u.Path, "/") != "" {
-		return nil, fmt.Errorf("new S3: endpoint %q: want http://host:port", s.Endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("new S3: endpoint: %w", err)
+	}
+	transport, err := transportOf(trust)
+	if err != nil {
+		return nil, fmt.Errorf("new S3: %w", err)
 	}
 	if s.AccessKey == "" || s.SecretKey == "" {
 		return nil, errors.New("new S3: accessKey and secretKey are missing")
@@ -121,7 +156,7 @@ func (s *S3) do(x exchange) (Answer, []byte) {
 	s.signer.Sign(r, sign.HashOf(x.body), time.Now())
 	res, err := s.client.Do(r)
 	if err != nil {
-		return Answer{Code: "NoAnswer", Message: err.Error()}, nil
+		return noAnswer(err), nil
 	}
 	defer func() { _ = res.Body.Close() }()
 	data, err := io.ReadAll(io.LimitReader(res.Body, x.most+1))
@@ -137,6 +172,15 @@ func (s *S3) do(x exchange) (Answer, []byte) {
 		a.OK = true
 	}
 	return a, data
+}
+
+// noAnswer says what can be done about a certificate that is not trusted.
+func noAnswer(err error) Answer {
+	message := err.Error()
+	if untrusted, _ := load.Untrusted(err); untrusted {
+		message += ": new S3 takes ca, the PEM file of who signed it, or insecure: true"
+	}
+	return Answer{Code: "NoAnswer", Message: message}
 }
 
 // errorOf reads S3's error document.

@@ -1,7 +1,9 @@
 // What the scripts beside this one have in common: where the server is, the
 // bucket, and times that can be shortened. Not a script itself.
 //
-//   CAIRN_ENDPOINT     http://127.0.0.1:9000
+//   CAIRN_ENDPOINT     http://127.0.0.1:9000; https:// too
+//   CAIRN_CA           PEM file to trust instead of the system's authorities
+//   CAIRN_INSECURE     1: accept any certificate
 //   CAIRN_ACCESS_KEY, CAIRN_SECRET_KEY
 //   CAIRN_BUCKET       lab-k6
 //   CAIRN_PACE         multiplies all times; 1
@@ -14,6 +16,8 @@ export const s3 = new S3({
   endpoint: __ENV.CAIRN_ENDPOINT || 'http://127.0.0.1:9000',
   accessKey: __ENV.CAIRN_ACCESS_KEY || 'minioadmin',
   secretKey: __ENV.CAIRN_SECRET_KEY || 'minioadmin',
+  ca: __ENV.CAIRN_CA || '',
+  insecure: __ENV.CAIRN_INSECURE === '1',
 });
 
 const pace = Number(__ENV.CAIRN_PACE || 1);
