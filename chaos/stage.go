@@ -12,9 +12,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cairnstore/cairn/harness/container"
 	"github.com/cairnstore/cairn/chaos/fusefs"
 	"github.com/cairnstore/cairn/chaos/proxy"
+	"github.com/cairnstore/cairn/harness/container"
 	"github.com/cairnstore/cairn/harness/system"
 	"github.com/cairnstore/cairn/harness/target"
 	"github.com/cairnstore/cairn/harness/verify"

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/cairnstore/cairn/harness/container"
 	"github.com/cairnstore/cairn/chaos/fusefs"
+	"github.com/cairnstore/cairn/harness/container"
 )
 
 // runPrefix is of the directory of one run, in the system's place for

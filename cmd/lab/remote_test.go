@@ -45,7 +45,7 @@ func overTLS(t *testing.T, binary string) {
 	address, err := target.FreeAddress()
 	require.NoError(t, err)
 	dir := t.TempDir()
-	server, err := target.Start(t.Context(), target.Launch{
+	server, err := target.Start(t.Context(), nil, target.Launch{
 		Name: "cairn", Binary: binary, Address: address, LogDir: dir,
 		Args: []string{"server", "--data", filepath.Join(dir, "data"), "--address", address, "--tls-cert", cert, "--tls-key", key},
 		Env:  []string{"MINIO_ROOT_USER=labadmin", "MINIO_ROOT_PASSWORD=labsecret"},
