@@ -27,10 +27,11 @@ type pool struct {
 	pins   *pin.Table
 	size   uint32               // of a segment
 	empty  func(segment uint32) // told of each segment that is free again; nil: nobody is
-	spare  atomic.Int32         // free segments
+	spare  atomic.Int32         // segments that are free, or will be for the asking
 	mu     sync.Mutex           // guards what follows; the last in the order of locks
 	free   []uint32             // a stack: what was used last is warm
 	limbo  []uint32             // emptied, and perhaps still looked at
+	held   int                  // of limbo, those that were when it was last asked
 	sealed [queues]ring         // oldest first
 	meta   []segment            // by number
 	target int                  // sealed segments of small above which it is evicted from first
@@ -50,7 +51,7 @@ func newPool(segments int, size uint32, pins *pin.Table) *pool {
 	for q := range p.sealed {
 		p.sealed[q].segments = make([]uint32, segments)
 	}
-	p.spare.Store(int32(len(p.free)))
+	p.count()
 	p.target = max(segments*smallShare/100, 1)
 	return p
 }
@@ -67,11 +68,16 @@ func (p *pool) take(keep int) uint32 {
 	}
 	s := p.free[len(p.free)-1]
 	p.free = p.free[:len(p.free)-1]
-	p.spare.Store(int32(len(p.free)))
+	p.count()
 	return s
 }
 
-// reclaim frees what is in limbo and held by nobody. p.mu is held.
+// count brings spare up to date. p.mu is held.
+func (p *pool) count() { p.spare.Store(int32(len(p.free) + len(p.limbo) - p.held)) }
+
+// reclaim frees what is in limbo and held by nobody. p.mu is held. A fence takes
+// microseconds, tens of them under a hypervisor, so it is put off until segments
+// run short, and is then for several at a time.
 func (p *pool) reclaim() {
 	if len(p.limbo) == 0 {
 		return
@@ -87,14 +93,15 @@ func (p *pool) reclaim() {
 		p.free = append(p.free, s)
 		return true
 	})
-	p.spare.Store(int32(len(p.free)))
+	p.held = len(p.limbo)
+	p.count()
 }
 
 // retire takes back a segment to which no slot leads any more.
 func (p *pool) retire(s uint32) {
 	p.mu.Lock()
 	p.limbo = append(p.limbo, s)
-	p.reclaim()
+	p.count()
 	p.mu.Unlock()
 }
 

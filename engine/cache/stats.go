@@ -74,6 +74,7 @@ func (c *Cache) Stats() Stats {
 	c.index.growing.Unlock()
 	c.pool.mu.Lock()
 	now := c.now()
+	c.pool.reclaim() // what is left in limbo is held
 	s.FreeBytes, s.HeldBytes = int64(len(c.pool.free))*size, int64(len(c.pool.limbo))*size
 	s.SmallBytes, s.SmallAge = c.pool.queued(small, now)
 	s.MainBytes, s.MainAge = c.pool.queued(main, now)
