@@ -70,9 +70,14 @@ func TestCurveAgainstTheExactStack(t *testing.T) {
 			}
 		}
 		require.LessOrEqual(t, len(c.curve.tracked), curveKeys)
-		// The sample's seed is another in each run: where a size has room for about
-		// a hundred keys of it, one run in a few hundred errs by more than 5 points.
-		for size, most := range map[int64]float64{3 << 20: .12, 6 << 20: .05, 12 << 20: .05, 40 << 20: .05} {
+		// The sample's seed is another in each run. Of a loop of 30,000 keys it has 1,875
+		// give or take 43, and how many too few there are counts as hits: a bound of a
+		// twentieth is passed over once in seventy runs, one of a tenth in a hundred thousand.
+		for _, size := range []int64{3 << 20, 6 << 20, 12 << 20, 40 << 20} {
+			most := .05
+			if name == "loop" || size == 3<<20 {
+				most = .1
+			}
 			got := c.Curve(size)
 			require.Len(t, got, 1)
 			require.InDelta(t, exactHits(trace, sizeOf, int(size)), got[0].HitRatio, most, "%s at %d bytes", name, size)
