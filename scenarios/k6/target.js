@@ -4,7 +4,7 @@
 //   CAIRN_ENDPOINT     http://127.0.0.1:9000; https:// too
 //   CAIRN_CA           PEM file to trust instead of the system's authorities
 //   CAIRN_INSECURE     1: accept any certificate
-//   CAIRN_ACCESS_KEY, CAIRN_SECRET_KEY
+//   CAIRN_ACCESS_KEY, CAIRN_SECRET_KEY; else AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
 //   CAIRN_BUCKET       lab-k6
 //   CAIRN_PACE         multiplies all times; 1
 //   CAIRN_OBJECTS      at most so many objects are put before the load
@@ -14,8 +14,8 @@ import { check, fail } from 'k6';
 export const bucket = __ENV.CAIRN_BUCKET || 'lab-k6';
 export const s3 = new S3({
   endpoint: __ENV.CAIRN_ENDPOINT || 'http://127.0.0.1:9000',
-  accessKey: __ENV.CAIRN_ACCESS_KEY || 'minioadmin',
-  secretKey: __ENV.CAIRN_SECRET_KEY || 'minioadmin',
+  accessKey: __ENV.CAIRN_ACCESS_KEY || __ENV.AWS_ACCESS_KEY_ID || 'minioadmin',
+  secretKey: __ENV.CAIRN_SECRET_KEY || __ENV.AWS_SECRET_ACCESS_KEY || 'minioadmin',
   ca: __ENV.CAIRN_CA || '',
   insecure: __ENV.CAIRN_INSECURE === '1',
 });
