@@ -8,8 +8,9 @@ package cache
 // comes back while its ghost is there has been asked for twice, and is not lost
 // among what is new.
 //
-// A single put that is known to come back, to a ghost or in place of what is there,
-// goes to main at once: from small it would be copied there.
+// A single put of a key that has a ghost goes to main at once: from small it would
+// be copied there. One in place of what is there does not: where keys are written
+// again and again, most die in small, and main would be evicted for the dead.
 const (
 	smallShare   = 10 // % of all segments that small may keep once main needs the others
 	promoteFreq  = 1  // reads that bring an item from small to main

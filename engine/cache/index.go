@@ -127,8 +127,8 @@ again:
 	return nil, 0
 }
 
-// returns reports that a key which is being put is there, or was evicted not long
-// ago. It takes no lock, and may err where others write.
+// returns reports that a key which is being put was evicted not long ago. It takes
+// no lock, and may err where others write.
 func (x *index) returns(h uint64) bool {
 	s, tag := uint8(h), tagOf(h)
 	sh := x.shape(s)
@@ -136,7 +136,7 @@ func (x *index) returns(h uint64) bool {
 	for {
 		if i := b.match(tag); i < bucketSlots {
 			w := word(b[i].Load())
-			return w.live() || w.ghost() && (x.shards[s].evicted.Load()-uint32(w))&ghostMask <= sh.rows()*load/2
+			return w.ghost() && (x.shards[s].evicted.Load()-uint32(w))&ghostMask <= sh.rows()*load/2
 		}
 		l := word(b[lastSlot].Load())
 		if !l.link() {
