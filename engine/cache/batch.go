@@ -118,7 +118,7 @@ func (c *Cache) setBlock(keys, values [][]byte) (kept int) {
 		if uint64(l.open[small].next)+uint64(size) > c.segmentSize {
 			publish(i)
 		}
-		off, ok := c.room(l, small, size)
+		off, ok := c.room(l, size)
 		if !ok {
 			continue
 		}

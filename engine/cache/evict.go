@@ -7,10 +7,6 @@ package cache
 // leave a ghost. Main's items are copied on while they are read. An item that
 // comes back while its ghost is there has been asked for twice, and is not lost
 // among what is new.
-//
-// A single put of a key that has a ghost goes to main at once: from small it would
-// be copied there. One in place of what is there does not: where keys are written
-// again and again, most die in small, and main would be evicted for the dead.
 const (
 	smallShare   = 10 // % of all segments that small may keep once main needs the others
 	promoteFreq  = 1  // reads that bring an item from small to main
@@ -140,7 +136,7 @@ func (c *Cache) leave(l *lane, cand candidate) {
 	}
 	var to uint64
 	if keep {
-		if to, keep = c.append(l, main, int(cand.size), 0); keep {
+		if to, keep = c.append(l, main, int(cand.size)); keep {
 			copy(c.mem.bytes(to, int(cand.size)), c.mem.bytes(cand.off, int(cand.size)))
 		} else {
 			l.tally.unpromoted++

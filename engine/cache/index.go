@@ -46,10 +46,10 @@ type index struct {
 type shard struct {
 	mu         sync.Mutex
 	generation atomic.Uint64
-	items      uint32        // live
-	evicted    atomic.Uint32 // from the small queue, ever; the clock of ghosts
-	overRows   uint32        // overflow rows in use or in freeRow's list
-	freeRow    word          // link to the first free overflow row, 0 if there is none
+	items      uint32 // live
+	evicted    uint32 // from the small queue, ever; the clock of ghosts
+	overRows   uint32 // overflow rows in use or in freeRow's list
+	freeRow    word   // link to the first free overflow row, 0 if there is none
 	_          [64 - 8 - 8 - 3*4 - 4 - 8]byte
 }
 
@@ -127,27 +127,8 @@ again:
 	return nil, 0
 }
 
-// returns reports that a key which is being put was evicted not long ago. It takes
-// no lock, and may err where others write.
-func (x *index) returns(h uint64) bool {
-	s, tag := uint8(h), tagOf(h)
-	sh := x.shape(s)
-	b := x.bucket(s, sh.row(h))
-	for {
-		if i := b.match(tag); i < bucketSlots {
-			w := word(b[i].Load())
-			return w.ghost() && (x.shards[s].evicted.Load()-uint32(w))&ghostMask <= sh.rows()*load/2
-		}
-		l := word(b[lastSlot].Load())
-		if !l.link() {
-			return false
-		}
-		b = x.linked(s, l)
-	}
-}
-
-// put has h's slot lead to off, which is in main or not. The shard is locked.
-func (x *index) put(h, off uint64, inMain bool) {
+// put has h's slot lead to off. The shard is locked.
+func (x *index) put(h, off uint64) {
 	s, tag := uint8(h), tagOf(h)
 	sh := &x.shards[s]
 	slot, old := x.locate(s, h)
@@ -160,13 +141,10 @@ func (x *index) put(h, off uint64, inMain bool) {
 		slot.Store(uint64(itemAt(tag, 0, off)))
 	case old.ghost():
 		freq := 0
-		if !inMain && (sh.evicted.Load()-uint32(old))&ghostMask <= sh.items {
+		if (sh.evicted-uint32(old))&ghostMask <= sh.items {
 			freq = returnedFreq
 		}
 		slot.Store(uint64(itemAt(tag, freq, off)))
-	case inMain:
-		slot.Store(uint64(itemAt(tag, old.freq(), off)))
-		return
 	default:
 		slot.Store(uint64(itemAt(tag, min(old.freq()+1, 3), off)))
 		return
@@ -207,7 +185,7 @@ func (x *index) room(s uint8, h uint64) *atomic.Uint64 {
 			case w == 0:
 				return &b[i]
 			case w.ghost():
-				if a := (sh.evicted.Load() - uint32(w)) & ghostMask; oldest == nil || a > age {
+				if a := (sh.evicted - uint32(w)) & ghostMask; oldest == nil || a > age {
 					oldest, age = &b[i], a
 				}
 			case w.live() && w.freq() < freq:
@@ -288,7 +266,8 @@ func (x *index) drop(h uint64, slot *atomic.Uint64, ghost bool) {
 	sh := &x.shards[s]
 	w := uint64(0)
 	if ghost {
-		w = tagOf(h) | ghostMark | uint64(sh.evicted.Add(1)&ghostMask)
+		sh.evicted++
+		w = tagOf(h) | ghostMark | uint64(sh.evicted&ghostMask)
 	}
 	slot.Store(w)
 	sh.items--

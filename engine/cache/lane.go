@@ -59,10 +59,14 @@ func (c *Cache) lane() *lane {
 }
 
 // append finds room for n bytes in q's open segment. It takes another one when
-// that is full, if more than keep are free. The lane is locked.
-func (c *Cache) append(l *lane, q queue, n, keep int) (off uint64, ok bool) {
+// that is full, if one is free. The lane is locked.
+func (c *Cache) append(l *lane, q queue, n int) (off uint64, ok bool) {
 	o := &l.open[q]
 	if o.segment == none || uint64(o.next)+uint64(n) > c.segmentSize {
+		keep := 0
+		if q == small {
+			keep = len(c.lanes) // what each may need for what it moves while it empties a victim
+		}
 		segment := c.pool.take(keep)
 		if segment == none {
 			return 0, false
@@ -83,11 +87,9 @@ func (c *Cache) append(l *lane, q queue, n, keep int) (off uint64, ok bool) {
 // next one goes on from there.
 const mostEmptied = 16
 
-// room is append for new items, which may empty segments for it. They leave each
-// lane what it may need for what it moves while it empties a victim.
-func (c *Cache) room(l *lane, q queue, n int) (off uint64, ok bool) {
-	keep := len(c.lanes)
-	if off, ok = c.append(l, q, n, keep); ok {
+// room is append for new items, which may empty segments for it.
+func (c *Cache) room(l *lane, n int) (off uint64, ok bool) {
+	if off, ok = c.append(l, small, n); ok {
 		return off, true
 	}
 	l.tally.waited++
@@ -95,7 +97,7 @@ func (c *Cache) room(l *lane, q queue, n int) (off uint64, ok bool) {
 		if !c.emptyOne(l) {
 			break
 		}
-		if off, ok = c.append(l, q, n, keep); ok {
+		if off, ok = c.append(l, small, n); ok {
 			return off, true
 		}
 	}

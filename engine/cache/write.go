@@ -42,7 +42,6 @@ type pending struct {
 	flags      uint8
 	moves      bool // the shard's generation
 	checks     bool // that the shard's generation is still that one
-	main       bool // it lies in main already
 }
 
 // write appends the item to the lane's open segment, then publishes it.
@@ -58,13 +57,9 @@ func (c *Cache) write(key, value []byte, p pending) bool {
 		c.refused()
 		return false
 	}
-	q := small
-	if c.index.returns(h) {
-		q, p.main = main, true
-	}
 	l := c.lane()
 	defer l.mu.Unlock()
-	off, ok := c.room(l, q, size)
+	off, ok := c.room(l, size)
 	if !ok {
 		if p.moves {
 			c.remove(h)
@@ -89,7 +84,7 @@ func (c *Cache) publish(l *lane, h, off uint64, p *pending) bool {
 	if p.moves {
 		sh.generation.Add(1)
 	}
-	c.index.put(h, off, p.main)
+	c.index.put(h, off)
 	sh.mu.Unlock()
 	if p.checks {
 		l.tally.fills++
