@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"runtime"
 	"sync"
@@ -64,14 +63,11 @@ func (l lists) run(ctx context.Context) (err error) {
 	if l.writers < 1 || l.batch < 1 || l.every <= 0 || l.duration <= l.every {
 		return errors.New("lists: needs writers, batches and a duration longer than the time between two pages")
 	}
-	if l.dir == "" {
-		return errors.New("--dir must name a directory that may be made and removed")
-	}
-	if _, err := os.Stat(l.dir); err == nil {
-		return fmt.Errorf("%s exists; name a directory that does not", l.dir)
+	if err := mayMake(l.dir); err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(l.dir)) }()
-	e, err := engine.Open(ctx, engine.Options{Dir: l.dir, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	e, err := open(ctx, engine.Options{Dir: l.dir})
 	if err != nil {
 		return err
 	}
@@ -113,7 +109,7 @@ func (l lists) run(ctx context.Context) (err error) {
 	res := listsResult{
 		Name: fmt.Sprintf("pages-during-puts-w%d-b%d", l.writers, l.batch), Pages: 1e6 / pages.Mean(), P50: ms(50), P99: ms(99),
 		Rate: float64(puts.Load()) / took.Seconds(), CPU: float64(cpu.Nanoseconds()) / 1000 / float64(max(1, puts.Load())),
-		Seconds: took.Seconds(), Durability: "fdatasync before every acknowledgement",
+		Seconds: took.Seconds(), Durability: durability,
 	}
 	if l.json {
 		return json.NewEncoder(os.Stdout).Encode(res)

@@ -84,16 +84,33 @@ type result struct {
 	Durability string  `json:"durability"`
 }
 
-func run(c config) (err error) {
-	if c.dir == "" {
+// durability is what each acknowledged put of an engine has survived.
+const durability = "fdatasync before every acknowledgement"
+
+// mayMake refuses a directory that is there: what is in it would be removed.
+func mayMake(dir string) error {
+	if dir == "" {
 		return errors.New("--dir must name a directory that may be made and removed")
 	}
-	if _, err := os.Stat(c.dir); err == nil {
-		return fmt.Errorf("%s exists; name a directory that does not", c.dir)
+	if _, err := os.Stat(dir); err == nil {
+		return fmt.Errorf("%s exists; name a directory that does not", dir)
+	}
+	return nil
+}
+
+// open opens an engine that says on standard error what goes wrong.
+func open(ctx context.Context, o engine.Options) (*engine.Engine, error) {
+	o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return engine.Open(ctx, o)
+}
+
+func run(c config) (err error) {
+	if err := mayMake(c.dir); err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(c.dir)) }()
 	ctx := context.Background()
-	e, err := engine.Open(ctx, engine.Options{Dir: c.dir, OverlayBytes: c.overlay, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	e, err := open(ctx, engine.Options{Dir: c.dir, OverlayBytes: c.overlay})
 	if err != nil {
 		return err
 	}
@@ -188,7 +205,7 @@ func run(c config) (err error) {
 		Seconds: took.Seconds(), CatchUp: (caught - took).Seconds(),
 		P50: ms(50), P99: ms(99), P999: ms(99.9),
 		CPU: float64(cpu.Microseconds()) / float64(puts.Load()), RSS: rss(),
-		Durability: "fdatasync before every acknowledgement",
+		Durability: durability,
 	}
 	if err := e.Close(ctx); err != nil {
 		return err

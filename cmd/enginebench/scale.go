@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -58,16 +57,13 @@ func newScale() *cobra.Command {
 func (s *scale) say(name string, value float64, unit string) {
 	s.lines = append(s.lines, line{name, value, unit})
 	if !s.json {
-		fmt.Printf("%s %.4g %s %q\n", name, value, unit, "fdatasync before every acknowledgement")
+		fmt.Printf("%s %.4g %s %q\n", name, value, unit, durability)
 	}
 }
 
 func (s *scale) run() (err error) {
-	if s.dir == "" {
-		return errors.New("--dir must name a directory that may be made and removed")
-	}
-	if _, err := os.Stat(s.dir); err == nil {
-		return fmt.Errorf("%s exists; name a directory that does not", s.dir)
+	if err := mayMake(s.dir); err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
 	if err := s.open(); err != nil {
@@ -104,7 +100,7 @@ func (s *scale) run() (err error) {
 }
 
 func (s *scale) open() (err error) {
-	s.e, err = engine.Open(s.ctx, engine.Options{Dir: s.dir, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	s.e, err = open(s.ctx, engine.Options{Dir: s.dir})
 	return err
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +12,7 @@ import (
 	"github.com/cairnstore/cairn/harness/load"
 	"github.com/cairnstore/cairn/harness/measure"
 	"github.com/cairnstore/cairn/harness/record"
-	"github.com/cairnstore/cairn/harness/system"
+	"github.com/cairnstore/cairn/harness/target"
 )
 
 // LoadOptions is one load on a server that somebody else runs.
@@ -63,34 +62,19 @@ func Load(ctx context.Context, o LoadOptions) (*record.Record, error) {
 			return nil, err
 		}
 	}
-	var server, mine [2]system.Sample
-	var problem error
-	sample := func(i int) {
-		var err error
-		if mine[i], err = system.Process(os.Getpid()); err != nil {
-			problem = err
-		}
-		if o.PID != 0 {
-			if server[i], err = system.Process(o.PID); err != nil {
-				problem = err
-			}
-		}
-	}
+	m := newMeter(o.PID)
 	res, err := load.Run(ctx, load.Options{
 		Target: o.Target, Workspace: ws, Connections: o.Connections, Mix: o.Mix, Rate: o.Rate, Arrivals: o.Arrivals, Burst: o.Burst, BackOff: o.BackOff,
 		Warmup: o.Warmup, Duration: o.Duration, Requests: o.Requests, MaxRequests: o.MaxRequests, Unverified: o.Unverified, Seed: o.Seed, Progress: o.Lines,
-		Begin: func() { sample(0) }, End: func() { sample(1) },
+		Begin: m.begin, End: m.end,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if problem != nil {
-		rec.Warn("what the processes used is not known: %v", problem)
-	}
-	run := record.Run{Case: "load", Target: "server", Durability: o.Durability, Round: 1, Result: res, Generator: mine[1].Since(mine[0])}
-	if o.PID != 0 && problem == nil {
-		used := server[1].Since(server[0])
-		run.Server = &used
+	run, err := m.run("load", target.Server{Name: "server", Durability: o.Durability}, 1, res)
+	if err != nil {
+		rec.Warn("what the processes used is not known: %v", err)
+		run = record.Run{Case: "load", Target: "server", Durability: o.Durability, Round: 1, Result: res}
 	}
 	rec.Runs = []record.Run{run}
 	rec.Metrics = RunMetrics("load", run)

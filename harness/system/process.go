@@ -133,16 +133,12 @@ func field(text []byte, name string) int64 {
 // hypervisor took away (steal), since boot.
 func CPU() (busy, stolen time.Duration, err error) {
 	all, err := cpu.Times(false)
-	if err != nil || len(all) == 0 {
-		return 0, 0, fmt.Errorf("read the machine's CPU times: %w", errors.Join(err, errNoTimes(len(all))))
+	if err == nil && len(all) == 0 {
+		err = errors.New("there are none")
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the machine's CPU times: %w", err)
 	}
 	t := all[0]
 	return seconds(t.User + t.Nice + t.System + t.Irq + t.Softirq), seconds(t.Steal), nil
-}
-
-func errNoTimes(n int) error {
-	if n == 0 {
-		return errors.New("there are none")
-	}
-	return nil
 }

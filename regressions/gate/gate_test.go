@@ -57,16 +57,17 @@ func TestScenariosInProcessNeedEnginebench(t *testing.T) {
 }
 
 func TestEnginebenchsAnswers(t *testing.T) {
-	f, err := parsePuts([]byte(`{"name":"x","puts_per_second":1000,"p99_ms":2.5,"cpu_us_per_put":3,"durability":"d"}`))
+	puts, lists := engineCases["engine-put256"], engineCases["list-in-burst"]
+	f, err := puts.parse([]byte(`{"name":"x","puts_per_second":1000,"p99_ms":2.5,"cpu_us_per_put":3,"durability":"d"}`))
 	require.NoError(t, err)
 	require.Equal(t, figure{rate: 1000, cpu: 3, p99: 2500, durability: "d"}, f)
-	f, err = parseLists([]byte(`{"name":"x","pages_per_second":500,"page_p99_ms":4,"puts_per_second":1000,"cpu_us_per_put":3,"durability":"d"}`))
+	f, err = lists.parse([]byte(`{"name":"x","pages_per_second":500,"page_p99_ms":4,"puts_per_second":1000,"cpu_us_per_put":3,"durability":"d"}`))
 	require.NoError(t, err)
 	require.Equal(t, figure{rate: 500, cpu: 3, p99: 4000, durability: "d"}, f)
 	for _, bad := range []string{"", "{}", `{"puts_per_second":1}`, `{"pages_per_second":1}`, "panic: x"} {
-		_, err := parsePuts([]byte(bad))
+		_, err := puts.parse([]byte(bad))
 		require.Error(t, err, bad)
-		_, err = parseLists([]byte(bad))
+		_, err = lists.parse([]byte(bad))
 		require.Error(t, err, bad)
 	}
 }
@@ -75,8 +76,8 @@ func FuzzParseEngine(f *testing.F) {
 	f.Add([]byte(`{"puts_per_second":1000,"p99_ms":2.5,"cpu_us_per_put":3,"durability":"d"}`))
 	f.Add([]byte(`{"pages_per_second":1000,"page_p99_ms":2.5,"cpu_us_per_put":3,"durability":"d"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, parse := range []func([]byte) (figure, error){parsePuts, parseLists} {
-			if got, err := parse(data); err == nil && (got.rate <= 0 || got.durability == "") {
+		for _, c := range engineCases {
+			if got, err := c.parse(data); err == nil && (got.rate <= 0 || got.durability == "") {
 				t.Fatalf("%q: %+v", data, got)
 			}
 		}

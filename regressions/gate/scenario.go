@@ -29,17 +29,17 @@ var cases = map[string]bench.Case{
 }
 
 // An engineCase is a load in process, at rates that no wire carries: what
-// enginebench is asked for and what of its answer is judged.
+// enginebench is asked for, and the names of what is judged in its answer.
 type engineCase struct {
-	args  []string
-	parse func(out []byte) (figure, error)
+	args      []string
+	rate, p99 string // per second; in ms
 }
 
 // engineCases are the scenarios in process, by their names in judge. 128 callers
 // with 16 puts each keep two cores busy and the group's wait short.
 var engineCases = map[string]engineCase{
-	"engine-put256": {[]string{"--size", "256", "--callers", "128", "--batch", "16"}, parsePuts},
-	"list-in-burst": {[]string{"lists"}, parseLists},
+	"engine-put256": {[]string{"--size", "256", "--callers", "128", "--batch", "16"}, "puts_per_second", "p99_ms"},
+	"list-in-burst": {[]string{"lists"}, "pages_per_second", "page_p99_ms"},
 }
 
 // chosen are the scenarios of the names; all for none.
@@ -153,36 +153,15 @@ func (g *gate) engineRun(ctx context.Context, c engineCase, b build, round int) 
 	return c.parse([]byte(out))
 }
 
-// parsePuts reads what enginebench prints of puts, as far as it is judged.
-func parsePuts(out []byte) (figure, error) {
-	var r struct {
-		Rate       float64 `json:"puts_per_second"`
-		CPU        float64 `json:"cpu_us_per_put"`
-		P99        float64 `json:"p99_ms"`
-		Durability string  `json:"durability"`
-	}
-	err := json.Unmarshal(out, &r)
-	return engineFigure(out, err, figure{rate: r.Rate, cpu: r.CPU, p99: 1000 * r.P99, durability: r.Durability})
-}
-
-// parseLists reads what enginebench lists prints: the rate and the tail are
-// those of pages.
-func parseLists(out []byte) (figure, error) {
-	var r struct {
-		Pages      float64 `json:"pages_per_second"`
-		CPU        float64 `json:"cpu_us_per_put"`
-		P99        float64 `json:"page_p99_ms"`
-		Durability string  `json:"durability"`
-	}
-	err := json.Unmarshal(out, &r)
-	return engineFigure(out, err, figure{rate: r.Pages, cpu: r.CPU, p99: 1000 * r.P99, durability: r.Durability})
-}
-
-// engineFigure is f if that is what a run prints.
-func engineFigure(out []byte, err error, f figure) (figure, error) {
-	if err != nil {
+// parse reads what enginebench prints, as far as it is judged.
+func (c engineCase) parse(out []byte) (figure, error) {
+	var r map[string]any
+	if err := json.Unmarshal(out, &r); err != nil {
 		return figure{}, fmt.Errorf("enginebench printed %.100q: %w", out, err)
 	}
+	number := func(name string) float64 { v, _ := r[name].(float64); return v }
+	durability, _ := r["durability"].(string)
+	f := figure{rate: number(c.rate), cpu: number("cpu_us_per_put"), p99: 1000 * number(c.p99), durability: durability}
 	if f.rate <= 0 || f.cpu <= 0 || f.p99 <= 0 || f.durability == "" {
 		return figure{}, fmt.Errorf("enginebench printed %.200q", out)
 	}
