@@ -51,6 +51,7 @@ func (c *Cache) getBlock(keys [][]byte, views []View) {
 		slot, w := c.index.find(hashes[i])
 		if slot == nil {
 			views[i] = View{}
+			c.index.missed(hashes[i])
 			missed++
 			continue
 		}

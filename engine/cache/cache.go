@@ -209,9 +209,11 @@ func (c *Cache) get(h uint64, key []byte) View {
 	for {
 		slot, w := c.index.find(h)
 		if slot == nil {
+			c.index.missed(h)
 			c.pins.Count(pin.Missed, 1)
 			return View{}
 		}
+		prefetchItem(c.mem.at(w.offset()))
 		segment := uint32(w.offset() >> (c.index.segShift & 63))
 		c.pins.Take(segment)
 		if !word(slot.Load()).same(w) {

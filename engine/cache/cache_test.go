@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"math"
+	"math/rand/v2"
 	"runtime"
 	"testing"
 	"time"
@@ -212,6 +213,39 @@ func TestAScanDoesNotFlushTheHotSet(t *testing.T) {
 		c.Set(keyOf(hot+i), huge)
 	}
 	require.Greater(t, read(), hot*99/100)
+}
+
+// Writes say nothing of reads to come: what is written again and again, with nobody
+// asking for it, is never copied to main. What was asked for after it had left is.
+func TestWritesAloneBringNothingToMain(t *testing.T) {
+	c := openCache(t, Options{Bytes: 32 << 20, Lanes: 1}, hooks{})
+	value := make([]byte, 4000)
+	rng := rand.New(rand.NewPCG(1, 1))
+	write := func() {
+		for range 40_000 {
+			require.True(t, c.Set(keyOf(rng.IntN(12_000)), value))
+		}
+	}
+	write()
+	require.NotZero(t, c.Stats().EvictedSmall)
+	require.Zero(t, c.Stats().Promoted)
+	require.Zero(t, c.Stats().MainBytes)
+
+	keys, views := make([][]byte, 6000), make([]View, 6000)
+	for i := range keys {
+		keys[i] = keyOf(i)
+	}
+	c.GetMany(keys, views) // half of those that have left
+	for _, v := range views {
+		v.Release()
+	}
+	for i, v := range views {
+		if !v.Found() {
+			require.True(t, c.Set(keys[i], value))
+		}
+	}
+	write()
+	require.NotZero(t, c.Stats().Promoted)
 }
 
 // The budget is of everything: the region and what the cache has on the heap.

@@ -29,6 +29,9 @@
 //
 //	lock a lane that is free ─▶ append the item to its open segment
 //	     ▼
+//	if memory is short: read the headers of the items that are to leave next,
+//	while the processor still writes the new one
+//	     ▼
 //	lock the shard ─▶ (Fill: has the generation moved?) ─▶ store the slot
 //	     ▼
 //	if memory is short: walk through about as many bytes of the oldest segment
@@ -38,6 +41,9 @@
 //	new ─▶ small ──read meanwhile──▶ main ──read meanwhile──▶ main again
 //	         │                         │
 //	         └ leaves a ghost          └ leaves
+//
+// A write over what is there is no read, nor is a write of what has a ghost, unless
+// somebody has asked for it since it left.
 //
 // A segment is emptied item by item. Then no slot leads into it, and it is used
 // again when nobody has it pinned.

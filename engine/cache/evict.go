@@ -11,7 +11,8 @@ const (
 	smallShare   = 10 // % of all segments that small may keep once main needs the others
 	promoteFreq  = 1  // reads that bring an item from small to main
 	returnedFreq = promoteFreq
-	walkBatch    = 16 // items whose buckets are fetched at once
+	walkBatch    = 16      // items whose buckets are fetched at once,
+	walkBytes    = 8 << 10 // or one more than lie in so many bytes
 )
 
 // A victim is a segment that is being emptied.
@@ -35,7 +36,7 @@ func (c *Cache) evictFor(l *lane, n int) {
 	if int(c.pool.spare.Load()) >= c.reserve && l.victim.segment == none {
 		return
 	}
-	for l.owed += float64(n) * l.pace; l.owed > 0; {
+	for l.owed += float64(n) * l.pace; l.owed > 0 || l.gathered > 0; {
 		if !c.next(l) {
 			l.owed = 0
 			return
@@ -72,25 +73,43 @@ func (c *Cache) next(l *lane) bool {
 	return true
 }
 
-// walk evicts or moves the victim's next items, and returns how many bytes they
-// were. After the last one the segment is retired.
-func (c *Cache) walk(l *lane) (walked int) {
+// gather finds the victim's next items, and asks for their buckets. It takes no
+// lock: who has just written a large value waits for memory at the next one, and
+// the items' headers come meanwhile.
+func (c *Cache) gather(l *lane) {
 	v := &l.victim
 	base := uint64(v.segment) << (c.index.segShift & 63)
-	n := 0
-	for n < walkBatch && v.next < v.end {
+	for bytes := 0; l.gathered < walkBatch && bytes < walkBytes && v.next < v.end; l.gathered++ {
 		off := base + uint64(v.next)
 		h := c.mem.header(off)
 		cand := candidate{hash: c.index.hash(c.mem.keyAt(off, h)), off: off, size: uint32(h.size())}
 		c.index.prefetch(cand.hash)
-		l.batch[n] = cand
-		n++
+		l.batch[l.gathered] = cand
 		v.next += cand.size
+		bytes += int(cand.size)
+	}
+}
+
+// gatherAhead is gather for a put of n bytes that will have to evict.
+func (c *Cache) gatherAhead(l *lane, n int) {
+	if l.victim.segment != none && l.owed+float64(n)*l.pace > 0 {
+		c.gather(l)
+	}
+}
+
+// walk evicts or moves the victim's next items, those that were gathered already or
+// else others, and returns how many bytes they were. After the last one the segment
+// is retired.
+func (c *Cache) walk(l *lane) (walked int) {
+	v := &l.victim
+	if l.gathered == 0 {
+		c.gather(l)
+	}
+	for _, cand := range l.batch[:l.gathered] {
+		c.leave(l, cand)
 		walked += int(cand.size)
 	}
-	for _, cand := range l.batch[:n] {
-		c.leave(l, cand)
-	}
+	l.gathered = 0
 	l.tally.walked += uint64(walked)
 	if v.next >= v.end {
 		l.tally.emptied++

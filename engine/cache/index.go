@@ -127,6 +127,16 @@ again:
 	return nil, 0
 }
 
+// missed notes on h's ghost, if there is one, that somebody has asked for the key
+// since it was evicted. Writes alone bring nothing to main: they say nothing of reads
+// to come, and each would be copied once more.
+func (x *index) missed(h uint64) {
+	slot, w := x.locate(uint8(h), h)
+	if slot != nil && w.ghost() && w.freq() == 0 {
+		slot.CompareAndSwap(uint64(w), uint64(w+freqOne))
+	}
+}
+
 // put has h's slot lead to off. The shard is locked.
 func (x *index) put(h, off uint64) {
 	s, tag := uint8(h), tagOf(h)
@@ -141,12 +151,12 @@ func (x *index) put(h, off uint64) {
 		slot.Store(uint64(itemAt(tag, 0, off)))
 	case old.ghost():
 		freq := 0
-		if (sh.evicted-uint32(old))&ghostMask <= sh.items {
+		if old.freq() > 0 && (sh.evicted-uint32(old))&ghostMask <= sh.items {
 			freq = returnedFreq
 		}
 		slot.Store(uint64(itemAt(tag, freq, off)))
 	default:
-		slot.Store(uint64(itemAt(tag, min(old.freq()+1, 3), off)))
+		slot.Store(uint64(itemAt(tag, old.freq(), off)))
 		return
 	}
 	sh.items++
@@ -155,7 +165,7 @@ func (x *index) put(h, off uint64) {
 	}
 }
 
-// locate is find for who holds the lock: it returns ghosts too.
+// locate is find for who holds the lock, or may miss what is being moved: it returns ghosts too.
 func (x *index) locate(s uint8, h uint64) (*atomic.Uint64, word) {
 	tag := tagOf(h)
 	b := x.bucket(s, x.shape(s).row(h))

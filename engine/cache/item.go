@@ -46,7 +46,8 @@ func (m memory) keyAt(off uint64, h header) []byte {
 
 func (m memory) expiry(off uint64) int64 { return int64(*m.word(off + headerSize)) }
 
-// write makes an item. Nobody else may see that memory yet.
+// write makes an item. Nobody else may see that memory yet: the lock that the
+// publisher takes after it is also the fence of a value that was streamed.
 func (m memory) write(off uint64, h header, expiry int64, key, value []byte) {
 	*m.word(off) = uint64(h)
 	if h.flags()&flagExpires != 0 {

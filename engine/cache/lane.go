@@ -10,15 +10,16 @@ import (
 // is being written is safe from eviction as long as its lane is locked, for a
 // segment is emptied only after its lane has sealed it.
 type lane struct {
-	mu     sync.Mutex // the first in the order of locks
-	open   [queues]open
-	victim victim
-	owed   float64 // bytes of victims to walk through, for those that were filled
-	pace   float64 // how many that is for each
-	floor  int     // items of main that were read no more than so often leave
-	batch  [walkBatch]candidate
-	tally  laneTally
-	_      [64]byte
+	mu       sync.Mutex // the first in the order of locks
+	open     [queues]open
+	victim   victim
+	owed     float64 // bytes of victims to walk through, for those that were filled
+	pace     float64 // how many that is for each
+	floor    int     // items of main that were read no more than so often leave
+	batch    [walkBatch]candidate
+	gathered int // of batch, from the victim and not left yet
+	tally    laneTally
+	_        [64]byte
 }
 
 // An open segment is filled up to next.

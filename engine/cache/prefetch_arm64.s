@@ -5,3 +5,17 @@ TEXT ·prefetch(SB), NOSPLIT, $0-8
 	MOVD p+0(FP), R0
 	PRFM (R0), PLDL1KEEP
 	RET
+
+// func prefetchItem(p unsafe.Pointer)
+TEXT ·prefetchItem(SB), NOSPLIT, $0-8
+	MOVD p+0(FP), R0
+	PRFM (R0), PLDL1KEEP
+	ADD  $64, R0
+	PRFM (R0), PLDL1KEEP
+	ADD  $64, R0
+	PRFM (R0), PLDL1KEEP
+	ADD  $64, R0
+	PRFM (R0), PLDL1KEEP
+	ADD  $64, R0
+	PRFM (R0), PLDL1KEEP
+	RET

@@ -8,3 +8,9 @@ import "unsafe"
 //
 //go:noescape
 func prefetch(p unsafe.Pointer)
+
+// prefetchItem asks for the lines of an item of up to 320 bytes. Where it ends is not
+// known before its first line has come: who reads its value would wait twice.
+//
+//go:noescape
+func prefetchItem(p unsafe.Pointer)

@@ -4,5 +4,7 @@ package cache
 
 import "unsafe"
 
-// prefetch does nothing where this package has no instruction for it.
+// prefetch and prefetchItem do nothing where this package has no instruction for it.
 func prefetch(unsafe.Pointer) {}
+
+func prefetchItem(unsafe.Pointer) {}

@@ -10,7 +10,7 @@ import (
 //	63          43 42 41   40 39  38                 0
 //	┌─────────────┬──┬───────┬──┬────────────────────┐
 //	│ tag         │1 │ freq  │0 │ location           │ an item, in units of 8 bytes
-//	│ tag         │1 │ 0     │1 │ when it was evicted│ a ghost: the key was here not long ago
+//	│ tag         │1 │ asked │1 │ when it was evicted│ a ghost: the key was here not long ago
 //	│ 0           │0 │ 0     │0 │ row                │ a link to an overflow bucket; in the last slot only
 //	└─────────────┴──┴───────┴──┴────────────────────┘
 //

@@ -3,7 +3,11 @@ package cache
 import "unsafe"
 
 // streamCopy copies n bytes, a multiple of 64, to a line's beginning, past the
-// processor's caches: they read no line that is to be written whole.
+// processor's caches: they read no line that is to be written whole. Others see the
+// bytes in any order, until the caller has passed a fence or a locked instruction:
+// either empties the write-combining buffers (Intel SDM 3A, "Buffering of Write
+// Combining Memory Locations"; AMD APM 2, "Write-Combining"). A fence here would
+// have the caller wait at once, and not where it publishes the value.
 //
 //go:noescape
 func streamCopy(to, from unsafe.Pointer, n uintptr)

@@ -15,6 +15,5 @@ loop:
 	ADDQ     $64, DI
 	SUBQ     $64, CX
 	JNZ      loop
-	SFENCE
 	VZEROUPPER
 	RET

@@ -67,6 +67,7 @@ func (c *Cache) write(key, value []byte, p pending) bool {
 		return false
 	}
 	c.mem.write(off, headerOf(len(key), len(value), p.flags), p.expiry, key, value)
+	c.gatherAhead(l, size)
 	ok = c.publish(l, h, off, &p)
 	c.evictFor(l, size)
 	return ok
