@@ -69,6 +69,7 @@ func (s *scale) run() (err error) {
 	if err := s.open(); err != nil {
 		return err
 	}
+	s.settle() // the cache's memory comes in behind the open engine
 	empty := rss()
 	s.say("rss.empty", float64(empty)/(1<<20), "MiB")
 	steps := []func() error{

@@ -11,11 +11,12 @@ import (
 
 // The cache lies under the overlay: what is newer than the index is found there
 // first, so that only the applier can make an entry old, by writing the index. It
-// makes the entry invalid before the overlay forgets the write, and a look-up
-// that began before cannot fill the old one in again: its generation has moved.
+// sets the new entry, or makes the old one invalid, before the overlay forgets the
+// write, and a look-up that began before cannot fill the old one in again: its
+// generation has moved.
 //
 //	reader:  overlay -> cache -> generation, index, fill
-//	applier: index   -> invalidate -> overlay forgets
+//	applier: index   -> set or invalidate -> overlay forgets
 //
 // Small bodies are kept under their place in the log. A segment's ordinal is
 // never given out twice and nothing in it is written twice, so that such an entry
@@ -56,20 +57,37 @@ func (s *Store) cachedEntry(key, buf []byte) (x indexEntry, found, known bool) {
 	return x, err == nil, err == nil
 }
 
-// invalidate makes old what a generation has changed in the index: also keys that
-// were new to it, for the cache may know that they were not there.
-func (s *Store) invalidate(g *generation, order []uint32) {
+// maxKept is the largest entry that is kept in the cache when it is written.
+const maxKept = 1 << 10
+
+// keepEntries puts what a generation has written to the index into the cache, so that
+// who reads or overwrites an object soon after finds its entry there, and makes old
+// what else it has changed: also keys that were new to the index, for the cache may
+// know that they were not there. ends say where in raw the entries of order end; what
+// was deleted has none.
+func (s *Store) keepEntries(g *generation, order []uint32, raw []byte, ends []int) {
 	if s.opt.Cache == nil {
 		return
 	}
-	var keys [64][]byte
+	var set, values, gone [64][]byte
+	from := 0
 	for len(order) > 0 {
-		n := min(len(order), len(keys))
+		n := min(len(order), len(set))
+		nSet, nGone := 0, 0
 		for i, at := range order[:n] {
-			keys[i] = g.key(g.entry(at))
+			key := g.key(g.entry(at))
+			v := raw[from:ends[i]]
+			if from = ends[i]; len(v) > 0 && len(v) <= maxKept {
+				set[nSet], values[nSet] = key, v
+				nSet++
+				continue
+			}
+			gone[nGone] = key
+			nGone++
 		}
-		s.opt.Cache.InvalidateMany(keys[:n])
-		order = order[n:]
+		s.opt.Cache.SetMany(set[:nSet], values[:nSet])
+		s.opt.Cache.InvalidateMany(gone[:nGone])
+		order, ends = order[n:], ends[n:]
 	}
 }
 

@@ -74,6 +74,42 @@ func TestCacheKnowsWhatTheIndexSays(t *testing.T) {
 	look("key", "3")
 }
 
+// What is written is in the cache once the index has it, and its next writer finds it
+// there; what is too large, or was deleted, is not.
+func TestWrittenEntriesAreInTheCache(t *testing.T) {
+	s, c := cachedStore(t, nil)
+	cached := func(key string) bool {
+		v, ok := c.Get([]byte(key))
+		defer v.Release()
+		return ok && !v.Absent()
+	}
+	const many = 200 // more than are handed over at once
+	for i := range many {
+		put(t, s, fmt.Sprint("key", i), "old", nil)
+	}
+	indexed(t, s)
+	for i := range many {
+		put(t, s, fmt.Sprint("key", i), fmt.Sprint("value", i), nil)
+	}
+	require.NoError(t, tryDelete(s, "key7"))
+	put(t, s, "key8", string(make([]byte, maxKept)), nil)
+	indexed(t, s)
+	misses := c.Stats().Misses
+	for i := range many {
+		key := fmt.Sprint("key", i)
+		require.Equal(t, i != 7 && i != 8, cached(key), key)
+		if got, found := valueOf(t, s, key); i != 7 && i != 8 {
+			require.True(t, found)
+			require.Equal(t, fmt.Sprint("value", i), got)
+		}
+	}
+	require.LessOrEqual(t, c.Stats().Misses-misses, uint64(4))
+	_, found := valueOf(t, s, "key7")
+	require.False(t, found)
+	got, _ := valueOf(t, s, "key8")
+	require.Len(t, got, maxKept)
+}
+
 // A look-up that read the index before it changed may not bring back what it saw.
 func TestCacheRefusesOldFills(t *testing.T) {
 	s, c := cachedStore(t, nil)

@@ -297,8 +297,12 @@ type applier struct {
 	flushing  chan struct{}
 	flushMark watermark
 	flushTime time.Time
-	flushPos  int64 // stats.logged at the last flush
+	flushPos  int64  // stats.logged at the last flush
+	raw       []byte // the entries of the generation that is being applied
 }
+
+// mostRaw is the room for entries that the applier keeps for the next generation.
+const mostRaw = 16 << 20
 
 func newApplier(s *Store) *applier {
 	a := &applier{s: s, signal: make(chan struct{}, 1), done: make(chan struct{})}
@@ -571,8 +575,9 @@ func (a *applier) applyGeneration(g *generation) error {
 	w := a.s.db.NewBatchWithSize(int(g.bytes))
 	defer w.Close()
 	ch := newChange()
-	var buf []byte
 	order := g.sorted()
+	a.raw = a.raw[:0]
+	ends := make([]int, len(order)) // of the entries in raw
 	a.s.filterLock.Lock()
 	for _, i := range order {
 		if e := g.entry(i); e.flags&overlayDelete == 0 {
@@ -580,7 +585,8 @@ func (a *applier) applyGeneration(g *generation) error {
 		}
 	}
 	a.s.filterLock.Unlock()
-	for _, i := range order {
+	for n, i := range order {
+		ends[n] = len(a.raw)
 		e := g.entry(i)
 		key := g.key(e)
 		if e.flags&overlayFresh == 0 {
@@ -610,10 +616,11 @@ func (a *applier) applyGeneration(g *generation) error {
 		if err := ch.count(key, &x, 1); err != nil {
 			return err
 		}
-		buf = x.append(buf[:0])
-		if err := w.Set(key, buf, nil); err != nil {
+		a.raw = x.append(a.raw)
+		if err := w.Set(key, a.raw[ends[n]:], nil); err != nil {
 			return err
 		}
+		ends[n] = len(a.raw)
 	}
 	if err := a.write(ch, w); err != nil {
 		return err
@@ -632,7 +639,10 @@ func (a *applier) applyGeneration(g *generation) error {
 	if err := w.Commit(pebble.NoSync); err != nil {
 		return fmt.Errorf("apply to index: %w", err)
 	}
-	a.s.invalidate(g, order)
+	a.s.keepEntries(g, order, a.raw, ends)
+	if cap(a.raw) > mostRaw {
+		a.raw = nil
+	}
 	a.releaseStaged(g)
 	a.s.noteDeletes(g)
 	a.mu.Lock()
