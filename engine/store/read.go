@@ -136,15 +136,41 @@ type genCursor struct {
 	order []uint32
 	at    int
 	key   []byte // at at; nil at the end of what is wanted
+
+	// Keys lie anywhere in memory, and a walk would wait for each of them twice: at
+	// its entry, and at its bytes. Those of order from first on are fetched together,
+	// the more of them the longer the walk goes on.
+	first, many int
+	ahead       [][]byte // nil: no walk yet
+	touched     byte     // of their bytes, so that they are read
 }
 
-// load finds the key at at. It is looked at many times, and lies anywhere in memory.
+// mostAhead is how many keys are fetched together at most.
+const mostAhead = 32
+
+// load finds the key at at, which is where it was, or the next.
 func (c *genCursor) load(upper []byte) {
 	c.key = nil
-	if c.at < len(c.order) {
-		if k := c.g.key(c.g.entry(c.order[c.at])); upper == nil || bytes.Compare(k, upper) < 0 {
-			c.key = k
-		}
+	if c.at == len(c.order) {
+		return
+	}
+	if c.at == c.first+c.many {
+		c.fetch()
+	}
+	if k := c.ahead[c.at-c.first]; upper == nil || bytes.Compare(k, upper) < 0 {
+		c.key = k
+	}
+}
+
+// fetch finds the keys from at on, twice as many as the last time.
+func (c *genCursor) fetch() {
+	if c.ahead == nil {
+		c.ahead = make([][]byte, mostAhead)
+	}
+	c.first, c.many = c.at, min(2*c.many, mostAhead, len(c.order)-c.at)
+	for i, e := range c.order[c.first : c.first+c.many] {
+		c.ahead[i] = c.g.key(c.g.entry(e))
+		c.touched += c.ahead[i][0] // no key is empty
 	}
 }
 
@@ -152,7 +178,12 @@ func (c *genCursor) seek(key, upper []byte) {
 	c.at, _ = slices.BinarySearchFunc(c.order, key, func(i uint32, key []byte) int {
 		return bytes.Compare(c.g.key(c.g.entry(i)), key)
 	})
-	c.load(upper)
+	c.key, c.first, c.many = nil, c.at, 1
+	if c.at < len(c.order) {
+		if k := c.g.key(c.g.entry(c.order[c.at])); upper == nil || bytes.Compare(k, upper) < 0 {
+			c.key = k
+		}
+	}
 }
 
 // before is the order of the heap.
