@@ -127,6 +127,7 @@ type compactor struct {
 	start int             // first move of the open group
 	taken map[string]bool // keys in moves
 	paid  time.Time
+	hurry bool // somebody waits: there is no pace
 }
 
 // room makes sure that the open group can take n more bytes, and has a segment
@@ -243,7 +244,7 @@ func (c *compactor) flushGroup() error {
 
 // pay keeps to the rate.
 func (c *compactor) pay(n int64) {
-	if c.s.opt.CompactRate < 0 || c.s.refusing.Load() {
+	if c.s.opt.CompactRate < 0 || c.hurry || c.s.refusing.Load() {
 		return
 	}
 	cost := time.Duration(float64(n) / float64(c.s.opt.CompactRate) * float64(time.Second))
@@ -369,6 +370,77 @@ func (s *Store) victims(last uint64) []*segment {
 	out := s.worthwhile(logs)
 	for _, v := range bulks[:min(len(bulks), maxVictims-len(out))] {
 		out = append(out, v.g)
+	}
+	return out
+}
+
+// reclaimAtStart empties log segments that are mostly empty, where several fit into
+// one. Each start leaves a segment that was hardly begun, and a server that dies again
+// and again before the background duty's first round would fill the drive with them.
+// It goes on in small steps until a start has waited for it long enough.
+func (s *Store) reclaimAtStart(ctx context.Context) {
+	if s.opt.CompactEvery < 0 || len(s.mostlyEmpty()) == 0 {
+		return
+	}
+	start := time.Now()
+	s.catchUp() // what was replayed is not counted yet
+	s.compactM.Lock()
+	defer s.compactM.Unlock()
+	c := &compactor{s: s, ctx: ctx, buf: make([]byte, groupHeaderSize, 1<<20), hurry: true}
+	n := 0
+	for victims := s.mostlyEmpty(); len(victims) > 0 && time.Since(start) < reclaimWait; victims = s.mostlyEmpty() {
+		emptied, err := c.round(victims)
+		if err = errors.Join(err, c.sealCold()); err != nil {
+			if ctx.Err() == nil {
+				s.logger.Error("reclaim segments of earlier starts", "err", err) // later rounds come to them
+			}
+			return
+		}
+		if emptied == 0 {
+			break
+		}
+		n += emptied
+	}
+	s.logger.Info("reclaimed segments of earlier starts", "segments", n, "took", time.Since(start))
+}
+
+// reclaimStep is how many segments are emptied into one at a start.
+const reclaimStep = 4
+
+// mostlyEmpty are the log and cold segments that have nothing in use, or else those
+// that have the least, if so many of them fit into one.
+func (s *Store) mostlyEmpty() (out []*segment) {
+	applied := s.applier.reached()
+	var all []victim
+	for _, g := range s.segs.all() {
+		if g.kind == bulkSegment || g.kind == logSegment && g.ordinal >= applied.segment {
+			continue
+		}
+		g.mu.Lock()
+		if used := g.mu.live + g.mu.tombs; g.mu.sealed && !g.mu.bad && g.mu.staged == 0 {
+			all = append(all, victim{g, used})
+		}
+		g.mu.Unlock()
+	}
+	if len(all) < reclaimStep {
+		return nil
+	}
+	slices.SortFunc(all, func(a, b victim) int { return cmp.Compare(a.live, b.live) })
+	if all[1].live == 0 { // costs next to nothing
+		for _, v := range all {
+			if v.live == 0 {
+				out = append(out, v.g)
+			}
+		}
+		return out
+	}
+	var live int64
+	for _, v := range all[:reclaimStep] {
+		live += v.live
+		out = append(out, v.g)
+	}
+	if live > s.opt.SegmentSize-s.opt.GroupBytes-4*blockSize {
+		return nil
 	}
 	return out
 }
@@ -722,7 +794,8 @@ func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
 }
 
 // startCompaction starts the duties that free space.
-func (s *Store) startCompaction() {
+func (s *Store) startCompaction() (reclaimed <-chan struct{}) {
+	first := make(chan struct{})
 	ctx, cancel := context.WithCancel(context.Background())
 	s.duties.Add(2)
 	go func() {
@@ -732,6 +805,8 @@ func (s *Store) startCompaction() {
 	}()
 	go func() {
 		defer s.duties.Done()
+		s.reclaimAtStart(ctx)
+		close(first)
 		every := s.opt.CompactEvery
 		if every < 0 {
 			every = time.Hour
@@ -760,6 +835,7 @@ func (s *Store) startCompaction() {
 			s.scrubForever(ctx)
 		}()
 	}
+	return first
 }
 
 // freeBatch bounds one step of freeing a dropped group.

@@ -3,7 +3,9 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -114,4 +116,41 @@ func TestCompactGoesOnPastReadErrors(t *testing.T) {
 	f.Clear()
 	check(t, s, want)
 	require.NoError(t, s.Close())
+}
+
+// A server that dies again and again before the background duty's first round does
+// not fill the drive with segments that were hardly begun, and loses nothing.
+func TestShortLivesDoNotFillTheDrive(t *testing.T) {
+	m := disk.NewMemory(1)
+	rng := rand.New(rand.NewPCG(7, 7))
+	want := map[string]string{}
+	body := make([]byte, 1000)
+	for life := range 60 {
+		o := small(m)
+		o.CompactEvery = time.Hour
+		s := open(t, o)
+		for key, value := range want {
+			got, found := valueOf(t, s, key)
+			require.True(t, found, "life %d: %s", life, key)
+			require.Equal(t, value, got)
+		}
+		for i := range 8 {
+			key := fmt.Sprint("key", (life*5+i)%200) // some die, some live on
+			want[key] = fmt.Sprint(life)
+			put(t, s, key, want[key], body)
+		}
+		next := m
+		if life%4 != 3 {
+			next = m.Fork(disk.CrashMode(life%4), rng)
+		}
+		require.NoError(t, s.Close())
+		m = next
+		names, err := m.List("log")
+		require.NoError(t, err)
+		require.Less(t, len(names), 20, "life %d", life)
+	}
+	require.Len(t, want, 200)
+	r, err := Check(ctx, small(m), CheckOptions{})
+	require.NoError(t, err)
+	require.True(t, r.Sound(), "%v", r.Damage)
 }

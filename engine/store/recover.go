@@ -116,8 +116,12 @@ func Open(o Options) (_ *Store, err error) {
 	s.Recovery.Duration = time.Since(start)
 	s.logger.Info("store is open", "id", s.ID(), "clean", s.Recovery.Clean, "rebuilt", s.Recovery.Rebuilt && !fresh,
 		"groups", s.Recovery.Groups, "records", s.Recovery.Records, "bytes", s.Recovery.Bytes, "took", s.Recovery.Duration)
-	s.startDuties()
+	reclaimed := s.startDuties()
 	s.opened.Store(true)
+	select { // what fills the drive if every life is short
+	case <-reclaimed:
+	case <-time.After(reclaimWait):
+	}
 	return s, nil
 }
 
@@ -646,14 +650,19 @@ func (s *Store) passTail() error {
 	return s.db.Set(watermarkKey, a.mu.mark.encode(), pebble.NoSync)
 }
 
-// startDuties begins what goes on in the background.
-func (s *Store) startDuties() {
+// reclaimWait is how long a start waits at most: on a full drive the index's flush may
+// never end.
+const reclaimWait = 2 * time.Second
+
+// startDuties begins what goes on in the background. reclaimed is closed when what
+// earlier starts have left behind is reclaimed.
+func (s *Store) startDuties() (reclaimed <-chan struct{}) {
 	s.checkSpace()
 	s.bulk.resume()
 	s.duties.Add(2)
 	go s.watchSpace()
 	go s.fillFilter()
-	s.startCompaction()
+	return s.startCompaction()
 }
 
 // rebuild makes the index from every sealed segment's records; what the open
