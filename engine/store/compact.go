@@ -130,6 +130,13 @@ type compactor struct {
 	hurry bool // somebody waits: there is no pace
 }
 
+func (s *Store) newCompactor(ctx context.Context) *compactor {
+	return &compactor{s: s, ctx: ctx, buf: make([]byte, groupHeaderSize, 1<<20)}
+}
+
+// movedRoom is how many live bytes surely fit into one segment when they are moved.
+func (s *Store) movedRoom() int64 { return s.opt.SegmentSize - s.opt.GroupBytes - 4*blockSize }
+
 // room makes sure that the open group can take n more bytes, and has a segment
 // to go to. turned says that it had to begin a segment: what was looked up in
 // the index before is to be looked up again.
@@ -312,7 +319,7 @@ func (c *compactor) settle() error {
 func (s *Store) Compact(ctx context.Context) error {
 	s.compactM.Lock()
 	defer s.compactM.Unlock()
-	c := &compactor{s: s, ctx: ctx, buf: make([]byte, groupHeaderSize, 1<<20)}
+	c := s.newCompactor(ctx)
 	last := s.segs.lastOrdinal() // each round ends a life, so there is a last one
 	for ctx.Err() == nil {
 		victims := s.victims(last)
@@ -336,9 +343,7 @@ const maxVictims = 8
 // victims are the segments most worth emptying, worst first, none of them with
 // an ordinal after last.
 func (s *Store) victims(last uint64) []*segment {
-	s.applier.mu.Lock()
-	applied := s.applier.mu.mark.pos
-	s.applier.mu.Unlock()
+	applied := s.applier.reached()
 	threshold := s.opt.CompactGarbage
 	if s.refusing.Load() {
 		threshold = min(threshold, 0.1)
@@ -386,7 +391,8 @@ func (s *Store) reclaimAtStart(ctx context.Context) {
 	s.catchUp() // what was replayed is not counted yet
 	s.compactM.Lock()
 	defer s.compactM.Unlock()
-	c := &compactor{s: s, ctx: ctx, buf: make([]byte, groupHeaderSize, 1<<20), hurry: true}
+	c := s.newCompactor(ctx)
+	c.hurry = true
 	n := 0
 	for victims := s.mostlyEmpty(); len(victims) > 0 && time.Since(start) < reclaimWait; victims = s.mostlyEmpty() {
 		emptied, err := c.round(victims)
@@ -439,7 +445,7 @@ func (s *Store) mostlyEmpty() (out []*segment) {
 		live += v.live
 		out = append(out, v.g)
 	}
-	if live > s.opt.SegmentSize-s.opt.GroupBytes-4*blockSize {
+	if live > s.movedRoom() {
 		return nil
 	}
 	return out
@@ -454,7 +460,7 @@ type victim struct {
 // empty: the rest would only move about, and be victims again. On a full drive
 // there is room for one.
 func (s *Store) worthwhile(logs []victim) (out []*segment) {
-	usable := s.opt.SegmentSize - s.opt.GroupBytes - 4*blockSize
+	usable := s.movedRoom()
 	filled := func(live int64) int64 { return (live + usable - 1) / usable }
 	best := 0
 	var live int64

@@ -150,14 +150,19 @@ const mostAhead = 32
 
 // load finds the key at at, which is where it was, or the next.
 func (c *genCursor) load(upper []byte) {
-	c.key = nil
 	if c.at == len(c.order) {
+		c.key = nil
 		return
 	}
 	if c.at == c.first+c.many {
 		c.fetch()
 	}
-	if k := c.ahead[c.at-c.first]; upper == nil || bytes.Compare(k, upper) < 0 {
+	c.take(c.ahead[c.at-c.first], upper)
+}
+
+// take makes k the key, if it is wanted.
+func (c *genCursor) take(k, upper []byte) {
+	if c.key = nil; upper == nil || bytes.Compare(k, upper) < 0 {
 		c.key = k
 	}
 }
@@ -180,9 +185,7 @@ func (c *genCursor) seek(key, upper []byte) {
 	})
 	c.key, c.first, c.many = nil, c.at, 1
 	if c.at < len(c.order) {
-		if k := c.g.key(c.g.entry(c.order[c.at])); upper == nil || bytes.Compare(k, upper) < 0 {
-			c.key = k
-		}
+		c.take(c.g.key(c.g.entry(c.order[c.at])), upper)
 	}
 }
 
