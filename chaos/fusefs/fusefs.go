@@ -210,8 +210,6 @@ func (f *FS) enter(fd *os.File) (uint64, *file, error) {
 
 // leave forgets a file that nobody has open, once it is clean or has no name.
 func (f *FS) leave(inode uint64, fd *os.File) {
-	var st syscall.Stat_t
-	gone := syscall.Fstat(int(fd.Fd()), &st) == nil && st.Nlink == 0
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	file := f.mu.files[inode]
@@ -223,7 +221,8 @@ func (f *FS) leave(inode uint64, fd *os.File) {
 	}
 	file.undo.mu.Lock()
 	defer file.undo.mu.Unlock()
-	if gone {
+	var st syscall.Stat_t // asked under the lock: nameless leaves a file that is still open to us
+	if err := syscall.Fstat(int(fd.Fd()), &st); err == nil && st.Nlink == 0 {
 		file.synced()
 	}
 	if file.f == nil {
