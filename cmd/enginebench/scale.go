@@ -314,25 +314,33 @@ func (s *scale) reopen() error {
 	return err
 }
 
-// deleteMany removes a fifth of the keys, every key of two prefixes.
+// deleteMany removes three times a fifth of the keys, every key of two prefixes, and
+// lists what is left: the slowest page is the first, which has them all before it.
 func (s *scale) deleteMany() error {
-	n := s.objects / 5
-	took, err := s.each("delete", 1024, n, func(i int64) error {
-		return s.e.Delete(s.ctx, "large", key(i/2*10+i%2))
-	})
-	if err != nil {
-		return err
-	}
-	s.say("delete", float64(n)/took.Seconds(), "deletes/s")
-	api := s.e.Objects()
-	for _, when := range []string{"at once", "after 30 s"} {
-		name := "list_after_deletes"
-		if when != "at once" {
-			time.Sleep(30 * time.Second)
-			name = "list_30s_after_deletes"
+	for round, r := range []struct {
+		name    string
+		inOrder bool
+		wait    time.Duration
+	}{
+		{"deleted_in_order", true, 0},
+		{"deleted_in_no_order", false, 0},
+		{"deleted_in_no_order_1s_ago", false, time.Second},
+	} {
+		n := s.objects / 5
+		keys := make([]string, n)
+		for i := range n {
+			keys[i] = key(i/2*10 + i%2 + 2*int64(round))
 		}
-		err = s.measure(name, 50, func(int) error {
-			out, err := api.List(s.ctx, &object.ListInput{Bucket: "large", MaxKeys: 1000})
+		if r.inOrder {
+			slices.Sort(keys)
+		}
+		took, err := s.each("delete", 1024, n, func(i int64) error { return s.e.Delete(s.ctx, "large", keys[i]) })
+		if err != nil {
+			return err
+		}
+		time.Sleep(r.wait)
+		err = s.measure(r.name+".list_page_1000", 50, func(int) error {
+			out, err := s.e.Objects().List(s.ctx, &object.ListInput{Bucket: "large", MaxKeys: 1000})
 			if err == nil && len(out.Objects) != 1000 {
 				return fmt.Errorf("%d keys", len(out.Objects))
 			}
@@ -341,6 +349,7 @@ func (s *scale) deleteMany() error {
 		if err != nil {
 			return err
 		}
+		s.say(r.name, float64(n)/took.Seconds(), "deletes/s")
 	}
 	return nil
 }

@@ -345,6 +345,8 @@ func (c *committer) copyIn(g *group, b *Batch) {
 		e.hash = maphash.Bytes(o.seed, gen.key(&e))
 		if m.flags&overlayDelete == 0 {
 			c.s.hollows.fill(gen.key(&e))
+		} else {
+			c.s.scout.note(gen.key(&e))
 		}
 		o.add(gen, e)
 		bytes += overlayEntrySize

@@ -211,6 +211,9 @@ func TestASecondListingPassesDeletesBy(t *testing.T) {
 			o.HollowSteps, o.ApplyEvery = 1000, time.Hour
 			s := open(t, o)
 			defer func() { require.NoError(t, s.Close()) }()
+			s.log.mu.Lock()
+			s.scout.enough = 1 << 20 // it has nothing to learn before the first listing
+			s.log.mu.Unlock()
 			for i := range 3000 {
 				put(t, s, fmt.Sprintf("k%04d", i), "v", nil)
 			}
@@ -258,4 +261,111 @@ func TestASecondListingPassesDeletesBy(t *testing.T) {
 			require.Less(t, deletes, 10)
 		})
 	}
+}
+
+// Who deletes much leaves a hollow behind, before anybody lists.
+func TestDeletesAreScouted(t *testing.T) {
+	o := small(disk.NewMemory(1))
+	o.HollowSteps, o.ApplyEvery = 100, time.Hour
+	s := open(t, o)
+	defer func() { require.NoError(t, s.Close()) }()
+	for i := range 3000 {
+		put(t, s, fmt.Sprintf("k%04d", i), "v", nil)
+	}
+	put(t, s, "z", "v", nil)
+	s.catchUp()
+	for i := range 2998 {
+		require.NoError(t, tryDelete(s, fmt.Sprintf("k%04d", i+1)))
+	}
+	left := -1
+	require.Eventually(t, func() bool {
+		if p := s.hollows.list.Load(); p != nil && len(*p) == 1 {
+			h := (*p)[0]
+			require.Equal(t, "k0001", string(h.from))
+			_, err := fmt.Sscanf(string(h.to), "k%04d", &left)
+			require.NoError(t, err)
+		}
+		return left >= 2999-o.HollowSteps
+	}, 10*time.Second, time.Millisecond)
+
+	// It grows by what is deleted at its end, and what is far from each other makes none.
+	for left < 2999 {
+		require.NoError(t, tryDelete(s, fmt.Sprintf("k%04d", left)))
+		left++
+	}
+	for i := range 200 {
+		put(t, s, fmt.Sprintf("m%04d", i), "v", nil)
+	}
+	for i := range 100 {
+		require.NoError(t, tryDelete(s, fmt.Sprintf("m%04d", 2*i)))
+	}
+	require.Eventually(t, func() bool {
+		require.NoError(t, tryDelete(s, "absent"))
+		p := *s.hollows.list.Load()
+		return len(p) == 1 && string(p[0].to) == "k2999"
+	}, 10*time.Second, time.Millisecond)
+	require.Equal(t, []string{"k0000", "k2999"}, listed(t, s, "k", "k", "l", 10))
+}
+
+// The keys of a stretch that is deleted in no order leave it empty only at the end,
+// which nobody has to wait for.
+func TestDeletesInNoOrderAreScouted(t *testing.T) {
+	o := small(disk.NewMemory(1))
+	o.HollowSteps = 100
+	s := open(t, o)
+	defer func() { require.NoError(t, s.Close()) }()
+	const n = 5000
+	for i := range n {
+		put(t, s, fmt.Sprintf("k%04d", i), "v", nil)
+	}
+	put(t, s, "z", "v", nil)
+	s.catchUp()
+	var all sync.WaitGroup
+	order := rand.New(rand.NewPCG(1, 2)).Perm(n)
+	for w := range 8 {
+		all.Go(func() {
+			for i := w; i < n; i += 8 {
+				if err := tryDelete(s, fmt.Sprintf("k%04d", order[i])); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	require.Eventually(t, func() bool {
+		p := s.hollows.list.Load()
+		if p == nil || len(*p) != 1 {
+			return false
+		}
+		from, to := (*p)[0].from, (*p)[0].to
+		return string(from) == "k0000" && string(to) >= fmt.Sprintf("k%04d", n-1)
+	}, 10*time.Second, time.Millisecond)
+	require.Empty(t, listed(t, s, "k", "k", "l", 10))
+}
+
+func TestAScoutKeepsKeysOfAll(t *testing.T) {
+	c := newScout(8)
+	for i := range 100_000 {
+		c.note(fmt.Appendf(nil, "%06d", (i+99_000)%100_000))
+	}
+	require.Len(t, c.wake, 1)
+	n, marks := c.take()
+	require.Equal(t, 100_000, n)
+	require.Len(t, marks, maxMarks)
+	n, marks = c.take()
+	require.Zero(t, n)
+	require.Contains(t, marks, []byte("000000"))
+	require.LessOrEqual(t, len(marks), maxMarks+1)
+	require.GreaterOrEqual(t, len(marks), maxMarks/2+1)
+	slices.SortFunc(marks, bytes.Compare)
+	for i, m := range marks[1:] {
+		var a, b int
+		_, err := fmt.Sscanf(fmt.Sprintf("%s %s", marks[i], m), "%06d %06d", &a, &b)
+		require.NoError(t, err)
+		require.LessOrEqual(t, b-a, 100_000/(maxMarks/2)+1500)
+	}
+	n, marks = c.take()
+	require.Zero(t, n)
+	require.Empty(t, marks)
 }

@@ -126,6 +126,7 @@ type Iter struct {
 	from    []byte
 	dead    int
 	found   []hollow
+	enough  int  // deletes that are worth a hollow
 	hunt    bool // every step in the index is counted
 	steps   int  // of the index, when they were last counted
 	nexts   int  // in the index since then
@@ -221,12 +222,16 @@ func (s *Store) NewIter(lower, upper []byte) (*Iter, error) {
 	if s.isClosed() {
 		return nil, ErrClosed
 	}
-	const room = 256 // for the keys of most
-	keys := make([]byte, 2*room)
-	it := &Iter{s: s, lower: lower, upper: upper, keyBuf: keys[:0:room], from: keys[room:room]}
 	// A lister wants the open generation closed, so that it is sorted once and
 	// the next lister finds only what came since.
 	s.askRotate()
+	return s.newIter(lower, upper)
+}
+
+func (s *Store) newIter(lower, upper []byte) (*Iter, error) {
+	const room = 256 // for the keys of most
+	keys := make([]byte, 2*room)
+	it := &Iter{s: s, lower: lower, upper: upper, keyBuf: keys[:0:room], from: keys[room:room], enough: s.hollows.steps}
 	known := s.hollows.list.Load()
 	gens := *s.overlay.gens.Load()
 	it.horizon = horizonOf(gens)
@@ -364,7 +369,7 @@ func (it *Iter) lookOut() {
 
 // note remembers that there is nothing from from to to, if there was much.
 func (it *Iter) note(to []byte) {
-	if it.dead >= it.s.hollows.steps && bytes.Compare(it.from, to) < 0 && len(it.found) < maxHollows {
+	if it.dead >= it.enough && bytes.Compare(it.from, to) < 0 && len(it.found) < maxHollows {
 		it.found = append(it.found, hollow{bytes.Clone(it.from), bytes.Clone(to)})
 	}
 }

@@ -72,6 +72,7 @@ func Open(o Options) (_ *Store, err error) {
 	s.opt.IndexFS = func() vfs.FS { return paceFS{spaceFS{inner(), s.awaitSpace}, s.pacer} }
 	s.overlay = newOverlay(s.opt.OverlayBytes)
 	s.hollows.steps = s.opt.HollowSteps
+	s.scout = newScout(s.opt.HollowSteps)
 	s.log.init(s)
 	s.applier = newApplier(s)
 	s.bulk = newBulk(s)
@@ -659,8 +660,9 @@ const reclaimWait = 2 * time.Second
 func (s *Store) startDuties() (reclaimed <-chan struct{}) {
 	s.checkSpace()
 	s.bulk.resume()
-	s.duties.Add(2)
+	s.duties.Add(3)
 	go s.watchSpace()
+	go s.scoutDeletes()
 	go s.fillFilter()
 	return s.startCompaction()
 }

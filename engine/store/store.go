@@ -182,6 +182,7 @@ type Store struct {
 	db      *index
 	overlay *overlay
 	hollows hollows
+	scout   scout
 	log     committer
 	applier *applier
 	pacer   *pacer

@@ -1,0 +1,173 @@
+package store
+
+import (
+	"bytes"
+	"slices"
+	"time"
+)
+
+// A scout walks over the deletes of a large stretch behind those who make them, so
+// that the first listing that comes there finds a hollow already. While they go on
+// it follows them, which is enough where keys are deleted in their order. Where they
+// are not, the stretch is empty only at the end: then it looks once more.
+type scout struct {
+	enough int           // deletes that are worth a walk; Options.HollowSteps
+	wake   chan struct{} // there are enough of them
+
+	// Under the store's lock:
+	count  int      // deletes since the last walk
+	marks  [][]byte // some of their keys
+	all    int      // deletes since they began
+	least  []byte   // of their keys
+	spread [][]byte // one of each stride of their keys
+	stride int      // a power of two
+}
+
+const (
+	// maxMarks bounds what a walk seeks.
+	maxMarks = 64
+	// marksIn is how many keys are kept of as many deletes as make a hollow.
+	marksIn = 4
+	// scoutEvery is how long a walk waits for more deletes, and for those that were
+	// counted to be durable. Where there are few it waits longer and longer.
+	scoutEvery   = 20 * time.Millisecond
+	scoutSeldom  = time.Second
+	scoutShareOf = 3 // at most one part of so many of a processor is the scout's
+)
+
+func newScout(enough int) scout {
+	return scout{enough: enough, wake: make(chan struct{}, 1), stride: 1}
+}
+
+// note is called with the key of each delete. The caller holds the store's lock.
+func (c *scout) note(key []byte) {
+	if c.count%max(c.enough/marksIn, 1) == 0 && len(c.marks) < maxMarks {
+		c.marks = append(c.marks, bytes.Clone(key))
+	}
+	if c.all == 0 || bytes.Compare(key, c.least) < 0 {
+		c.least = append(c.least[:0], key...)
+	}
+	if c.all%c.stride == 0 {
+		if len(c.spread) == maxMarks { // every other one has to do
+			for i := range maxMarks / 2 {
+				c.spread[i] = c.spread[2*i]
+			}
+			c.spread = c.spread[:maxMarks/2]
+			c.stride *= 2
+		}
+		c.spread = append(c.spread, bytes.Clone(key))
+	}
+	c.all++
+	if c.count++; c.count == c.enough {
+		select {
+		case c.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// take returns how many deletes there were since the last time, and where to look
+// for what they have left empty: if there were none any more, all over again.
+func (c *scout) take() (deletes int, marks [][]byte) {
+	deletes, marks = c.count, c.marks
+	c.count, c.marks = 0, nil
+	if deletes == 0 && c.all > 0 {
+		marks = append(c.spread, bytes.Clone(c.least))
+		c.all, c.spread, c.stride = 0, nil, 1
+	}
+	return deletes, marks
+}
+
+// scoutDeletes is a duty.
+func (s *Store) scoutDeletes() {
+	defer s.duties.Done()
+	var wait, took time.Duration
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	for {
+		select {
+		case <-s.scout.wake:
+			wait = scoutEvery
+			timer.Reset(max(wait, (scoutShareOf-1)*took))
+			continue
+		case <-timer.C:
+		case <-s.closing:
+			return
+		}
+		start := time.Now()
+		deletes, err := s.walkDeletes()
+		if err != nil {
+			s.logger.Debug("walk over deletes", "err", err) // who lists meets it too, and tells
+		}
+		if took = time.Since(start); deletes > 0 {
+			wait = min(2*wait, scoutSeldom)
+			timer.Reset(max(wait, (scoutShareOf-1)*took))
+		}
+	}
+}
+
+// A scoutMark is where a walk begins: at the end of a hollow, which grows by
+// however little there is, or at a delete, which has to have many behind it.
+type scoutMark struct {
+	key    []byte
+	enough int
+}
+
+// walkDeletes learns what the deletes since the last walk have left empty, and
+// returns how many there were.
+func (s *Store) walkDeletes() (deletes int, err error) {
+	c := &s.log
+	c.mu.Lock()
+	deletes, keys := s.scout.take()
+	c.mu.Unlock()
+	var marks []scoutMark
+	if p := s.hollows.list.Load(); p != nil {
+		for _, h := range *p {
+			marks = append(marks, scoutMark{h.to, 1})
+		}
+	}
+	for _, k := range keys {
+		marks = append(marks, scoutMark{k, s.hollows.steps})
+	}
+	slices.SortFunc(marks, func(a, b scoutMark) int { return bytes.Compare(a.key, b.key) })
+	for len(marks) > 0 {
+		// Keys of one kind begin with the same byte, and a walk stays among them.
+		n := 1
+		for n < len(marks) && marks[n].key[0] == marks[0].key[0] {
+			n++
+		}
+		if err := s.walkKind(marks[:n]); err != nil {
+			return deletes, err
+		}
+		marks = marks[n:]
+	}
+	return deletes, nil
+}
+
+func (s *Store) walkKind(marks []scoutMark) error {
+	kind := marks[0].key[0]
+	if kind == metaPrefix || kind == 0xff {
+		return nil // not of records; nothing to end before
+	}
+	it, err := s.newIter([]byte{kind}, []byte{kind + 1})
+	if err != nil {
+		return err
+	}
+	var reached []byte // what the last walk has passed is known
+	for _, m := range marks {
+		if bytes.Compare(m.key, reached) < 0 || hollowOf(it.known, m.key) >= 0 {
+			continue
+		}
+		it.enough = m.enough
+		if !it.SeekGE(m.key) {
+			break // nothing is behind it, or an error
+		}
+		reached = append(reached[:0], it.entry.Key...)
+	}
+	err = it.err
+	if closed := it.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
