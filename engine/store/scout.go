@@ -12,15 +12,15 @@ import (
 // are not, the stretch is empty only at the end: then it looks once more.
 type scout struct {
 	enough int           // deletes that are worth a walk; Options.HollowSteps
-	wake   chan struct{} // there are enough of them
+	wake   chan struct{} // there are enough of them, or some after many
 
 	// Under the store's lock:
 	count  int      // deletes since the last walk
 	marks  [][]byte // some of their keys
-	all    int      // deletes since they began
-	least  []byte   // of their keys
-	spread [][]byte // one of each stride of their keys
-	stride int      // a power of two
+	least  []byte   // of the keys since deletes began
+	spread [][]byte // one of each stride of them
+	stride int
+	all    int // deletes since they began
 }
 
 const (
@@ -29,9 +29,11 @@ const (
 	// marksIn is how many keys are kept of as many deletes as make a hollow.
 	marksIn = 4
 	// scoutEvery is how long a walk waits for more deletes, and for those that were
-	// counted to be durable. Where there are few it waits longer and longer.
+	// counted to be durable. Where there are few it waits longer and longer, and after
+	// scoutQuiet without any it forgets them.
 	scoutEvery   = 20 * time.Millisecond
 	scoutSeldom  = time.Second
+	scoutQuiet   = time.Minute
 	scoutShareOf = 3 // at most one part of so many of a processor is the scout's
 )
 
@@ -44,26 +46,34 @@ func (c *scout) note(key []byte) {
 	if c.count%max(c.enough/marksIn, 1) == 0 && len(c.marks) < maxMarks {
 		c.marks = append(c.marks, bytes.Clone(key))
 	}
-	if c.all == 0 || bytes.Compare(key, c.least) < 0 {
+	if c.least == nil || bytes.Compare(key, c.least) < 0 {
 		c.least = append(c.least[:0], key...)
 	}
 	if c.all%c.stride == 0 {
-		if len(c.spread) == maxMarks { // every other one has to do
-			for i := range maxMarks / 2 {
-				c.spread[i] = c.spread[2*i]
-			}
-			c.spread = c.spread[:maxMarks/2]
+		if len(c.spread) == maxMarks {
+			c.thin()
 			c.stride *= 2
 		}
 		c.spread = append(c.spread, bytes.Clone(key))
 	}
 	c.all++
-	if c.count++; c.count == c.enough {
+	if c.count++; c.count == c.enough || c.count == 1 && c.all > c.enough {
 		select {
 		case c.wake <- struct{}{}:
 		default:
 		}
 	}
+}
+
+// thin lets every other key have the say for two.
+func (c *scout) thin() {
+	n := 0
+	for i := 0; i < len(c.spread); i += 2 {
+		c.spread[n] = c.spread[i]
+		n++
+	}
+	clear(c.spread[n:])
+	c.spread = c.spread[:n]
 }
 
 // take returns how many deletes there were since the last time, and where to look
@@ -72,23 +82,35 @@ func (c *scout) take() (deletes int, marks [][]byte) {
 	deletes, marks = c.count, c.marks
 	c.count, c.marks = 0, nil
 	if deletes == 0 && c.all > 0 {
-		marks = append(c.spread, bytes.Clone(c.least))
-		c.all, c.spread, c.stride = 0, nil, 1
+		marks = append(slices.Clone(c.spread), bytes.Clone(c.least))
+		c.stride = 1 // those that come now count for more
 	}
 	return deletes, marks
 }
 
+func (c *scout) forget() { c.least, c.spread, c.stride, c.all = nil, nil, 1, 0 }
+
 // scoutDeletes is a duty.
 func (s *Store) scoutDeletes() {
 	defer s.duties.Done()
-	var wait, took time.Duration
-	timer := time.NewTimer(0)
+	var took time.Duration
+	wait := scoutQuiet
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	<-timer.C
 	for {
+		c := &s.log
 		select {
 		case <-s.scout.wake:
-			wait = scoutEvery
+			c.mu.Lock()
+			many := s.scout.count >= s.scout.enough
+			c.mu.Unlock()
+			if many {
+				wait = scoutEvery
+			} else if wait == scoutQuiet {
+				wait = scoutSeldom
+			} else {
+				continue
+			}
 			timer.Reset(max(wait, (scoutShareOf-1)*took))
 			continue
 		case <-timer.C:
@@ -100,10 +122,19 @@ func (s *Store) scoutDeletes() {
 		if err != nil {
 			s.logger.Debug("walk over deletes", "err", err) // who lists meets it too, and tells
 		}
-		if took = time.Since(start); deletes > 0 {
+		took = time.Since(start)
+		switch {
+		case deletes > 0:
 			wait = min(2*wait, scoutSeldom)
-			timer.Reset(max(wait, (scoutShareOf-1)*took))
+		case wait < scoutQuiet:
+			wait = scoutQuiet
+		default:
+			c.mu.Lock()
+			s.scout.forget()
+			c.mu.Unlock()
+			continue
 		}
+		timer.Reset(max(wait, (scoutShareOf-1)*took))
 	}
 }
 
