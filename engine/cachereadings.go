@@ -42,6 +42,7 @@ func exposeMemory(t *telemetry.Scrape, c *cache.Cache) {
 	t.Reading(telemetry.Reading{Name: "cairn_cache_pages", Help: "1 for the kind of pages that most of the memory has.", Label: "kind", LabelValue: s.Pages.String(), Value: 1})
 	gauge("cairn_cache_free_bytes", "Of that, empty.", float64(s.FreeBytes))
 	gauge("cairn_cache_held_bytes", "Of that, emptied but held by readers.", float64(s.HeldBytes))
+	gauge("cairn_cache_loop_part_ratio", "Share of keys that are kept of a loop larger than the cache; 0 where there is none.", s.LoopPart)
 	gauge("cairn_cache_fragmentation_ratio", "Share of dead bytes in what eviction has looked at.", s.Fragmentation)
 	gauge("cairn_cache_new_age_seconds", "Age of the oldest entries that were not read again.", s.SmallAge.Seconds())
 	gauge("cairn_cache_kept_age_seconds", "Age of the oldest entries that were.", s.MainAge.Seconds())

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -48,6 +49,7 @@ type Cache struct {
 	index       *index
 	pins        *pin.Table
 	curve       *curve
+	emptied     atomic.Uint32 // segments, ever
 	start       time.Time
 	clock       func() int64 // nil: since start
 	segmentSize uint64

@@ -45,6 +45,9 @@
 // A write over what is there is no read, nor is a write of what has a ghost, unless
 // somebody has asked for it since it left.
 //
+// Where what is asked for comes round again in a loop that is larger than the
+// cache, a part of the keys alone goes to main: see cliff.go.
+//
 // A segment is emptied item by item. Then no slot leads into it, and it is used
 // again when nobody has it pinned.
 //

@@ -121,6 +121,7 @@ func (c *Cache) walk(l *lane) (walked int) {
 		}
 		c.pool.retire(v.segment)
 		*v = victim{}
+		c.watchCliff()
 	}
 	return walked
 }

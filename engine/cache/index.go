@@ -36,7 +36,8 @@ type index struct {
 	primary    []uint32              // segment of each chunk of rows
 	overflow   []uint32              // and of each chunk of overflow rows
 	shards     [shards]shard
-	growing    sync.Mutex // the two counts; after a shard's lock in the order of locks
+	part       atomic.Uint32 // of partAll; 0: see cliff.go, there is none
+	growing    sync.Mutex    // the two counts; after a shard's lock in the order of locks
 	primaries  int
 	overflowed int
 }
@@ -148,13 +149,10 @@ func (x *index) put(h, off uint64) {
 		if word(slot.Load()).live() { // no memory for more buckets
 			sh.items--
 		}
-		slot.Store(uint64(itemAt(tag, 0, off)))
+		slot.Store(uint64(itemAt(tag, x.freqOfNew(h, false), off)))
 	case old.ghost():
-		freq := 0
-		if old.freq() > 0 && (sh.evicted-uint32(old))&ghostMask <= sh.items {
-			freq = returnedFreq
-		}
-		slot.Store(uint64(itemAt(tag, freq, off)))
+		returned := old.freq() > 0 && (sh.evicted-uint32(old))&ghostMask <= sh.items
+		slot.Store(uint64(itemAt(tag, x.freqOfNew(h, returned), off)))
 	default:
 		slot.Store(uint64(itemAt(tag, old.freq(), off)))
 		return
@@ -163,6 +161,17 @@ func (x *index) put(h, off uint64) {
 	if rows := x.shape(s).rows(); sh.items*2 > rows*load {
 		x.split(s, rows)
 	}
+}
+
+// freqOfNew is the count of reads that an item begins with.
+func (x *index) freqOfNew(h uint64, returned bool) int {
+	if part := x.part.Load(); part != 0 {
+		returned = inPart(h, part)
+	}
+	if returned {
+		return returnedFreq
+	}
+	return 0
 }
 
 // locate is find for who holds the lock, or may miss what is being moved: it returns ghosts too.

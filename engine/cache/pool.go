@@ -130,6 +130,13 @@ func (p *pool) victim() (s uint32, q queue, used uint32) {
 	return s, q, p.meta[s].used
 }
 
+// filled is how many segments are full of items.
+func (p *pool) filled() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sealed[small].n + p.sealed[main].n
+}
+
 // A ring is a queue of segments, long enough for all that there are.
 type ring struct {
 	segments []uint32

@@ -43,6 +43,7 @@ type Stats struct {
 	Views         int64         // not released
 	SmallAge      time.Duration // since the oldest segment of new items was begun
 	MainAge       time.Duration // and that of items that were read again
+	LoopPart      float64       // share of keys that are kept of a loop larger than the cache; 0 where there is none
 	Fragmentation float64       // share of dead bytes in what eviction looked at, 0 to 1
 	Pages         arena.Kind    // what kind most of the memory has; Plain while it is still being brought in
 	HugeBytes     int64         // of the memory, in huge pages
@@ -83,6 +84,7 @@ func (c *Cache) Stats() Stats {
 	for segment := range c.pool.meta {
 		s.Views += int64(c.pins.Held(uint32(segment)))
 	}
+	s.LoopPart = float64(c.index.part.Load()) / partAll
 	if s.WalkedBytes > 0 {
 		s.Fragmentation = float64(s.DeadBytes) / float64(s.WalkedBytes)
 	}
