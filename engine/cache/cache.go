@@ -49,7 +49,6 @@ type Cache struct {
 	index       *index
 	pins        *pin.Table
 	curve       *curve
-	emptied     atomic.Uint32 // segments, ever
 	start       time.Time
 	clock       func() int64 // nil: since start
 	segmentSize uint64
@@ -61,6 +60,8 @@ type Cache struct {
 	region      region
 	endPopulate func() // ends Options.Background
 	budget      int64
+	_           [64]byte      // what follows is written
+	emptied     atomic.Uint32 // segments, ever
 }
 
 // A region is where the segments lie.

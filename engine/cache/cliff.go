@@ -12,8 +12,8 @@ import "math"
 // and what has been evicted goes there no more for being asked for again.
 const (
 	// cliffGain is how much of all reads has to be gained before the part begins, and
-	// cliffKeep where it ends. A curve without cliffs has .013 by the chance of its sample.
-	cliffGain, cliffKeep = .025, .013
+	// cliffKeep where it ends. A curve without cliffs has .004 by the chance of its sample.
+	cliffGain, cliffKeep = .015, .007
 	// cliffRoom is the share of all memory that the part may have. The rest is what
 	// new items pass through.
 	cliffRoom = .86
@@ -37,19 +37,25 @@ func (c *curve) cliff(size float64) (gain, share float64, ok bool) {
 		return 0, 0, false
 	}
 	defer c.mu.Unlock()
-	all := c.reads + c.cold
-	if all < 1000 {
+	idle := c.wasRead < c.wasWritten/2
+	c.wasRead, c.wasWritten = 0, 0
+	if idle {
+		return 0, 1, true // what is written and not read proves nothing, and is to push nothing out
+	}
+	if c.recent.reads+c.recent.cold < 1000 {
 		return 0, 0, false
 	}
+	c.expect()
+	all, missing := c.recent.all()
 	// The least concave curve above this one: its corners are points of both.
 	type point struct{ size, hits float64 }
-	hull := make([]point, 1, 64)
-	at, hits := 0., 0.
-	for i, n := range c.distances {
-		if hits += n; curveSizes[i+1] <= size {
-			at = hits
+	hull := append(make([]point, 0, 64), point{0, missing})
+	at, hits := missing, missing
+	for i, n := range c.recent.distances {
+		if curveSizes[i] <= size {
+			at = hits + n*min((size-curveSizes[i])/(curveSizes[i+1]-curveSizes[i]), 1)
 		}
-		if n == 0 {
+		if hits += n; n == 0 {
 			continue
 		}
 		p := point{curveSizes[i+1], hits}
@@ -64,9 +70,6 @@ func (c *curve) cliff(size float64) (gain, share float64, ok bool) {
 	}
 	for i, b := range hull[1:] {
 		if a := hull[i]; size < b.size {
-			if size < a.size {
-				break
-			}
 			share = (size - a.size) / (b.size - a.size)
 			return (a.hits + share*(b.hits-a.hits) - at) / all, share, true
 		}

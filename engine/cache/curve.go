@@ -16,20 +16,50 @@ import (
 // sampling rate it is the size of a cache, evicting what was least recently
 // used, that the read would have hit.
 type curve struct {
-	threshold atomic.Uint32 // a hash whose curve bits are below it is in the sample
-	last      atomic.Uint64 // the key used last: using it again is a distance of next to nothing
-	repeats   atomic.Uint64 // reads of that kind, not in distances yet
-	mu        sync.Mutex    // guards what follows; tried, never waited for
-	tracked   map[uint64]use
-	bytes     [curveTimes + 1]int64 // Fenwick tree: bytes of the key used at a time
-	clock     int                   // last time given out, 1 to curveTimes
+	threshold  atomic.Uint32 // a hash whose curve bits are below it is in the sample
+	last       atomic.Uint64 // the key used last: using it again is a distance of next to nothing
+	repeats    atomic.Uint64 // reads of that kind, not in distances yet
+	mu         sync.Mutex    // guards what follows; tried, never waited for
+	tracked    map[uint64]use
+	bytes      [curveTimes + 1]int64 // Fenwick tree: bytes of the key used at a time
+	clock      int                   // last time given out, 1 to curveTimes
+	past       past                  // what operators are told of
+	recent     past                  // what the cache itself goes by
+	wasWritten float64               // writes of the sample since the cache last looked
+	wasRead    float64               // and reads
+	counted    uint64                // of all reads, those that the pasts expect
+	total      func() uint64         // all reads of the cache, ever
+	sorted     []timedKey            // room for rebuild
+}
+
+// A past is what reads there were, the latest counting most.
+type past struct {
 	distances [curveBuckets]float64 // reads by distance
 	reads     float64               // their sum
 	cold      float64               // reads of keys that were not used before
 	expected  float64               // reads that a perfect sample would have had
-	counted   uint64                // of all reads, those that expected is of
-	total     func() uint64         // all reads of the cache, ever
-	sorted    []timedKey            // room for rebuild
+}
+
+func (p *past) add(bucket int, n float64) {
+	p.distances[bucket] += n
+	p.reads += n
+}
+
+func (p *past) scale(by float64) {
+	for i := range p.distances {
+		p.distances[i] *= by
+	}
+	p.cold *= by
+	p.reads *= by
+	p.expected *= by
+}
+
+// all are all reads. Whether a hot key is in the sample changes the number of its
+// reads, and nothing at large distances: what the sample has too few or too many are
+// reads at short ones (SHARDS-adj in the paper), here missing.
+func (p *past) all() (n, missing float64) {
+	n = max(p.expected, p.cold)
+	return n, n - p.reads - p.cold
 }
 
 // A use is a tracked key's last one.
@@ -47,10 +77,11 @@ const (
 	curveStart   = 1 << curveBits / 16 // a sixteenth of all keys, until there are too many
 	curveBuckets = 64 * curveSteps
 	curveSteps   = 8       // buckets for each doubling
-	curveMemory  = 1 << 18 // reads of the sample after which they begin to count less
+	curveMemory  = 1 << 18 // reads of the sample after which they begin to count less,
+	curveRecent  = 1 << 14 // and with what the cache itself goes by
 
 	// curveBytes bounds what a curve takes: the tree, and 48 bytes a key in a map half full.
-	curveBytes = curveTimes*8 + curveBuckets*8 + curveKeys*(2*48+16)
+	curveBytes = curveTimes*8 + 2*curveBuckets*8 + curveKeys*(2*48+16)
 )
 
 func newCurve(total func() uint64) *curve {
@@ -87,16 +118,23 @@ func (c *curve) use(h uint64, size int32) {
 	defer c.mu.Unlock()
 	c.last.Store(h)
 	again := float64(c.repeats.Swap(0))
-	c.distances[0] += again
-	c.reads += again
+	c.past.add(0, again)
+	c.recent.add(0, again)
+	if c.wasRead += again; size == 0 {
+		c.wasRead++
+	} else {
+		c.wasWritten++
+	}
 	u, known := c.tracked[h]
 	if size == 0 {
 		if !known {
-			c.cold++
+			c.past.cold++
+			c.recent.cold++
 			return // its size is known when it is written
 		}
-		c.distances[distanceBucket(float64(c.since(u.time))/c.rate())]++
-		c.reads++
+		bucket := distanceBucket(float64(c.since(u.time)) / c.rate())
+		c.past.add(bucket, 1)
+		c.recent.add(bucket, 1)
 		size = u.size
 	}
 	if c.clock == curveTimes {
@@ -112,9 +150,13 @@ func (c *curve) use(h uint64, size int32) {
 	if len(c.tracked) > curveKeys {
 		c.halve()
 	}
-	if c.reads+c.cold > curveMemory {
+	if c.past.reads+c.past.cold > curveMemory {
 		c.expect()
-		c.scale(.5)
+		c.past.scale(.5)
+	}
+	if c.recent.reads+c.recent.cold > curveRecent {
+		c.expect()
+		c.recent.scale(.5)
 	}
 }
 
@@ -166,22 +208,16 @@ func (c *curve) halve() {
 	t := c.threshold.Load() / 2
 	c.threshold.Store(t)
 	c.rebuild(func(h uint64) bool { return curveHash(h) < t })
-	c.scale(.5)
-}
-
-func (c *curve) scale(by float64) {
-	for i := range c.distances {
-		c.distances[i] *= by
-	}
-	c.cold *= by
-	c.reads *= by
-	c.expected *= by
+	c.past.scale(.5)
+	c.recent.scale(.5)
 }
 
 // expect brings expected up to date, before the rate or the weight of the past changes.
 func (c *curve) expect() {
 	n := c.total()
-	c.expected += float64(n-c.counted) * c.rate()
+	more := float64(n-c.counted) * c.rate()
+	c.past.expected += more
+	c.recent.expected += more
 	c.counted = n
 }
 
@@ -210,20 +246,17 @@ func (c *Cache) Curve(sizes ...int64) []CurvePoint { return c.curve.points(sizes
 func (c *curve) points(sizes []int64) (points []CurvePoint) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.reads+c.cold < 100 {
+	if c.past.reads+c.past.cold < 100 {
 		return nil
 	}
-	// Whether a hot key is in the sample changes the number of its reads, and
-	// nothing at large distances: what the sample has too few or too many are reads at
-	// short ones (SHARDS-adj in the paper).
 	c.expect()
-	missing := max(c.expected, c.cold) - c.reads - c.cold
+	all, missing := c.past.all()
 	for _, size := range sizes {
 		hits, last := missing, distanceBucket(float64(size))
 		for i := range last {
-			hits += c.distances[i]
+			hits += c.past.distances[i]
 		}
-		points = append(points, CurvePoint{size, min(max(hits/(c.reads+c.cold+missing), 0), 1)})
+		points = append(points, CurvePoint{size, min(max(hits/all, 0), 1)})
 	}
 	return points
 }

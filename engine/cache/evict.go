@@ -36,7 +36,7 @@ func (c *Cache) evictFor(l *lane, n int) {
 	if int(c.pool.spare.Load()) >= c.reserve && l.victim.segment == none {
 		return
 	}
-	for l.owed += float64(n) * l.pace; l.owed > 0 || l.gathered > 0; {
+	for l.owed += float64(n) * l.pace; l.owed > 0; {
 		if !c.next(l) {
 			l.owed = 0
 			return

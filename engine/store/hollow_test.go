@@ -347,30 +347,40 @@ func TestDeletesInNoOrderAreScouted(t *testing.T) {
 func TestAScoutKeepsKeysOfAll(t *testing.T) {
 	c := newScout(8)
 	for i := range 100_000 {
-		c.note(fmt.Appendf(nil, "%06d", (i+99_000)%100_000))
+		c.note(append([]byte{blobPrefix}, "of a body"...)) // in turns with those of the objects
+		c.note(fmt.Appendf(nil, "v%06d", (i+99_000)%100_000))
+		c.note(fmt.Appendf(nil, "c%06d", (i+99_000)%100_000))
 	}
 	require.Len(t, c.wake, 1)
 	n, marks := c.take()
-	require.Equal(t, 100_000, n)
+	require.Equal(t, 200_000, n)
 	require.Len(t, marks, maxMarks)
 	n, marks = c.take()
 	require.Zero(t, n)
-	require.Contains(t, marks, []byte("000000"))
-	require.LessOrEqual(t, len(marks), maxMarks+1)
-	require.GreaterOrEqual(t, len(marks), maxMarks/2+1)
-	slices.SortFunc(marks, bytes.Compare)
-	for i, m := range marks[1:] {
-		var a, b int
-		_, err := fmt.Sscanf(fmt.Sprintf("%s %s", marks[i], m), "%06d %06d", &a, &b)
-		require.NoError(t, err)
-		require.LessOrEqual(t, b-a, 100_000/(maxMarks/2)+1500)
+	require.LessOrEqual(t, len(marks), maxMarks+2)
+	for _, kind := range []string{"c", "v"} {
+		require.Contains(t, marks, []byte(kind+"000000"))
+		var of []int
+		for _, m := range marks {
+			if string(m[:1]) == kind {
+				var k int
+				_, err := fmt.Sscanf(string(m[1:]), "%06d", &k)
+				require.NoError(t, err)
+				of = append(of, k)
+			}
+		}
+		require.Greater(t, len(of), maxMarks/8, kind)
+		slices.Sort(of)
+		for i, k := range of[1:] {
+			require.LessOrEqual(t, k-of[i], 100_000/(maxMarks/8), kind)
+		}
 	}
 	for range 100 {
 		c.note([]byte("new"))
 	}
 	_, _ = c.take()
 	_, marks = c.take()
-	require.Contains(t, marks, []byte("000000"))
+	require.Contains(t, marks, []byte("c000000"))
 	require.Equal(t, []byte("new"), marks[len(marks)/2], "the later ones count for more")
 	c.forget()
 	_, marks = c.take()

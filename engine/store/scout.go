@@ -15,44 +15,53 @@ type scout struct {
 	wake   chan struct{} // there are enough of them, or some after many
 
 	// Under the store's lock:
-	count  int      // deletes since the last walk
-	marks  [][]byte // some of their keys
-	least  []byte   // of the keys since deletes began
-	spread [][]byte // one of each stride of them
-	stride int
-	all    int // deletes since they began
+	count  int             // deletes since the last walk
+	marks  [][]byte        // some of their keys
+	least  map[byte][]byte // of the keys since deletes began, for each kind
+	spread [][]byte        // one of each stride of them
+	stride int             // odd: keys of two kinds often come in turns
+	all    int             // deletes since they began
 }
 
 const (
 	// maxMarks bounds what a walk seeks.
 	maxMarks = 64
-	// marksIn is how many keys are kept of as many deletes as make a hollow.
+	// marksIn is how many keys, about, are kept of as many deletes as make a hollow.
 	marksIn = 4
 	// scoutEvery is how long a walk waits for more deletes, and for those that were
 	// counted to be durable. Where there are few it waits longer and longer, and after
 	// scoutQuiet without any it forgets them.
 	scoutEvery   = 20 * time.Millisecond
 	scoutSeldom  = time.Second
+	scoutView    = 10 * time.Millisecond // of the store, after which what was learnt from it is kept
 	scoutQuiet   = time.Minute
 	scoutShareOf = 3 // at most one part of so many of a processor is the scout's
 )
 
 func newScout(enough int) scout {
-	return scout{enough: enough, wake: make(chan struct{}, 1), stride: 1}
+	return scout{enough: enough, wake: make(chan struct{}, 1), stride: 1, least: map[byte][]byte{}}
 }
+
+// scouted says whether anybody who waits lists keys of that kind, and there is
+// something that they end before.
+func scouted(key []byte) bool { return key[0] >= FirstKey && key[0] != 0xff }
 
 // note is called with the key of each delete. The caller holds the store's lock.
 func (c *scout) note(key []byte) {
-	if c.count%max(c.enough/marksIn, 1) == 0 && len(c.marks) < maxMarks {
+	if !scouted(key) {
+		return
+	}
+	kind := key[0]
+	if c.count%(c.enough/marksIn|1) == 0 && len(c.marks) < maxMarks {
 		c.marks = append(c.marks, bytes.Clone(key))
 	}
-	if c.least == nil || bytes.Compare(key, c.least) < 0 {
-		c.least = append(c.least[:0], key...)
+	if least := c.least[kind]; least == nil || bytes.Compare(key, least) < 0 {
+		c.least[kind] = append(least[:0], key...)
 	}
 	if c.all%c.stride == 0 {
 		if len(c.spread) == maxMarks {
 			c.thin()
-			c.stride *= 2
+			c.stride = 2*c.stride + 1
 		}
 		c.spread = append(c.spread, bytes.Clone(key))
 	}
@@ -65,11 +74,11 @@ func (c *scout) note(key []byte) {
 	}
 }
 
-// thin lets every other key have the say for two.
+// thin lets one of two keys have the say for both, the first and the second in turns.
 func (c *scout) thin() {
 	n := 0
-	for i := 0; i < len(c.spread); i += 2 {
-		c.spread[n] = c.spread[i]
+	for i := 0; i < len(c.spread)-1; i += 2 {
+		c.spread[n] = c.spread[i+n%2]
 		n++
 	}
 	clear(c.spread[n:])
@@ -82,13 +91,19 @@ func (c *scout) take() (deletes int, marks [][]byte) {
 	deletes, marks = c.count, c.marks
 	c.count, c.marks = 0, nil
 	if deletes == 0 && c.all > 0 {
-		marks = append(slices.Clone(c.spread), bytes.Clone(c.least))
+		marks = slices.Clone(c.spread)
+		for _, least := range c.least {
+			marks = append(marks, bytes.Clone(least))
+		}
 		c.stride = 1 // those that come now count for more
 	}
 	return deletes, marks
 }
 
-func (c *scout) forget() { c.least, c.spread, c.stride, c.all = nil, nil, 1, 0 }
+func (c *scout) forget() {
+	clear(c.least)
+	c.spread, c.stride, c.all = nil, 1, 0
+}
 
 // scoutDeletes is a duty.
 func (s *Store) scoutDeletes() {
@@ -155,7 +170,9 @@ func (s *Store) walkDeletes() (deletes int, err error) {
 	var marks []scoutMark
 	if p := s.hollows.list.Load(); p != nil {
 		for _, h := range *p {
-			marks = append(marks, scoutMark{h.to, 1})
+			if scouted(h.to) {
+				marks = append(marks, scoutMark{h.to, 1})
+			}
 		}
 	}
 	for _, k := range keys {
@@ -176,23 +193,39 @@ func (s *Store) walkDeletes() (deletes int, err error) {
 	return deletes, nil
 }
 
+// walkKind learns as it goes: what an iterator of some time ago has learnt may not be
+// known to be true any more, and is not kept.
 func (s *Store) walkKind(marks []scoutMark) error {
-	kind := marks[0].key[0]
-	if kind == metaPrefix || kind == 0xff {
-		return nil // not of records; nothing to end before
+	for len(marks) > 0 {
+		n, err := s.walkSome(marks)
+		if err != nil {
+			return err
+		}
+		marks = marks[n:]
 	}
+	return nil
+}
+
+// walkSome walks from marks of one kind until it has learnt something and some time
+// has passed. It returns how many marks it has done with.
+func (s *Store) walkSome(marks []scoutMark) (n int, err error) {
+	kind := marks[0].key[0]
 	it, err := s.newIter([]byte{kind}, []byte{kind + 1})
 	if err != nil {
-		return err
+		return 0, err
 	}
+	begin := time.Now()
 	var reached []byte // what the last walk has passed is known
-	for _, m := range marks {
-		if bytes.Compare(m.key, reached) < 0 || hollowOf(it.known, m.key) >= 0 {
+	for n < len(marks) && !(len(it.found) > 0 && time.Since(begin) > scoutView) {
+		m := marks[n]
+		n++
+		if bytes.Compare(m.key, reached) < 0 || s.inHollow(m.key) {
 			continue
 		}
 		it.enough = m.enough
-		if !it.SeekGE(m.key) {
-			break // nothing is behind it, or an error
+		if !it.SeekGE(m.key) || s.isLeaving() {
+			n = len(marks) // nothing is behind it, or an error, or nobody wants it any more
+			break
 		}
 		reached = append(reached[:0], it.entry.Key...)
 	}
@@ -200,5 +233,19 @@ func (s *Store) walkKind(marks []scoutMark) error {
 	if closed := it.Close(); err == nil {
 		err = closed
 	}
-	return err
+	return n, err
+}
+
+func (s *Store) inHollow(key []byte) bool {
+	p := s.hollows.list.Load()
+	return p != nil && hollowOf(*p, key) >= 0
+}
+
+func (s *Store) isLeaving() bool {
+	select {
+	case <-s.leaving:
+		return true
+	default:
+		return false
+	}
 }

@@ -129,6 +129,7 @@ func (l *latencyRun) measure(ctx context.Context) error {
 // loop runs one load under the background, and checks that there was one.
 func (l *latencyRun) loop(ctx context.Context, name string, o load.Options) (*load.Result, error) {
 	m := newMeter(l.process.PID())
+	defer m.close()
 	var sent [2]int64
 	o.Target, o.Workspace, o.Mix = client(l.process), l.ws, only(load.Put)
 	o.Warmup, o.Seed, o.Progress = l.Warmup, l.Seed, l.Lines

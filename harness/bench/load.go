@@ -63,6 +63,7 @@ func Load(ctx context.Context, o LoadOptions) (*record.Record, error) {
 		}
 	}
 	m := newMeter(o.PID)
+	defer m.close()
 	res, err := load.Run(ctx, load.Options{
 		Target: o.Target, Workspace: ws, Connections: o.Connections, Mix: o.Mix, Rate: o.Rate, Arrivals: o.Arrivals, Burst: o.Burst, BackOff: o.BackOff,
 		Warmup: o.Warmup, Duration: o.Duration, Requests: o.Requests, MaxRequests: o.MaxRequests, Unverified: o.Unverified, Seed: o.Seed, Progress: o.Lines,

@@ -13,6 +13,7 @@ import (
 // says what server, generator and machine used meanwhile.
 func Measured(ctx context.Context, s target.Server, p *target.Process, name string, round int, o load.Options) (record.Run, error) {
 	m := newMeter(p.PID())
+	defer m.close()
 	o.Begin, o.End = m.begin, m.end
 	res, err := load.Run(ctx, o)
 	if err != nil {

@@ -66,7 +66,16 @@ func (m *meter) end() {
 	if err = errors.Join(err, m.tracer.Close()); err != nil && m.err == nil {
 		m.err = err
 	}
+	m.tracer = nil
 	m.from[1].SystemCalls, m.from[1].Syncs = calls, syncs
+}
+
+// close ends what a load that failed between begin and end has left open.
+func (m *meter) close() {
+	if m.tracer != nil {
+		_ = m.tracer.Close()
+		m.tracer = nil
+	}
 }
 
 func (m *meter) read(i int) {
@@ -173,6 +182,7 @@ func (s Segment) load(ctx context.Context, at load.Target, pid int) (run record.
 		}()
 	}
 	m := newMeter(pid)
+	defer m.close()
 	o := plan.Load
 	o.Target, o.Seed, o.Progress, o.Begin, o.End = at, s.Seed+uint64(s.Round), s.Lines, m.begin, m.end
 	res, err := load.Run(ctx, o)
