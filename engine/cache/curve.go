@@ -76,7 +76,7 @@ const (
 	curveBits    = 24
 	curveStart   = 1 << curveBits / 16 // a sixteenth of all keys, until there are too many
 	curveBuckets = 64 * curveSteps
-	curveSteps   = 8       // buckets for each doubling
+	curveSteps   = 16      // buckets for each doubling
 	curveMemory  = 1 << 18 // reads of the sample after which they begin to count less,
 	curveRecent  = 1 << 14 // and with what the cache itself goes by
 
