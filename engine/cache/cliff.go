@@ -1,7 +1,5 @@
 package cache
 
-import "math"
-
 // Where what is asked for comes round again in a loop that is larger than the
 // cache, a policy that goes by recency keeps each item until just before its next
 // read. The curve tells: it is flat up to a cliff beyond the cache's size. There the
@@ -21,14 +19,6 @@ const (
 	cliffLooks = 8
 )
 
-// curveSizes are the sizes at which buckets begin.
-var curveSizes = func() (sizes [curveBuckets + 1]float64) {
-	for i := range sizes {
-		sizes[i] = math.Exp2(float64(i) / curveSteps)
-	}
-	return sizes
-}()
-
 // cliff returns how much of all reads a cache of a size would gain at most by
 // keeping a part of the keys alone, and which share of them. It is not ok if that
 // is not known now.
@@ -42,7 +32,7 @@ func (c *curve) cliff(size float64) (gain, share float64, ok bool) {
 	if idle {
 		return 0, 1, true // what is written and not read proves nothing, and is to push nothing out
 	}
-	if c.recent.reads+c.recent.cold < 1000 {
+	if c.recent.sampled() < 1000 {
 		return 0, 0, false
 	}
 	c.expect()
@@ -50,15 +40,16 @@ func (c *curve) cliff(size float64) (gain, share float64, ok bool) {
 	// The least concave curve above this one: its corners are points of both.
 	type point struct{ size, hits float64 }
 	hull := append(make([]point, 0, 64), point{0, missing})
-	at, hits := missing, missing
+	at, hits, within := missing, missing, distanceBucket(size)
 	for i, n := range c.recent.distances {
-		if curveSizes[i] <= size {
-			at = hits + n*min((size-curveSizes[i])/(curveSizes[i+1]-curveSizes[i]), 1)
+		if i == within {
+			begin := bucketBegin(i)
+			at = hits + n*min(max((size-begin)/(bucketBegin(i+1)-begin), 0), 1)
 		}
 		if hits += n; n == 0 {
 			continue
 		}
-		p := point{curveSizes[i+1], hits}
+		p := point{bucketBegin(i + 1), hits}
 		for len(hull) > 1 {
 			a, b := hull[len(hull)-2], hull[len(hull)-1]
 			if (b.hits-a.hits)*(p.size-b.size) > (p.hits-b.hits)*(b.size-a.size) {

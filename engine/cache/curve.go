@@ -45,6 +45,9 @@ func (p *past) add(bucket int, n float64) {
 	p.reads += n
 }
 
+// sampled are the reads that were counted.
+func (p *past) sampled() float64 { return p.reads + p.cold }
+
 func (p *past) scale(by float64) {
 	for i := range p.distances {
 		p.distances[i] *= by
@@ -59,7 +62,7 @@ func (p *past) scale(by float64) {
 // reads at short ones (SHARDS-adj in the paper), here missing.
 func (p *past) all() (n, missing float64) {
 	n = max(p.expected, p.cold)
-	return n, n - p.reads - p.cold
+	return n, n - p.sampled()
 }
 
 // A use is a tracked key's last one.
@@ -118,8 +121,7 @@ func (c *curve) use(h uint64, size int32) {
 	defer c.mu.Unlock()
 	c.last.Store(h)
 	again := float64(c.repeats.Swap(0))
-	c.past.add(0, again)
-	c.recent.add(0, again)
+	c.met(0, again)
 	if c.wasRead += again; size == 0 {
 		c.wasRead++
 	} else {
@@ -132,9 +134,7 @@ func (c *curve) use(h uint64, size int32) {
 			c.recent.cold++
 			return // its size is known when it is written
 		}
-		bucket := distanceBucket(float64(c.since(u.time)) / c.rate())
-		c.past.add(bucket, 1)
-		c.recent.add(bucket, 1)
+		c.met(distanceBucket(float64(c.since(u.time))/c.rate()), 1)
 		size = u.size
 	}
 	if c.clock == curveTimes {
@@ -150,14 +150,22 @@ func (c *curve) use(h uint64, size int32) {
 	if len(c.tracked) > curveKeys {
 		c.halve()
 	}
-	if c.past.reads+c.past.cold > curveMemory {
+	c.age(&c.past, curveMemory)
+	c.age(&c.recent, curveRecent)
+}
+
+// age has a past count half, if there is more in it than it remembers.
+func (c *curve) age(p *past, memory float64) {
+	if p.sampled() > memory {
 		c.expect()
-		c.past.scale(.5)
+		p.scale(.5)
 	}
-	if c.recent.reads+c.recent.cold > curveRecent {
-		c.expect()
-		c.recent.scale(.5)
-	}
+}
+
+// met counts reads in both pasts.
+func (c *curve) met(bucket int, n float64) {
+	c.past.add(bucket, n)
+	c.recent.add(bucket, n)
 }
 
 // rate is the share of all keys that is sampled.
@@ -229,6 +237,9 @@ func distanceBucket(bytes float64) int {
 	return min(int(math.Log2(bytes)*curveSteps), curveBuckets-1)
 }
 
+// bucketBegin is the least distance of a bucket.
+func bucketBegin(i int) float64 { return math.Exp2(float64(i) / curveSteps) }
+
 // A CurvePoint is what a cache of another size would do.
 type CurvePoint struct {
 	// Bytes are those of items: without index, bookkeeping and what is dead.
@@ -246,7 +257,7 @@ func (c *Cache) Curve(sizes ...int64) []CurvePoint { return c.curve.points(sizes
 func (c *curve) points(sizes []int64) (points []CurvePoint) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.past.reads+c.past.cold < 100 {
+	if c.past.sampled() < 100 {
 		return nil
 	}
 	c.expect()

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"time"
 )
@@ -112,42 +113,41 @@ func (s *Store) scoutDeletes() {
 	wait := scoutQuiet
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	c := &s.log
 	for {
-		c := &s.log
 		select {
 		case <-s.scout.wake:
 			c.mu.Lock()
 			many := s.scout.count >= s.scout.enough
 			c.mu.Unlock()
-			if many {
+			switch {
+			case many:
 				wait = scoutEvery
-			} else if wait == scoutQuiet {
+			case wait == scoutQuiet:
 				wait = scoutSeldom
-			} else {
+			default:
+				continue // it is going to look
+			}
+		case <-timer.C:
+			start := time.Now()
+			deletes, err := s.walkDeletes()
+			if err != nil {
+				s.logger.Debug("walk over deletes", "err", err) // who lists meets it too, and tells
+			}
+			took = time.Since(start)
+			switch {
+			case deletes > 0:
+				wait = min(2*wait, scoutSeldom)
+			case wait < scoutQuiet:
+				wait = scoutQuiet
+			default:
+				c.mu.Lock()
+				s.scout.forget()
+				c.mu.Unlock()
 				continue
 			}
-			timer.Reset(max(wait, (scoutShareOf-1)*took))
-			continue
-		case <-timer.C:
 		case <-s.closing:
 			return
-		}
-		start := time.Now()
-		deletes, err := s.walkDeletes()
-		if err != nil {
-			s.logger.Debug("walk over deletes", "err", err) // who lists meets it too, and tells
-		}
-		took = time.Since(start)
-		switch {
-		case deletes > 0:
-			wait = min(2*wait, scoutSeldom)
-		case wait < scoutQuiet:
-			wait = scoutQuiet
-		default:
-			c.mu.Lock()
-			s.scout.forget()
-			c.mu.Unlock()
-			continue
 		}
 		timer.Reset(max(wait, (scoutShareOf-1)*took))
 	}
@@ -185,29 +185,18 @@ func (s *Store) walkDeletes() (deletes int, err error) {
 		for n < len(marks) && marks[n].key[0] == marks[0].key[0] {
 			n++
 		}
-		if err := s.walkKind(marks[:n]); err != nil {
+		done, err := s.walkSome(marks[:n])
+		if err != nil {
 			return deletes, err
 		}
-		marks = marks[n:]
+		marks = marks[done:]
 	}
 	return deletes, nil
 }
 
-// walkKind learns as it goes: what an iterator of some time ago has learnt may not be
-// known to be true any more, and is not kept.
-func (s *Store) walkKind(marks []scoutMark) error {
-	for len(marks) > 0 {
-		n, err := s.walkSome(marks)
-		if err != nil {
-			return err
-		}
-		marks = marks[n:]
-	}
-	return nil
-}
-
 // walkSome walks from marks of one kind until it has learnt something and some time
-// has passed. It returns how many marks it has done with.
+// has passed: what an iterator of long ago has learnt may not be known to be true any
+// more, and is not kept. It returns how many marks it has done with.
 func (s *Store) walkSome(marks []scoutMark) (n int, err error) {
 	kind := marks[0].key[0]
 	it, err := s.newIter([]byte{kind}, []byte{kind + 1})
@@ -223,29 +212,16 @@ func (s *Store) walkSome(marks []scoutMark) (n int, err error) {
 			continue
 		}
 		it.enough = m.enough
-		if !it.SeekGE(m.key) || s.isLeaving() {
+		if !it.SeekGE(m.key) || s.isClosed() {
 			n = len(marks) // nothing is behind it, or an error, or nobody wants it any more
 			break
 		}
 		reached = append(reached[:0], it.entry.Key...)
 	}
-	err = it.err
-	if closed := it.Close(); err == nil {
-		err = closed
-	}
-	return n, err
+	return n, errors.Join(it.err, it.Close())
 }
 
 func (s *Store) inHollow(key []byte) bool {
 	p := s.hollows.list.Load()
 	return p != nil && hollowOf(*p, key) >= 0
-}
-
-func (s *Store) isLeaving() bool {
-	select {
-	case <-s.leaving:
-		return true
-	default:
-		return false
-	}
 }

@@ -327,14 +327,20 @@ func TestFlashIsWarmAfterRestart(t *testing.T) {
 	c := newTiers(t, Options{QueueBytes: 64 << 20})
 	c.Below(namespace, f, nil)
 	const n = 2000
+	var dropped int64
 	for i := range n {
 		c.Keep(key(i), value(i))
-		if i%20 == 0 {
-			time.Sleep(time.Millisecond) // the flash has a queue, which is not to be overrun
+		if i%20 != 0 {
+			continue
+		}
+		time.Sleep(time.Millisecond) // the flash has a queue, which is not to be overrun
+		if busy := f.Stats().DroppedBusy; busy > dropped {
+			dropped = busy
+			time.Sleep(10 * time.Millisecond)
 		}
 	}
 	require.NoError(t, c.Stop(ctx))
-	dropped := f.Stats().DroppedBusy // on a machine that is slow to write
+	dropped = f.Stats().DroppedBusy // on a machine that is slow to write
 	require.NoError(t, f.Close())
 
 	f = openFlash(t, drive)
@@ -347,7 +353,7 @@ func TestFlashIsWarmAfterRestart(t *testing.T) {
 	}
 	require.Equal(t, dropped, h.asked.Load())
 	require.Equal(t, n-dropped, c.Stats().Flash.Hits)
-	require.Less(t, dropped, int64(n*9/10))
+	require.Less(t, dropped, int64(n/2))
 }
 
 // Redis is hung, then killed, under load, and comes back. Every read has its
