@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,12 +25,25 @@ const (
 	maxPopulators = 16 // threads that do; memory's bandwidth is used up before
 )
 
+// An effort is how much of the machine bringing memory in may take.
+type effort struct {
+	threads int
+	rest    int // how many times as long as a chunk took a thread rests after it
+}
+
+// allOut is for who waits, behind for who is served meanwhile: a quarter of one
+// processor of each eight. Clearing memory takes a whole one, and where the
+// hypervisor has to find the pages first, for seconds.
+func allOut() effort { return effort{threads: min(runtime.GOMAXPROCS(0), maxPopulators)} }
+func behind() effort {
+	return effort{threads: min(max(runtime.GOMAXPROCS(0)/8, 1), maxPopulators), rest: 3}
+}
+
 // populate brings all pages of b into memory. Threads on the node's own CPUs do
 // it: the kernel clears pages where it runs. The error is EINVAL where the
 // kernel cannot (before Linux 5.14), and ctx's when that ended first.
-func populate(ctx context.Context, b []byte, node *numa.Node) error {
-	chunks := (len(b) + populateChunk - 1) / populateChunk
-	threads := min(runtime.GOMAXPROCS(0), maxPopulators, chunks)
+func populate(ctx context.Context, b []byte, node *numa.Node, e effort) error {
+	threads := min(e.threads, (len(b)+populateChunk-1)/populateChunk)
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
 	var all sync.WaitGroup
@@ -42,8 +56,12 @@ func populate(ctx context.Context, b []byte, node *numa.Node) error {
 				if at >= len(b) {
 					return
 				}
+				start := time.Now()
 				if err := populateAll(b[at:min(at+populateChunk, len(b))]); err != nil {
 					failed.Store(&err)
+				}
+				if e.rest > 0 {
+					pause(ctx, time.Duration(e.rest)*time.Since(start))
 				}
 			}
 		})
@@ -53,6 +71,14 @@ func populate(ctx context.Context, b []byte, node *numa.Node) error {
 		return *err
 	}
 	return ctx.Err()
+}
+
+// pause returns after d, or when ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
 func populateAll(b []byte) error {

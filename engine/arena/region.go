@@ -82,7 +82,7 @@ func mapReserved(size int64, kind Kind, node *numa.Node) (*Region, bool) {
 	r.huge.Store(size)
 	// Without MADV_POPULATE_WRITE (Linux 5.14) nothing says whether a page is
 	// missing, as under a control group's limit, but a signal that ends the process.
-	if node.Bind(b) != nil || populate(context.Background(), b, node) != nil || !r.home() {
+	if node.Bind(b) != nil || populate(context.Background(), b, node, allOut()) != nil || !r.home() {
 		_ = r.Release()
 		return nil, false
 	}
@@ -139,8 +139,14 @@ func (r *Region) fill(o Options) error {
 // Populate brings all of a lazy region into memory and measures what it got. The
 // region may be in use meanwhile: what it holds stays. It ends early with ctx's
 // error, and what is missing then comes when it is touched.
-func (r *Region) Populate(ctx context.Context) error {
-	err := bring(r.bytes, func(b []byte) error { return populate(ctx, b, r.node) })
+func (r *Region) Populate(ctx context.Context) error { return r.populate(ctx, allOut()) }
+
+// PopulateBehind is Populate for a region that is served from meanwhile: it takes a
+// small part of the machine, and several times as long.
+func (r *Region) PopulateBehind(ctx context.Context) error { return r.populate(ctx, behind()) }
+
+func (r *Region) populate(ctx context.Context, e effort) error {
+	err := bring(r.bytes, func(b []byte) error { return populate(ctx, b, r.node, e) })
 	return errors.Join(err, r.Measure())
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -40,7 +41,20 @@ func thp(t *testing.T) string {
 	return string(text)
 }
 
+// What comes in behind requests ends with its context, in a rest too.
+func TestPauseEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(time.Millisecond, cancel)
+	pause(ctx, time.Hour)
+	require.Error(t, ctx.Err())
+}
+
 func TestPopulateLeavesWhatIsThere(t *testing.T) {
+	t.Run("at once", func(t *testing.T) { populateLeavesWhatIsThere(t, (*Region).Populate) })
+	t.Run("behind requests", func(t *testing.T) { populateLeavesWhatIsThere(t, (*Region).PopulateBehind) })
+}
+
+func populateLeavesWhatIsThere(t *testing.T, populate func(*Region, context.Context) error) {
 	r, err := Map(8*HugePage, Options{Lazy: true, Largest: Transparent})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, r.Release()) }()
@@ -48,7 +62,7 @@ func TestPopulateLeavesWhatIsThere(t *testing.T) {
 	b[3*HugePage+5] = 7
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, r.Populate(ctx), context.Canceled)
+	require.ErrorIs(t, populate(r, ctx), context.Canceled)
 	stop := make(chan struct{})
 	var writer sync.WaitGroup
 	writer.Go(func() { // in use meanwhile
@@ -64,7 +78,7 @@ func TestPopulateLeavesWhatIsThere(t *testing.T) {
 			}
 		}
 	})
-	require.NoError(t, r.Populate(t.Context()))
+	require.NoError(t, populate(r, t.Context()))
 	close(stop)
 	writer.Wait()
 	require.EqualValues(t, 7, b[3*HugePage+5])

@@ -68,8 +68,9 @@ type Cache struct {
 type region interface {
 	Bytes() []byte
 	Release() error
-	// Populate brings it into memory, in use or not.
+	// Populate brings it into memory; PopulateBehind does while it is served from.
 	Populate(ctx context.Context) error
+	PopulateBehind(ctx context.Context) error
 	// Kind and HugeBytes say in what pages it lies.
 	Kind() arena.Kind
 	HugeBytes() int64
@@ -133,7 +134,7 @@ func newCache(o Options, h hooks) (*Cache, error) {
 		ctx, cancel := context.WithCancel(context.Background())
 		var done sync.WaitGroup
 		// What it could not bring in comes, or fails to come, when it is touched.
-		done.Go(func() { _ = r.Populate(ctx) })
+		done.Go(func() { _ = r.PopulateBehind(ctx) })
 		c.endPopulate = func() { cancel(); done.Wait() }
 	}
 	return c, nil
