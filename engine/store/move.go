@@ -1,0 +1,97 @@
+package store
+
+import (
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairnstore/cairn/engine/backend"
+)
+
+// move is one change of place.
+type move struct {
+	key     []byte
+	oldRec  recordRef
+	oldBody backend.BodyRef
+	to      indexEntry
+	delete  bool // a delete record that goes on living: only the counters change
+	guard   uint64
+}
+
+// moveSet is applied as one.
+type moveSet struct {
+	moves []move
+	done  chan struct{}
+	err   error
+}
+
+func (a *applier) applyMoves(m *moveSet) error {
+	err := a.moveAll(m)
+	m.err = err
+	close(m.done)
+	return err
+}
+
+func (a *applier) moveAll(m *moveSet) error {
+	w := a.s.db.NewBatch()
+	defer w.Close()
+	ch := newChange()
+	var buf []byte
+	for i := range m.moves {
+		v := &m.moves[i]
+		if v.delete {
+			st := ch.segment(v.to.rec.segment)
+			st.tombs += int64(v.to.rec.length)
+			st.guard = max(st.guard, v.guard)
+			continue
+		}
+		old, found, err := a.s.indexGet(v.key, nil)
+		if err != nil {
+			return err
+		}
+		if !found || old.seq != v.to.seq || old.rec != v.oldRec || old.body != v.oldBody {
+			continue // changed meanwhile: the copy is garbage
+		}
+		if err := ch.count(v.key, &old, -1); err != nil {
+			return err
+		}
+		if err := ch.count(v.key, &v.to, 1); err != nil {
+			return err
+		}
+		buf = v.to.append(buf[:0])
+		if err := w.Set(v.key, buf, nil); err != nil {
+			return err
+		}
+	}
+	if err := a.write(ch, w); err != nil {
+		return err
+	}
+	err := w.Commit(pebble.NoSync)
+	if c := a.s.opt.Cache; c != nil {
+		for i := range m.moves {
+			c.Invalidate(m.moves[i].key)
+		}
+	}
+	return err
+}
+
+// submit hands moves to the applier and waits.
+func (s *Store) submit(moves []move) error {
+	if len(moves) == 0 {
+		return nil
+	}
+	m := &moveSet{moves: moves, done: make(chan struct{})}
+	a := s.applier
+	a.mu.Lock()
+	err := a.mu.err
+	a.mu.moves = append(a.mu.moves, m)
+	a.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	a.wake()
+	select {
+	case <-m.done:
+		return m.err
+	case <-a.done:
+		return ErrClosed
+	}
+}

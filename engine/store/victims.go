@@ -1,0 +1,162 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// maxVictims share one flush of the index.
+const maxVictims = 8
+
+// victims are the segments most worth emptying, worst first, none of them with
+// an ordinal after last.
+func (s *Store) victims(last uint64) []*segment {
+	applied := s.applier.reached()
+	threshold := s.opt.CompactGarbage
+	if s.refusing.Load() {
+		threshold = min(threshold, 0.1)
+	}
+	var logs, bulks []victim
+	all := s.segs.all()
+	for _, g := range all {
+		if g.ordinal > last || g.kind == logSegment && g.ordinal >= applied.segment {
+			continue
+		}
+		g.mu.Lock()
+		ok := g.mu.sealed && !g.mu.bad && g.mu.staged == 0
+		live := g.mu.live
+		if g.mu.tombs > 0 && olderThan(all, g, g.mu.guard) {
+			live += g.mu.tombs
+		}
+		g.mu.Unlock()
+		switch {
+		case !ok || 1-float64(live)/float64(g.size) < threshold:
+		case g.kind == bulkSegment:
+			bulks = append(bulks, victim{g, live})
+		default:
+			logs = append(logs, victim{g, live})
+		}
+	}
+	leastLive := func(a, b victim) int { return cmp.Compare(a.live, b.live) }
+	slices.SortFunc(logs, leastLive)
+	slices.SortFunc(bulks, leastLive)
+	out := s.worthwhile(logs)
+	for _, v := range bulks[:min(len(bulks), maxVictims-len(out))] {
+		out = append(out, v.g)
+	}
+	return out
+}
+
+// reclaimAtStart empties log segments that are mostly empty, where several fit into
+// one. Each start leaves a segment that was hardly begun, and a server that dies again
+// and again before the background duty's first round would fill the drive with them.
+// It goes on in small steps until a start has waited for it long enough.
+func (s *Store) reclaimAtStart(ctx context.Context) {
+	if s.opt.CompactEvery < 0 || len(s.mostlyEmpty()) == 0 {
+		return
+	}
+	start := time.Now()
+	s.catchUp() // what was replayed is not counted yet
+	s.compactM.Lock()
+	defer s.compactM.Unlock()
+	c := s.newCompactor(ctx)
+	c.hurry = true
+	n := 0
+	for victims := s.mostlyEmpty(); len(victims) > 0 && time.Since(start) < reclaimWait; victims = s.mostlyEmpty() {
+		emptied, err := c.round(victims)
+		if err = errors.Join(err, c.sealCold()); err != nil {
+			if ctx.Err() == nil {
+				s.logger.Error("reclaim segments of earlier starts", "err", err) // later rounds come to them
+			}
+			return
+		}
+		if emptied == 0 {
+			break
+		}
+		n += emptied
+	}
+	s.logger.Info("reclaimed segments of earlier starts", "segments", n, "took", time.Since(start))
+}
+
+// reclaimStep is how many segments are emptied into one at a start.
+const reclaimStep = 4
+
+// mostlyEmpty are the log and cold segments that have nothing in use, or else those
+// that have the least, if so many of them fit into one.
+func (s *Store) mostlyEmpty() (out []*segment) {
+	applied := s.applier.reached()
+	var all []victim
+	for _, g := range s.segs.all() {
+		if g.kind == bulkSegment || g.kind == logSegment && g.ordinal >= applied.segment {
+			continue
+		}
+		g.mu.Lock()
+		if used := g.mu.live + g.mu.tombs; g.mu.sealed && !g.mu.bad && g.mu.staged == 0 {
+			all = append(all, victim{g, used})
+		}
+		g.mu.Unlock()
+	}
+	if len(all) < reclaimStep {
+		return nil
+	}
+	slices.SortFunc(all, func(a, b victim) int { return cmp.Compare(a.live, b.live) })
+	if all[1].live == 0 { // costs next to nothing
+		for _, v := range all {
+			if v.live == 0 {
+				out = append(out, v.g)
+			}
+		}
+		return out
+	}
+	var live int64
+	for _, v := range all[:reclaimStep] {
+		live += v.live
+		out = append(out, v.g)
+	}
+	if live > s.movedRoom() {
+		return nil
+	}
+	return out
+}
+
+type victim struct {
+	g    *segment
+	live int64
+}
+
+// worthwhile is the longest run of victims that fill fewer segments than they
+// empty: the rest would only move about, and be victims again. On a full drive
+// there is room for one.
+func (s *Store) worthwhile(logs []victim) (out []*segment) {
+	usable := s.movedRoom()
+	filled := func(live int64) int64 { return (live + usable - 1) / usable }
+	best := 0
+	var live int64
+	for i, v := range logs[:min(len(logs), maxVictims)] {
+		live += v.live
+		if s.refusing.Load() && filled(live) > 1 {
+			break
+		}
+		if filled(live) < int64(i+1) {
+			best = i + 1
+		}
+	}
+	for _, v := range logs[:best] {
+		out = append(out, v.g)
+	}
+	return out
+}
+
+// olderThan reports whether a log or cold segment other than g may hold records
+// that a delete with this guard hides.
+func olderThan(all []*segment, g *segment, guard uint64) bool {
+	for _, o := range all {
+		if o != g && o.kind != bulkSegment && o.ordinal <= guard {
+			return true
+		}
+	}
+	return false
+}
