@@ -402,6 +402,14 @@ assert status(s3.generate_presigned_url("get_object", Params={"Bucket": "photos"
 part = s3.create_multipart_upload(Bucket="photos", Key="parts")["UploadId"]
 url = s3.generate_presigned_url("upload_part", Params={"Bucket": "photos", "Key": "parts", "UploadId": part, "PartNumber": 1}, ExpiresIn=60)
 assert status(url, data=b"p", method="PUT", headers={"Content-Type": ""})[0] == 200 # or urllib says that it is a form
+for name, params in (("abort_multipart_upload", {"Key": "parts", "UploadId": part}), ("delete_object_tagging", {"Key": "presigned"})):
+    got = status(s3.generate_presigned_url(name, Params=dict(params, Bucket="photos"), ExpiresIn=60), method="DELETE")
+    assert got[0] == 204, (name, got)
+url = s3.generate_presigned_url("copy_object", Params={"Bucket": "photos", "Key": "presigned", "CopySource": "photos/hello"}, ExpiresIn=60)
+got = status(url, method="PUT")
+assert got[0] == 200 and "<CopyObjectResult" in got[1], got
+assert s3.get_object(Bucket="photos", Key="presigned")["Body"].read() == s3.get_object(Bucket="photos", Key="hello")["Body"].read()
+assert status(s3.generate_presigned_url("delete_object", Params={"Bucket": "photos", "Key": "presigned"}, ExpiresIn=60), method="DELETE")[0] == 204
 
 form = s3.generate_presigned_post("photos", "posted/${filename}", Conditions=[["content-length-range", 1, 100]], ExpiresIn=60)
 assert "signature" in form["fields"] and "AWSAccessKeyId" in form["fields"], form

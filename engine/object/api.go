@@ -61,9 +61,11 @@ type Error struct {
 	DeleteMarker bool
 	VersionID    string
 	LastModified time.Time
-	// Size is the object's size with InvalidRange; ETag the current one with NotModified.
-	Size int64
-	ETag string
+	// Size is the object's size with InvalidRange. ETag is the current one with
+	// NotModified, and so are the headers that a cache needs beside it.
+	Size                  int64
+	ETag                  string
+	CacheControl, Expires string
 	// Condition names the header that failed with PreconditionFailed.
 	Condition string
 	Err       error // the cause, if any
@@ -158,8 +160,8 @@ type Headers struct {
 	User map[string]string
 }
 
-// Conditions are RFC 9110's and S3's. ETags are without quotes; "*" stands for
-// any. Zero means no condition.
+// Conditions are RFC 9110's and S3's. ETags are without quotes and compared as
+// they are; "*" stands for any. Zero means no condition.
 type Conditions struct {
 	IfMatch, IfNoneMatch               []string
 	IfModifiedSince, IfUnmodifiedSince time.Time
@@ -218,8 +220,17 @@ type GetInput struct {
 	Bucket, Key string
 	VersionID   string
 	Range       Range
+	IfRange     IfRange
 	PartNumber  int // 0: none; exclusive with Range
 	Conditions  Conditions
+}
+
+// IfRange says of which version Range is: any other is the answer whole (RFC
+// 9110, section 13.1.5). Set with neither, no version is meant.
+type IfRange struct {
+	Set      bool
+	ETag     string    // without quotes
+	Modified time.Time // exactly, in whole seconds
 }
 
 // GetOutput is one whole version at one moment. Close Body.
@@ -340,6 +351,7 @@ type CompleteInput struct {
 	Bucket, Key, UploadID string
 	Parts                 []PartInfo // Number, ETag, and Checksum where given
 	Checksum              Checksum   // of the whole object, where given
+	TypeGiven             bool       // Checksum.Type must be the upload's, with a value or without
 	Size                  int64      // x-amz-mp-object-size; -1 when not given
 	Conditions            Conditions
 }

@@ -128,8 +128,11 @@ type completeSums struct {
 func (u *upload) assemble(parts []part, in *CompleteInput, minPartSize int64) (*manifest, completeSums, error) {
 	m := &manifest{group: u.group, algorithm: u.algorithm}
 	sums := completeSums{kind: u.kind}
-	if m.algorithm == NoChecksum && in.Checksum.Algorithm != NoChecksum {
+	switch {
+	case m.algorithm == NoChecksum && in.Checksum.Algorithm != NoChecksum:
 		m.algorithm, sums.kind = in.Checksum.Algorithm, in.Checksum.Type
+	case m.algorithm != NoChecksum && in.TypeGiven && in.Checksum.Type != u.kind:
+		return nil, sums, refuse(BadDigest, "The checksum type you specified is not the one that the upload was created with.")
 	}
 	etags := md5.New()
 	at := 0
@@ -197,7 +200,7 @@ func (m *manifest) checksum(sums *completeSums, want *Checksum) error {
 	if err != nil {
 		return err
 	}
-	if len(want.Value) > 0 && !bytes.Equal(want.Value, value) {
+	if want.Parts > 0 && (sums.kind != Composite || want.Parts != len(m.parts)) || len(want.Value) > 0 && !bytes.Equal(want.Value, value) {
 		return refuse(BadDigest, "The "+m.algorithm.String()+" you specified did not match the calculated checksum.")
 	}
 	sums.sum = newSum(m.algorithm, value)

@@ -1,6 +1,7 @@
 package object
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -10,15 +11,8 @@ func (c *Conditions) none() bool {
 	return len(c.IfMatch) == 0 && len(c.IfNoneMatch) == 0 && c.IfModifiedSince.IsZero() && c.IfUnmodifiedSince.IsZero()
 }
 
-// etagIn compares weakly (RFC 9110, section 8.8.3.2): every ETag here is of the
-// bytes, so that W/ makes no difference.
 func etagIn(list []string, etag string) bool {
-	for _, want := range list {
-		if want = strings.Trim(strings.TrimPrefix(want, "W/"), `"`); want == "*" || want == etag {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(list, func(want string) bool { return want == "*" || want == etag })
 }
 
 func preconditionFailed(header string) error {
@@ -31,7 +25,22 @@ func (c *Conditions) forRead(m *meta) error {
 	if c.none() {
 		return nil
 	}
-	return c.evaluate(m.etag(), m.time())
+	err := c.evaluate(m.etag(), m.time())
+	if e, ok := err.(*Error); ok && e.Kind == NotModified {
+		e.CacheControl, e.Expires = string(m.sections.get(sectionCacheControl)), string(m.sections.get(sectionExpires))
+	}
+	return err
+}
+
+// holds reports whether the range is of this version.
+func (r *IfRange) holds(m *meta) bool {
+	switch {
+	case !r.Set:
+		return true
+	case !r.Modified.IsZero():
+		return m.time().Truncate(time.Second).Equal(r.Modified)
+	}
+	return r.ETag != "" && r.ETag == m.etag()
 }
 
 func (c *Conditions) evaluate(etag string, lastModified time.Time) error {

@@ -31,8 +31,8 @@ func TestConditionsForRead(t *testing.T) {
 	list := func(tags ...string) []string { return tags }
 	f("none", Conditions{}, ok, "")
 	f("match", Conditions{IfMatch: list(tag)}, ok, "")
-	f("match in quotes", Conditions{IfMatch: list(`"` + tag + `"`)}, ok, "")
-	f("weak match", Conditions{IfMatch: list(`W/"` + tag + `"`)}, ok, "")
+	f("a star in quotes is a tag", Conditions{IfMatch: list(`"*"`)}, PreconditionFailed, "If-Match")
+	f("weak match", Conditions{IfMatch: list("W/" + tag)}, PreconditionFailed, "If-Match")
 	f("match any", Conditions{IfMatch: list("*")}, ok, "")
 	f("second of a list", Conditions{IfMatch: list("x", tag)}, ok, "")
 	f("no match", Conditions{IfMatch: list("x", "y")}, PreconditionFailed, "If-Match")
@@ -51,6 +51,35 @@ func TestConditionsForRead(t *testing.T) {
 	f("412 before 304", Conditions{IfMatch: list("x"), IfNoneMatch: list(tag)}, PreconditionFailed, "If-Match")
 	f("both pass to 304", Conditions{IfMatch: list(tag), IfNoneMatch: list(tag)}, NotModified, "If-None-Match")
 	f("dates both", Conditions{IfUnmodifiedSince: second, IfModifiedSince: second}, NotModified, "If-Modified-Since")
+}
+
+// A 304 has what a cache needs to keep its copy.
+func TestNotModifiedTellsHeaders(t *testing.T) {
+	m := &meta{sections: appendSections(nil, &Headers{CacheControl: "max-age=60", Expires: "Thu, 01 Dec 1994 16:00:00 GMT"}, "", nil)}
+	c := Conditions{IfNoneMatch: []string{"*"}}
+	var e *Error
+	require.ErrorAs(t, c.forRead(m), &e)
+	require.Equal(t, "max-age=60", e.CacheControl)
+	require.Equal(t, "Thu, 01 Dec 1994 16:00:00 GMT", e.Expires)
+}
+
+func TestIfRange(t *testing.T) {
+	m := &meta{modified: 1_794_000_000_123_456_789}
+	second := m.time().Truncate(time.Second)
+	for _, c := range []struct {
+		r    IfRange
+		want bool
+	}{
+		{IfRange{}, true},
+		{IfRange{Set: true}, false},
+		{IfRange{Set: true, ETag: m.etag()}, true},
+		{IfRange{Set: true, ETag: "x"}, false},
+		{IfRange{Set: true, Modified: second}, true},
+		{IfRange{Set: true, Modified: second.Add(time.Second)}, false},
+		{IfRange{Set: true, Modified: second.Add(-time.Second)}, false},
+	} {
+		require.Equal(t, c.want, c.r.holds(m), "%+v", c.r)
+	}
 }
 
 func TestConditionsForWrite(t *testing.T) {

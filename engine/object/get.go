@@ -271,7 +271,7 @@ func (s *Service) open(l *lookup, b *bucket, in *GetInput, withBody bool, out *G
 	case in.PartNumber != 0:
 		out.Partial = true
 		err = out.choosePart(parts, in.PartNumber)
-	case in.Range.Set:
+	case in.Range.Set && in.IfRange.holds(&l.meta):
 		out.Partial = true
 		out.Offset, out.Length, err = in.Range.resolve(size)
 	}

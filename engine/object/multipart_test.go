@@ -222,7 +222,15 @@ func TestMultipartChecksums(t *testing.T) {
 				Checksum: object.Checksum{Algorithm: a, Type: kind, Value: make([]byte, a.Size())}}
 			_, err = s.Complete(ctx, whole)
 			wantKind(t, err, object.BadDigest)
-			whole.Checksum.Value = want
+			whole.Checksum.Value, whole.TypeGiven = want, true
+			for _, wrong := range []object.Checksum{
+				{Algorithm: a, Type: kind, Value: want, Parts: 3}, {Algorithm: a, Type: 1 - kind, Value: want}, {Type: 1 - kind},
+			} {
+				in := *whole
+				in.Checksum = wrong
+				_, err = s.Complete(ctx, &in)
+				require.Equal(t, object.BadDigest, object.KindOf(err), "%+v", wrong)
+			}
 			out, err := s.Complete(ctx, whole)
 			require.NoError(t, err)
 			parts := 0

@@ -7,13 +7,15 @@ import (
 	"github.com/cairnstore/cairn/engine/object"
 )
 
+// namesNone reports whether a list of entity tags that was given has none. Taken
+// for no condition, it would let a write through that its client meant to guard.
+func namesNone(list string) bool { return strings.Trim(list, " \t,") == "" }
+
 // etags reads a list of entity tags (RFC 9110, section 13.1). Quotes may be
-// missing, as S3 tolerates. A weak tag keeps its mark where the comparison is
-// strong, so that it equals nothing.
+// missing, as S3 tolerates, but for the star, which stands for any tag only
+// without them. A weak tag keeps its mark where the comparison is strong, so that
+// it equals nothing.
 func etags(list string, strong bool) []string {
-	if list == "" {
-		return nil
-	}
 	var tags []string
 	for list != "" {
 		var tag string
@@ -36,6 +38,8 @@ func etags(list string, strong bool) []string {
 		}
 		if weak && strong {
 			tag = "W/" + tag
+		} else if tag == "*" && body[0] == '"' {
+			tag = `"*"`
 		}
 		tags = append(tags, tag)
 	}
@@ -84,29 +88,18 @@ func (c *call) sourceConditions() object.Conditions {
 	}
 }
 
-// checkIfRange holds a range back unless If-Range names the current version
-// (RFC 9110, section 13.1.5). It adds the condition to in, and says whether it
-// did: if that condition then fails, the whole object is the answer.
-func (c *call) checkIfRange(in *object.GetInput) bool {
+// rangeCondition reads If-Range, which counts only beside a range (RFC 9110,
+// section 13.1.5). A validator that cannot be compared names no version.
+func (c *call) rangeCondition() object.IfRange {
 	v := c.in.ifRange
-	if v == "" || !in.Range.Set {
-		return false
+	if v == "" {
+		return object.IfRange{}
 	}
+	is := object.IfRange{Set: true}
 	if strings.HasPrefix(v, `"`) {
-		if in.Conditions.IfMatch != nil {
-			return false // an If-Match is as strict
-		}
-		in.Conditions.IfMatch = etags(v, true)
-		return true
+		is.ETag = strings.Trim(v, `"`)
+	} else if t, err := http.ParseTime(v); err == nil {
+		is.Modified = t
 	}
-	t, err := http.ParseTime(v)
-	if err != nil || strings.HasPrefix(v, "W/") {
-		in.Range = object.Range{} // a validator that cannot be compared does not match
-		return false
-	}
-	if !in.Conditions.IfUnmodifiedSince.IsZero() {
-		return false
-	}
-	in.Conditions.IfUnmodifiedSince = t
-	return true
+	return is
 }

@@ -62,14 +62,14 @@ func copyObject(c *call) error {
 	}
 	var out object.CopyOutput
 	work := func() (err error) {
-		if out, err = c.h.api.Copy(c.ctx(), in); err != nil {
-			return err
-		}
+		out, err = c.h.api.Copy(c.ctx(), in)
+		return err
+	}
+	head := func() {
 		c.maybe("X-Amz-Version-Id", out.VersionID)
 		c.maybe("X-Amz-Copy-Source-Version-Id", out.SourceVersionID)
-		return nil
 	}
-	return c.slowly(work, func(x *xmlWriter) {
+	return c.slowly(work, head, func(x *xmlWriter) {
 		x.root("CopyObjectResult")
 		x.etag("ETag", out.ETag)
 		x.time("LastModified", out.Modified)

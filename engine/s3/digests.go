@@ -13,7 +13,7 @@ import (
 
 // expectedMD5 reads Content-MD5 (RFC 1864); nil where there is none.
 func (c *call) expectedMD5() ([]byte, error) {
-	if c.in.contentMD5 == "" {
+	if !c.in.givenMD5 {
 		return nil, nil
 	}
 	sum, err := base64.StdEncoding.DecodeString(c.in.contentMD5)
@@ -30,7 +30,7 @@ func (c *call) expectedChecksum() (object.Checksum, func() ([]byte, error), erro
 	if h.checksums == 0 && h.trailer == "" && h.sdkAlgorithm == "" && h.algorithm == "" {
 		return object.Checksum{}, nil, nil
 	}
-	if h.checksums > 1 {
+	if h.checksums > 1 || h.checksums == 1 && announcesChecksum(h.trailer) {
 		return object.Checksum{}, nil, refuse(codeInvalidRequest, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
 	}
 	if h.checksums == 1 {
@@ -48,6 +48,11 @@ func (c *call) expectedChecksum() (object.Checksum, func() ([]byte, error), erro
 	}
 	a, err := parseAlgorithm("x-amz-checksum-algorithm", h.algorithm)
 	return object.Checksum{Algorithm: a}, nil, err
+}
+
+// announcesChecksum reports whether X-Amz-Trailer names a checksum, of whatever algorithm.
+func announcesChecksum(trailer string) bool {
+	return strings.Contains(strings.ToLower(trailer), "x-amz-checksum-")
 }
 
 // agrees refuses an algorithm beside another one's value.
@@ -156,5 +161,5 @@ func (c *call) checkDocument(b []byte) error {
 // digested reports whether the request brings a digest of its body, which
 // DeleteObjects demands.
 func (c *call) digested() bool {
-	return c.in.contentMD5 != "" || c.in.checksums > 0 || c.in.trailer != ""
+	return c.in.givenMD5 || c.in.checksums > 0 || c.in.trailer != ""
 }

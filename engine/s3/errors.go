@@ -253,6 +253,9 @@ func (c *call) failHeaders(w *refusal, err error) {
 	if w.status == http.StatusServiceUnavailable {
 		c.out["Retry-After"] = retryAfter
 	}
+	if w.status == http.StatusMethodNotAllowed {
+		c.maybe("Allow", c.allowed())
+	}
 	if c.r.ProtoMajor == 1 && len(c.r.Header["Expect"]) > 0 {
 		// The client waits for this answer before it sends its body. Left to
 		// itself net/http reads some of the body first, unless it knows the
@@ -265,6 +268,9 @@ func (c *call) failHeaders(w *refusal, err error) {
 	}
 	if o.DeleteMarker {
 		c.out["X-Amz-Delete-Marker"] = valueTrue
+		if o.Kind == object.MethodNotAllowed {
+			c.set("Allow", http.MethodDelete)
+		}
 	}
 	if o.VersionID != "" {
 		c.set("X-Amz-Version-Id", o.VersionID)
@@ -277,6 +283,8 @@ func (c *call) failHeaders(w *refusal, err error) {
 		if o.ETag != "" {
 			c.set("ETag", quoted(o.ETag))
 		}
+		c.maybe("Cache-Control", o.CacheControl)
+		c.maybe("Expires", o.Expires)
 	case object.InvalidRange:
 		// RFC 9110, section 15.5.17.
 		c.set("Content-Range", "bytes */"+strconv.FormatInt(o.Size, 10))

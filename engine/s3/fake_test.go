@@ -276,7 +276,7 @@ func (f *fakeAPI) read(method string, in *object.GetInput) (*object.GetOutput, e
 		return nil, &object.Error{Kind: object.NotModified, ETag: o.info.ETag, LastModified: fakeTime}
 	}
 	out := &object.GetOutput{Info: o.info, Length: o.info.Size}
-	if in.Range.Set {
+	if r := in.IfRange; in.Range.Set && (!r.Set || r.ETag == o.info.ETag || r.Modified.Equal(fakeTime.Truncate(time.Second))) {
 		first, last := in.Range.First, in.Range.Last
 		if first == -1 {
 			first, last = max(0, o.info.Size-last), o.info.Size-1

@@ -304,7 +304,7 @@ func (c *call) serve() error {
 		return err
 	}
 	c.in.read(c.r.Header)
-	if c.q.has("X-Amz-Signature") || c.q.has("Signature") { // presigned
+	if c.presigned() {
 		c.in.readHoisted(&c.q)
 	}
 	if err := c.screen(); err != nil {

@@ -36,7 +36,9 @@ type headers struct {
 
 	user     map[string]string
 	notBuilt string // a header that asks for what is not built
-	bytes    int    // of the whole header section
+	tagless  string // a condition on entity tags that names none
+	givenMD5 bool
+	bytes    int // of the whole header section
 }
 
 // read takes every header in.
@@ -85,7 +87,7 @@ func (h *headers) take(name, value string) {
 	case "Expires":
 		h.expires = value
 	case "Content-Md5":
-		h.contentMD5 = value
+		h.contentMD5, h.givenMD5 = value, true
 	case "Expect":
 		h.expect = value
 	case "Range":
@@ -93,9 +95,9 @@ func (h *headers) take(name, value string) {
 	case "If-Range":
 		h.ifRange = value
 	case "If-Match":
-		h.ifMatch = value
+		h.ifMatch = h.tags(name, value)
 	case "If-None-Match":
-		h.ifNoneMatch = value
+		h.ifNoneMatch = h.tags(name, value)
 	case "If-Modified-Since":
 		h.ifModifiedSince = value
 	case "If-Unmodified-Since":
@@ -108,6 +110,14 @@ func (h *headers) take(name, value string) {
 	}
 }
 
+// tags is a list of entity tags, noted where it names none.
+func (h *headers) tags(name, list string) string {
+	if namesNone(list) {
+		h.tagless = name
+	}
+	return list
+}
+
 func (h *headers) takeAmazon(name, value string) {
 	switch name {
 	case "X-Amz-Content-Sha256", "X-Amz-Date", "X-Amz-Decoded-Content-Length":
@@ -117,9 +127,9 @@ func (h *headers) takeAmazon(name, value string) {
 	case "X-Amz-Copy-Source-Range":
 		h.copyRange = value
 	case "X-Amz-Copy-Source-If-Match":
-		h.copyIfMatch = value
+		h.copyIfMatch = h.tags(name, value)
 	case "X-Amz-Copy-Source-If-None-Match":
-		h.copyIfNoneMatch = value
+		h.copyIfNoneMatch = h.tags(name, value)
 	case "X-Amz-Copy-Source-If-Modified-Since":
 		h.copyIfModified = value
 	case "X-Amz-Copy-Source-If-Unmodified-Since":
@@ -206,6 +216,8 @@ func (c *call) screen() error {
 	switch {
 	case h.notBuilt != "":
 		return refuse(codeNotImplemented, "A header you provided implies functionality that is not implemented.", field{"Header", strings.ToLower(h.notBuilt)})
+	case h.tagless != "":
+		return argument(strings.ToLower(h.tagless), "", "The header names no entity tag.")
 	case h.acl != "" && h.acl != "private" && h.acl != "bucket-owner-full-control":
 		return refuse(codeNotImplemented, "Only the canned ACL private is implemented.", field{"Header", "x-amz-acl"})
 	case h.owner != "" && h.owner != c.h.owner.ID, h.sourceOwner != "" && h.sourceOwner != c.h.owner.ID:

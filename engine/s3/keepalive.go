@@ -8,14 +8,16 @@ import (
 )
 
 // slowly runs work, which may outlast what clients and proxies wait for, and
-// answers with the document that answer writes.
+// answers with the headers that head sets and the document that answer writes.
+// work has a goroutine of its own and must not touch the answer: it keeps what it
+// finds for head and answer, which run after it.
 //
 // A quick work answers as any other operation. For one still running after the
 // handler's keepAlive, status 200 and the prolog go out, then whitespace at that
 // interval, and the result, or the error, follows in the same document: S3's
 // way for CompleteMultipartUpload and CopyObject ("200 OK can contain an error").
-// Headers that only the result knows are lost then.
-func (c *call) slowly(work func() error, answer func(*xmlWriter)) error {
+// What head would set is lost then.
+func (c *call) slowly(work func() error, head func(), answer func(*xmlWriter)) error {
 	done := make(chan error, 1)
 	go func() {
 		defer func() {
@@ -32,6 +34,7 @@ func (c *call) slowly(work func() error, answer func(*xmlWriter)) error {
 		if err != nil {
 			return err
 		}
+		head()
 		return c.respond(answer)
 	case <-tick.C:
 	}

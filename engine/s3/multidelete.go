@@ -16,12 +16,33 @@ type deleteDocument struct {
 	Objects []deleteEntry `xml:"Object"`
 }
 
+// A deleteEntry has lists, so that what was said twice is seen to be.
 type deleteEntry struct {
-	Key       *string `xml:"Key"`
-	VersionID string  `xml:"VersionId"`
-	ETag      string  `xml:"ETag"`
-	Modified  *string `xml:"LastModifiedTime"` // directory buckets'
-	Size      *string `xml:"Size"`             // directory buckets'
+	Keys       []string `xml:"Key"`
+	VersionIDs []string `xml:"VersionId"`
+	ETags      []string `xml:"ETag"`
+	Modified   *string  `xml:"LastModifiedTime"` // directory buckets'
+	Size       *string  `xml:"Size"`             // directory buckets'
+}
+
+func (e *deleteEntry) key() string { return e.Keys[0] }
+
+func (e *deleteEntry) version() string {
+	if len(e.VersionIDs) == 0 {
+		return ""
+	}
+	return e.VersionIDs[0]
+}
+
+// conditions are the ETag's.
+func (e *deleteEntry) conditions() (object.Conditions, error) {
+	if len(e.ETags) == 0 {
+		return object.Conditions{}, nil
+	}
+	if namesNone(e.ETags[0]) {
+		return object.Conditions{}, argument("ETag", e.ETags[0], "The element names no entity tag.")
+	}
+	return object.Conditions{IfMatch: etags(e.ETags[0], true)}, nil
 }
 
 type deleteResult struct {
@@ -62,7 +83,7 @@ func (d *deleteDocument) check() error {
 		return refuse(codeMalformedXML, "")
 	}
 	for i := range d.Objects {
-		if d.Objects[i].Key == nil {
+		if e := &d.Objects[i]; len(e.Keys) != 1 || len(e.VersionIDs) > 1 || len(e.ETags) > 1 {
 			return refuse(codeMalformedXML, "")
 		}
 	}
@@ -100,10 +121,10 @@ func (c *call) deleteOne(e *deleteEntry) (r deleteResult) {
 		r.err = refuse(codeNotImplemented, "")
 		return r
 	}
-	r.out, r.err = c.h.api.Delete(c.ctx(), &object.DeleteInput{
-		Bucket: c.bucket, Key: *e.Key, VersionID: e.VersionID,
-		Conditions: object.Conditions{IfMatch: etags(e.ETag, true)},
-	})
+	in := object.DeleteInput{Bucket: c.bucket, Key: e.key(), VersionID: e.version()}
+	if in.Conditions, r.err = e.conditions(); r.err == nil {
+		r.out, r.err = c.h.api.Delete(c.ctx(), &in)
+	}
 	return r
 }
 
@@ -111,8 +132,8 @@ func (x *xmlWriter) deleted(e *deleteEntry, r *deleteResult, quiet bool) {
 	if r.err != nil {
 		w := refusalOf(r.err)
 		x.open("Error")
-		x.text("Key", *e.Key)
-		x.optional("VersionId", e.VersionID)
+		x.text("Key", e.key())
+		x.optional("VersionId", e.version())
 		x.text("Code", w.name)
 		x.text("Message", w.text())
 		x.close("Error")
@@ -122,8 +143,8 @@ func (x *xmlWriter) deleted(e *deleteEntry, r *deleteResult, quiet bool) {
 		return
 	}
 	x.open("Deleted")
-	x.text("Key", *e.Key)
-	x.optional("VersionId", e.VersionID)
+	x.text("Key", e.key())
+	x.optional("VersionId", e.version())
 	if r.out.DeleteMarker {
 		x.bool("DeleteMarker", true)
 		x.optional("DeleteMarkerVersionId", r.out.VersionID)

@@ -160,16 +160,13 @@ func copyPart(c *call) error {
 		return err
 	}
 	var part object.PartInfo
-	work := func() error {
-		out, version, err := c.h.api.CopyPart(c.ctx(), in)
-		if err != nil {
-			return err
-		}
-		part = out
-		c.maybe("X-Amz-Copy-Source-Version-Id", version)
-		return nil
+	var version string
+	work := func() (err error) {
+		part, version, err = c.h.api.CopyPart(c.ctx(), in)
+		return err
 	}
-	return c.slowly(work, func(x *xmlWriter) {
+	head := func() { c.maybe("X-Amz-Copy-Source-Version-Id", version) }
+	return c.slowly(work, head, func(x *xmlWriter) {
 		x.root("CopyPartResult")
 		x.etag("ETag", part.ETag)
 		x.time("LastModified", part.Modified)
@@ -245,13 +242,11 @@ func completeUpload(c *call) error {
 	}
 	var out object.PutOutput
 	work := func() (err error) {
-		if out, err = c.h.api.Complete(c.ctx(), in); err != nil {
-			return err
-		}
-		c.maybe("X-Amz-Version-Id", out.VersionID)
-		return nil
+		out, err = c.h.api.Complete(c.ctx(), in)
+		return err
 	}
-	return c.slowly(work, func(x *xmlWriter) {
+	head := func() { c.maybe("X-Amz-Version-Id", out.VersionID) }
+	return c.slowly(work, head, func(x *xmlWriter) {
 		x.root("CompleteMultipartUploadResult")
 		x.text("Location", c.locationOf(c.bucket, c.key))
 		x.text("Bucket", c.bucket)
@@ -274,6 +269,7 @@ func (c *call) completeInput() (*object.CompleteInput, error) {
 	if in.Checksum, err = c.in.wholeChecksum(); err != nil {
 		return nil, err
 	}
+	in.TypeGiven = c.in.checksumType != ""
 	if s := c.in.objectSize; s != "" {
 		if in.Size, err = strconv.ParseInt(s, 10, 64); err != nil || in.Size < 0 {
 			return nil, refuse(codeInvalidRequest, "Value for x-amz-mp-object-size header is invalid.")
@@ -308,28 +304,28 @@ func (h *headers) wholeChecksum() (object.Checksum, error) {
 	if h.checksums > 1 {
 		return object.Checksum{}, refuse(codeInvalidRequest, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
 	}
-	if h.checksums == 0 {
-		return object.Checksum{}, nil
+	sum := object.Checksum{}
+	switch h.checksumType {
+	case "", typeFullObject:
+	case typeComposite:
+		sum.Type = object.Composite
+	default:
+		return sum, refuse(codeInvalidRequest, "Value for x-amz-checksum-type header is invalid.")
 	}
-	sum := object.Checksum{Algorithm: h.checksum}
+	if h.checksums == 0 {
+		return sum, nil
+	}
+	sum.Algorithm = h.checksum
 	value, count, composite := strings.Cut(h.checksumValue, "-")
 	if composite {
 		n, err := strconv.Atoi(count)
 		if err != nil || n < 1 || n > maxParts {
 			return sum, refuse(codeInvalidRequest, "Value for "+h.checksum.Header()+" header is invalid.")
 		}
-		sum.Type, sum.Parts = object.Composite, n
-	}
-	switch h.checksumType {
-	case "":
-	case typeComposite:
-		sum.Type = object.Composite
-	case typeFullObject:
-		if composite {
+		if h.checksumType == typeFullObject {
 			return sum, refuse(codeInvalidRequest, "Value for x-amz-checksum-type header is invalid.")
 		}
-	default:
-		return sum, refuse(codeInvalidRequest, "Value for x-amz-checksum-type header is invalid.")
+		sum.Type, sum.Parts = object.Composite, n
 	}
 	var err error
 	sum.Value, err = decodeChecksum(h.checksum, value)

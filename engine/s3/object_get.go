@@ -66,6 +66,7 @@ func (c *call) open(withBody bool) (*object.GetOutput, error) {
 	in.Conditions = c.readConditions()
 	if c.in.byteRange != "" {
 		in.Range, _ = parseRange(c.in.byteRange)
+		in.IfRange = c.rangeCondition()
 	}
 	if v, ok := c.q.lookup("partNumber"); ok {
 		if in.Range.Set {
@@ -75,20 +76,10 @@ func (c *call) open(withBody bool) (*object.GetOutput, error) {
 			return nil, err
 		}
 	}
-	added := c.checkIfRange(in)
-	out, err := c.lookUp(withBody)
-	if added && object.KindOf(err) == object.PreconditionFailed {
-		in.Range, in.Conditions = object.Range{}, c.readConditions()
-		out, err = c.lookUp(withBody)
-	}
-	return out, err
-}
-
-func (c *call) lookUp(withBody bool) (*object.GetOutput, error) {
 	if withBody {
-		return c.h.api.Get(c.ctx(), &c.get)
+		return c.h.api.Get(c.ctx(), in)
 	}
-	return c.h.api.Head(c.ctx(), &c.get)
+	return c.h.api.Head(c.ctx(), in)
 }
 
 // version reads versionId, which may be absent but not empty.

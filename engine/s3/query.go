@@ -63,6 +63,16 @@ func (q *query) has(name string) bool {
 	return ok
 }
 
+// hasFold is has for a name in whatever case, as headers' are.
+func (q *query) hasFold(name string) bool {
+	for i := range q.params {
+		if strings.EqualFold(q.params[i].name, name) {
+			return true
+		}
+	}
+	return false
+}
+
 func (q *query) lookup(name string) (string, bool) {
 	for i := range q.params {
 		if q.params[i].name == name {

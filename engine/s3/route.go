@@ -3,6 +3,7 @@ package s3
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -214,6 +215,11 @@ var parameters = map[string]bool{
 	"start-after": true, "continuation-token": true, "fetch-owner": true, "key-marker": true, "version-id-marker": true,
 	"upload-id-marker": true, "max-uploads": true, "max-parts": true, "part-number-marker": true, "partNumber": true,
 	"versionId": true, "x-id": true, "max-buckets": true, "bucket-region": true, "id": true, "select-type": true,
+	// A presigned URL of Version 2, with the headers that SDKs move into it, and
+	// what SDKs let anyone presign for every method.
+	"AWSAccessKeyId": true, "Signature": true, "Expires": true, "content-type": true, "content-md5": true,
+	"response-content-type": true, "response-content-language": true, "response-expires": true,
+	"response-cache-control": true, "response-content-disposition": true, "response-content-encoding": true,
 }
 
 // unheard reports a name that is likely a sub-resource of a later day: no plain
@@ -271,7 +277,7 @@ func (c *call) variant(sub string) variant {
 	switch {
 	case c.level == onObject && c.r.Method == http.MethodPut && (sub == "" || sub == "uploadId"):
 		switch {
-		case len(c.r.Header["X-Amz-Copy-Source"]) > 0:
+		case len(c.r.Header["X-Amz-Copy-Source"]) > 0, c.presigned() && c.q.hasFold("x-amz-copy-source"):
 			return fromCopy
 		case sub == "uploadId":
 			return withPart
@@ -286,6 +292,29 @@ func (c *call) variant(sub string) variant {
 		}
 	}
 	return plainly
+}
+
+// presigned reports whether the query carries the request's signature, and with
+// it headers that count the same as those sent.
+func (c *call) presigned() bool { return c.q.has("X-Amz-Signature") || c.q.has("Signature") }
+
+// allowed are the methods that the request's path and sub-resource know (RFC
+// 9110, section 15.5.6).
+func (c *call) allowed() string {
+	sub := ""
+	for i := range c.q.params {
+		if subresources[c.q.params[i].name] {
+			sub = c.q.params[i].name
+			break
+		}
+	}
+	var methods []string
+	for i := range routes {
+		if r := &routes[i]; r.level == c.level && r.sub == sub && !slices.Contains(methods, r.method) {
+			methods = append(methods, r.method)
+		}
+	}
+	return strings.Join(methods, ", ")
 }
 
 // locate reads which bucket and key the request names, in path or
@@ -334,7 +363,8 @@ func (c *call) locate() error {
 }
 
 // HostBucket returns the bucket that a virtual-host style request names, by
-// base domains. ok is false where the request is not of that style.
+// base domains; a host's case and a last dot mean nothing. ok is false where the
+// request is not of that style.
 func HostBucket(domains []string, host string) (bucket string, ok bool) {
 	if len(domains) == 0 {
 		return "", false
@@ -342,10 +372,11 @@ func HostBucket(domains []string, host string) (bucket string, ok bool) {
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.IndexByte(host[i:], ']') < 0 {
 		host = host[:i]
 	}
+	host = strings.TrimSuffix(host, ".")
 	for _, d := range domains {
 		n := len(host) - len(d)
 		if n > 1 && host[n-1] == '.' && strings.EqualFold(host[n:], d) {
-			return host[:n-1], true
+			return strings.ToLower(host[:n-1]), true
 		}
 	}
 	return "", false

@@ -191,7 +191,7 @@ func doFull(t testing.TB, server *httptest.Server, method, target string, header
 func TestHostBucket(t *testing.T) {
 	h := newTestHandler(t, newFake(), func(o *Options) { o.Domains = []string{"s3.example.com", "localhost"} })
 	for host, want := range map[string]string{
-		"b.s3.example.com": "b", "b.s3.example.com:9000": "b", "a.b.S3.Example.COM": "a.b", "b.localhost:80": "b",
+		"b.s3.example.com": "b", "b.s3.example.com:9000": "b", "a.b.S3.Example.COM": "a.b", "b.localhost:80": "b", "B.s3.example.com.": "b", "b.s3.example.com.:9000": "b",
 		"s3.example.com": "", ".s3.example.com": "", "xs3.example.com": "", "other": "", "[::1]:9000": "", "[::1]": "", "": "",
 	} {
 		got, ok := HostBucket(h.domains, host)
