@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -116,6 +118,82 @@ func TestCompactGoesOnPastReadErrors(t *testing.T) {
 	f.Clear()
 	check(t, s, want)
 	require.NoError(t, s.Close())
+}
+
+// Lives that write nothing leave nothing behind, however they end, and a drive on
+// which there is room for no further segment does not keep the store from opening.
+func TestIdleLivesDoNotFillTheDrive(t *testing.T) {
+	m := disk.NewMemory(1)
+	rng := rand.New(rand.NewPCG(7, 7))
+	s := open(t, small(m))
+	want := map[string][]byte{}
+	for i := range 20 {
+		key := fmt.Sprint("key", i)
+		want[key] = bytes.Repeat([]byte{byte(i)}, 1000)
+		put(t, s, key, "v", want[key])
+	}
+	require.NoError(t, s.Close())
+	segments := func() int {
+		names, err := m.List("log")
+		require.NoError(t, err)
+		return len(names)
+	}
+	for life := range 60 {
+		o := small(m)
+		o.CompactEvery = time.Hour
+		if life == 40 { // no room for another segment
+			u, err := m.Usage()
+			require.NoError(t, err)
+			m.SetCapacity(u.Total - u.Free + 128<<10)
+		}
+		s := open(t, o)
+		check(t, s, want)
+		next := m
+		if life%2 == 0 {
+			next = m.Fork(disk.CrashMode(life/2%3), rng)
+		}
+		require.NoError(t, s.Close())
+		m = next
+		require.Less(t, segments(), 10, "life %d", life)
+	}
+	r, err := Check(ctx, small(m), CheckOptions{})
+	require.NoError(t, err)
+	require.True(t, r.Sound(), "%v", r.Damage)
+	m.SetCapacity(1 << 40)
+	s = open(t, small(m))
+	put(t, s, "last", "v", []byte("written"))
+	want["last"] = []byte("written")
+	check(t, s, want)
+	require.NoError(t, s.Close())
+}
+
+// The lock's file may be taken for stale and removed: a second process is kept out
+// all the same, and never takes the first one's index for a damaged one.
+func TestLockOutlivesItsFile(t *testing.T) {
+	for _, gone := range [][]string{{lockFile}, {lockFile, identityFile}} {
+		dir := t.TempDir()
+		fsys, err := disk.OpenReal(dir)
+		require.NoError(t, err)
+		s := open(t, small(fsys))
+		put(t, s, "key", "v", []byte("body"))
+		var kept []byte
+		for _, name := range gone {
+			at := filepath.Join(dir, name)
+			kept, err = os.ReadFile(at)
+			require.NoError(t, err)
+			require.NoError(t, os.Remove(at))
+		}
+		if len(gone) > 1 { // restored by a hand that thought of the identity
+			require.NoError(t, os.WriteFile(filepath.Join(dir, identityFile), kept, 0o600))
+		}
+		_, err = Open(small(fsys))
+		require.ErrorIs(t, err, disk.ErrLocked, "%v", gone)
+		put(t, s, "key2", "v", []byte("body"))
+		require.NoError(t, s.Close())
+		s = open(t, small(fsys))
+		check(t, s, map[string][]byte{"key": []byte("body"), "key2": []byte("body")})
+		require.NoError(t, s.Close())
+	}
 }
 
 // A server that dies again and again before the background duty's first round does

@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
 )
 
 // Recovery says what Open found and how long it took.
@@ -38,7 +39,7 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	start := time.Now()
-	lock, err := o.FS.Lock(lockFile)
+	lock, err := lockStore(o.FS)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -55,6 +56,9 @@ func Open(o Options) (_ *Store, err error) {
 		}
 	}()
 	if err := s.identify(); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if err := lock.identity(o.FS); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s.segs = newSegments(o.FS, s.id, s.opt.SegmentSize, s.opt.BulkSegmentSize)
@@ -91,6 +95,13 @@ func Open(o Options) (_ *Store, err error) {
 	s.seq.Add(seqJump)
 	if err := s.startLog(tail); err != nil {
 		return nil, err
+	}
+	if s.Recovery.Groups == 0 && s.Recovery.LostGroups == 0 && !s.Recovery.Rebuilt {
+		// Or the segments of lives that wrote nothing would stay past the watermark,
+		// where nothing is reclaimed, until something is written.
+		if err := s.passTail(); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
 	}
 	if s.Recovery.Rebuilt {
 		// The overlay has the open segment's records as they were first
@@ -143,8 +154,10 @@ func (s *Store) openOrMakeIndex() error {
 				return err
 			}
 			bad = bad || err != nil
-		case isFull(err) || errors.Is(err, fs.ErrPermission):
+		case isFull(err) || errors.Is(err, fs.ErrPermission) || shortOf(err):
 			return err
+		case errors.Is(err, disk.ErrLocked):
+			return fmt.Errorf("another process has the index open, so it has the store: %w", err)
 		default:
 			s.logger.Error("the index does not open; making it again from the log", "err", err)
 			bad = true
@@ -335,6 +348,16 @@ func (s *Store) startLog(t *logTail) error {
 		}
 	}
 	name, _, err := s.segs.takeFile(0)
+	if isFull(err) {
+		// There may be a segment of a life that wrote nothing.
+		var freed *segment
+		if freed, prev, err = s.freeBarren(err); err == nil && t != nil && t.seg == freed {
+			t = nil
+		}
+		if err == nil {
+			name, _, err = s.segs.takeFile(0)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("start log: %w", err)
 	}
@@ -402,6 +425,37 @@ func (s *Store) startLog(t *logTail) error {
 		return fmt.Errorf("make the tail durable: %w", err)
 	}
 	return nil
+}
+
+// freeBarren ends the life of the last log segment if that is without a group,
+// and returns it with the ordinal of the one before it; else cause.
+func (s *Store) freeBarren(cause error) (g *segment, prev uint64, err error) {
+	for _, x := range s.segs.all() {
+		if x.kind == logSegment {
+			if g != nil {
+				prev = g.ordinal
+			}
+			g = x
+		}
+	}
+	if g == nil {
+		return nil, 0, cause
+	}
+	barren, err := isBarren(g)
+	if err != nil || !barren {
+		return nil, 0, errors.Join(cause, err)
+	}
+	return g, prev, s.segs.retire(g)
+}
+
+// isBarren reports that no group was ever begun in a log segment of this life.
+func isBarren(g *segment) (bool, error) {
+	some, err := hasGroups([]*segment{g})
+	if err != nil || some {
+		return false, err
+	}
+	_, later, err := laterGroup(g, blockSize)
+	return !later, err
 }
 
 // passTail brings the watermark past the old log, all of which the index has or

@@ -386,7 +386,23 @@ func (s *Store) close() error {
 	s.awaitApplier()
 	s.applier.progress.Broadcast()
 	s.duties.Wait()
-	return errors.Join(s.closeIndex(), s.segs.close(), s.lock.Close())
+	err := s.closeIndex()
+	if err == nil && !s.failed.Load() {
+		s.giveBack()
+	}
+	return errors.Join(err, s.segs.close(), s.lock.Close())
+}
+
+// giveBack ends the life of a log segment that nothing was written to, so that the
+// next start takes its file and needs no other.
+func (s *Store) giveBack() {
+	c := &s.log
+	if c.mu.cur == nil || c.mu.off > blockSize {
+		return
+	}
+	if err := s.segs.retire(c.mu.cur); err != nil {
+		s.logger.Warn("an empty segment stays until it is compacted", "segment", c.mu.cur.ordinal, "err", err)
+	}
 }
 
 // awaitApplier gives up on one that waits for a flush that waits for space, that

@@ -1,0 +1,46 @@
+package store
+
+import (
+	"errors"
+	"io"
+	"syscall"
+
+	"github.com/cairnstore/cairn/engine/disk"
+)
+
+// A storeLock keeps other processes out: by the file lock, which is there before
+// the store is, and by the identity, which nobody takes for a stale lock and
+// removes.
+type storeLock struct{ held []io.Closer }
+
+func lockStore(fsys disk.FS) (*storeLock, error) {
+	l := &storeLock{}
+	return l, l.take(fsys, lockFile)
+}
+
+// identity locks the identity too, once it is there.
+func (l *storeLock) identity(fsys disk.FS) error { return l.take(fsys, identityFile) }
+
+func (l *storeLock) take(fsys disk.FS, name string) error {
+	c, err := fsys.Lock(name)
+	if err == nil {
+		l.held = append(l.held, c)
+	}
+	return err
+}
+
+// Close lets go of both, the last one first.
+func (l *storeLock) Close() error {
+	var err error
+	for i := len(l.held) - 1; i >= 0; i-- {
+		err = errors.Join(err, l.held[i].Close())
+	}
+	l.held = nil
+	return err
+}
+
+// shortOf reports that this process, or the machine, was short of something: it
+// says nothing of what is on the drive.
+func shortOf(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
