@@ -161,7 +161,7 @@ func (w *warming) count(n int64, err error) {
 
 // Reasons to refuse a warming.
 var (
-	ErrNoCache = errors.New("there is no cache to warm")
+	ErrNoCache = errors.New("this server has no cache in memory: it runs with cache off")
 	ErrWarming = errors.New("the cache is being warmed already; wait for it, or end it")
 	errClosing = errors.New("the engine is closing")
 )

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
+	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/disk"
 	"github.com/cairnstore/cairn/engine/object"
 	"github.com/cairnstore/cairn/engine/store"
@@ -26,6 +28,8 @@ func explain(dir string, err error) error {
 		return nil
 	case errors.Is(err, disk.ErrLocked):
 		return fmt.Errorf("open %s: another process has this data directory open; stop the server first, or choose another directory: %w", dir, err)
+	case errors.Is(err, backend.ErrCorrupt) && !strings.Contains(err.Error(), "--accept-loss"):
+		return fmt.Errorf("open %s: %w; restore it from a copy, or go on without what is damaged by cairn store rebuild --accept-loss", dir, err)
 	}
 	return fmt.Errorf("open %s: %w", dir, err)
 }
@@ -49,7 +53,10 @@ func Rebuild(ctx context.Context, dir string, acceptLoss bool, log *slog.Logger,
 		return explain(dir, err)
 	}
 	so.AcceptLoss = acceptLoss
-	return explain(dir, store.Rebuild(ctx, so, progress))
+	if err = store.Rebuild(ctx, so, progress); err != nil && acceptLoss {
+		return fmt.Errorf("open %s: %w", dir, err) // there is nothing further to advise
+	}
+	return explain(dir, err)
 }
 
 // Usage says where the space in dir is, and changes nothing.

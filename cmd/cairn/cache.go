@@ -36,6 +36,9 @@ func adminFlag(cmd *cobra.Command, address *string) {
 	cmd.Flags().StringVar(address, "admin-address", "127.0.0.1:9001", "`host:port` of the server's admin address")
 }
 
+// statTimeout is for a server that is alive and does not answer.
+const statTimeout = 30 * time.Second
+
 func newCacheStat() *cobra.Command {
 	var address string
 	var asJSON bool
@@ -50,7 +53,13 @@ Counts are since the server's start.`,
 		Example: "  cairn cache stat\n  cairn cache stat --admin-address 10.0.0.5:9001 --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			body, err := askAdmin(cmd.Context(), http.MethodGet, address, "/cache", "")
+			ctx := cmd.Context()
+			if ctx == nil {
+				ctx = context.Background()
+			}
+			ctx, cancel := context.WithTimeout(ctx, statTimeout)
+			defer cancel()
+			body, err := askAdmin(ctx, http.MethodGet, address, "/cache", "")
 			if err != nil {
 				return err
 			}
@@ -59,13 +68,13 @@ Counts are since the server's start.`,
 			if err != nil {
 				return fmt.Errorf("ask %s: %w", address, err)
 			}
-			if asJSON {
-				_, err = cmd.OutOrStdout().Write(text)
-				return err
-			}
 			var r engine.CacheReport
 			if err := json.Unmarshal(text, &r); err != nil {
 				return fmt.Errorf("the answer of %s is none of a cairn server: %w", address, err)
+			}
+			if asJSON {
+				_, err = cmd.OutOrStdout().Write(text)
+				return err
 			}
 			return printCache(cmd.OutOrStdout(), &r)
 		},

@@ -68,7 +68,7 @@ func TestExitCodes(t *testing.T) {
 		{"server --data " + dir + " --idle-timeout soon", exitUsage, "idle-timeout"},
 		{"server --data " + dir + " --config /nowhere/cairn.yaml", exitUsage, "no such file"},
 		{"server --data " + damaged, exitFailure, "damaged"},
-		{"server --data " + dir + " --address nonsense", exitFailure, "is it host:port"},
+		{"server --data " + dir + " --address nonsense", exitUsage, "must be host:port"},
 		{"server --data " + notADirectory + " --address 127.0.0.1:0", exitFailure, "not a directory"},
 		{"credentials show", exitUsage, "--data ./data"},
 		{"credentials show --data " + t.TempDir(), exitFailure, "on its first start"},

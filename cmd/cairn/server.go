@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -67,13 +66,14 @@ type server struct {
 	settings *config.Settings
 	log      *slog.Logger
 
-	gate   gate
-	public *listen.Server
-	admin  *listen.Server // nil: off
-	failed chan error     // a socket stopped serving by itself
-	cache  int64          // engine.Options.CacheBytes
-	flash  int64          // FlashBytes
-	rate   int64          // FlashWriteRate
+	gate      gate
+	public    *listen.Server
+	adminGate gate
+	admin     *listen.Server // nil: off
+	failed    chan error     // a socket stopped serving by itself
+	cache     int64          // engine.Options.CacheBytes
+	flash     int64          // FlashBytes
+	rate      int64          // FlashWriteRate
 }
 
 // serve runs until a signal or a failure.
@@ -104,15 +104,15 @@ func serve(ctx context.Context, settings *config.Settings, unknown []string, std
 	defer signal.Stop(signals)
 	signal.Ignore(syscall.SIGHUP) // certificates are read again without being told
 
-	if err := s.listen(ctx); err != nil {
-		return err
-	}
+	opened := whileOpening(signals, s.log)
 	defer s.close()
 	e, err := s.open(ctx, keys)
+	opened()
 	if err != nil {
 		return err
 	}
 	s.gate.open(e.Handler())
+	s.adminGate.open(e.AdminHandler())
 	s.log.Info("serving", "address", s.public.Addr().String(), "data", settings.Data[0], "version", build().Version)
 	greet(stderr, os.Args[0], s.url(), settings, keys, made)
 
@@ -127,6 +127,23 @@ func serve(ctx context.Context, settings *config.Settings, unknown []string, std
 	}
 	go exitAtOnce(signals, s.log)
 	return errors.Join(reason, s.stop(e))
+}
+
+// whileOpening ends the process at a signal that comes before the store is open,
+// which after a crash may take long: nothing was acknowledged yet, and recovery may
+// be killed at any point. The function that it returns ends that.
+func whileOpening(signals <-chan os.Signal, log *slog.Logger) (opened func()) {
+	open, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-open:
+		case sig := <-signals:
+			log.Info("stopped before the store was open", "signal", sig.String())
+			os.Exit(0)
+		}
+	}()
+	return func() { close(open); <-ended }
 }
 
 // exitAtOnce ends the process at a second signal. The store is made to be
@@ -208,8 +225,14 @@ func (s *server) run(l *listen.Server) {
 	}()
 }
 
-// open opens the engine, and the operators' port on it.
+// open opens the ports, which may be taken, and then the engine behind them.
 func (s *server) open(ctx context.Context, keys credentials.Pair) (*engine.Engine, error) {
+	if err := s.listen(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.listenAdmin(ctx); err != nil {
+		return nil, err
+	}
 	e, err := engine.Open(ctx, engine.Options{
 		Dir: s.settings.Data[0], AccessKey: keys.AccessKey, SecretKey: keys.SecretKey,
 		Region: s.settings.Region, Domains: s.settings.Domains,
@@ -227,9 +250,6 @@ func (s *server) open(ctx context.Context, keys credentials.Pair) (*engine.Engin
 		t.Reading(telemetry.Reading{Name: "cairn_connections", Help: "Connections open on the S3 port.", Value: float64(s.public.Connections())})
 		t.Reading(telemetry.Reading{Name: "cairn_connections_max", Help: "Connections open before others wait.", Value: float64(s.settings.MaxConnections)})
 	})
-	if err := s.listenAdmin(ctx, e.AdminHandler()); err != nil {
-		return nil, errors.Join(err, e.Close(ctx))
-	}
 	return e, nil
 }
 
@@ -241,13 +261,13 @@ func (s *server) hotList() int {
 	return s.settings.HotList
 }
 
-// listenAdmin opens the operators' port. Where nobody chose it and it is
+// listenAdmin opens the operators' port, behind a gate of its own. Where nobody chose it and it is
 // taken, as by a second server on this machine, the server runs without.
-func (s *server) listenAdmin(ctx context.Context, h http.Handler) error {
+func (s *server) listenAdmin(ctx context.Context) error {
 	if s.settings.AdminAddress == config.AdminOff {
 		return nil
 	}
-	l, err := listen.Listen(ctx, listen.Options{Address: s.settings.AdminAddress, Handler: h, Log: s.log, MaxConnections: connections(256, adminShare)})
+	l, err := listen.Listen(ctx, listen.Options{Address: s.settings.AdminAddress, Handler: &s.adminGate, Log: s.log, MaxConnections: connections(256, adminShare)})
 	if err != nil && !s.settings.Given("admin-address") {
 		s.log.Warn("the default admin address is not open: choose another, or off, by --admin-address", "error", err)
 		return nil
@@ -287,7 +307,9 @@ func (s *server) stop(e *engine.Engine) error {
 
 // close ends the sockets, however far the server came.
 func (s *server) close() {
-	_ = s.public.Close()
+	if s.public != nil {
+		_ = s.public.Close()
+	}
 	if s.admin != nil {
 		_ = s.admin.Close()
 	}

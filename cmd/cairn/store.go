@@ -189,7 +189,7 @@ func writeCheck(w io.Writer, r *store.CheckReport) error {
 		_, _ = fmt.Fprintln(w, "note:", n)
 	}
 	for i := range r.Damage {
-		_, _ = fmt.Fprintln(w, "damage:", damage(&r.Damage[i]))
+		_, _ = fmt.Fprintln(w, "damage:", r.Damage[i].String())
 	}
 	if more := r.DamageCount - int64(len(r.Damage)); more > 0 {
 		_, _ = fmt.Fprintf(w, "and %d more\n", more)
@@ -198,21 +198,6 @@ func writeCheck(w io.Writer, r *store.CheckReport) error {
 		_, _ = fmt.Fprintln(w, "sound")
 	}
 	return nil
-}
-
-// damage is one in a line: what it is, where, and of which key.
-func damage(d *store.Damage) string {
-	text := d.What
-	if d.Segment != 0 {
-		text += fmt.Sprintf(", segment %d", d.Segment)
-	}
-	if d.File != "" {
-		text += fmt.Sprintf(", %s at %d", d.File, d.Offset)
-	}
-	if d.Key != "" {
-		text += ", key " + d.Key
-	}
-	return text + ": " + d.Detail
 }
 
 func writeUsage(w io.Writer, r *store.UsageReport) error {
@@ -237,7 +222,7 @@ func writeUsage(w io.Writer, r *store.UsageReport) error {
 	_, _ = fmt.Fprintf(w, "\nstore %s\nfree: %d files of %s\nindex: %s, up to sequence %d (segment %d, offset %d)\n",
 		r.StoreID, r.FreeFiles, size(r.FreeBytes), size(r.IndexBytes), r.Watermark.Sequence, r.Watermark.Segment, r.Watermark.Offset)
 	for i := range r.Damage {
-		_, _ = fmt.Fprintln(w, "damage:", damage(&r.Damage[i]))
+		_, _ = fmt.Fprintln(w, "damage:", r.Damage[i].String())
 	}
 	return nil
 }

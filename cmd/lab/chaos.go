@@ -59,7 +59,7 @@ func (o *outcomes) err() error {
 }
 
 func newChaos() *cobra.Command {
-	cmd := &cobra.Command{Use: "chaos", Short: "Ill-treat a server under load and see whether it keeps its promises"}
+	cmd := &cobra.Command{Use: "chaos", Short: "Ill-treat a server under load and see whether it keeps its promises", Args: unknownCommand, RunE: help}
 	cmd.AddCommand(newChaosRun(), newChaosList(), newChaosSweep())
 	return cmd
 }

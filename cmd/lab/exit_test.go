@@ -29,7 +29,9 @@ func TestTheTableOfExitCodes(t *testing.T) {
 	require.Equal(t, []string{"0", n(gateWorse), n(gateCannotTell), n(gateNotQualified), n(gateMishap)}, row("`lab gate`"))
 	check := row("`lab plan check`")
 	require.Contains(t, newPlanCheck().Long, "Exit status: "+check[0]+" both are reached, "+check[1]+" one is not, "+check[2]+" the machine was too busy to tell.")
-	for _, wrong := range [][]string{{"plan", "check", "--no-such-flag"}, {"probe", "--no-such-flag"}, {"probe", "--dir", "/does/not/exist"}, {"record", "show", "no-such-record"}, {"report"}, {"compare", "no-such-scenario"}} {
+	for _, wrong := range [][]string{{"plan", "check", "--no-such-flag"}, {"probe", "--no-such-flag"}, {"probe", "--dir", "/does/not/exist"}, {"record", "show", "no-such-record"}, {"report"}, {"compare", "no-such-scenario"},
+		{"bogus"}, {"bench", "bogus"}, {"record", "bogus"}, {"scenarios", "bogus"}, {"chaos", "bogus"},
+		{"bench", "load", "--size", "-1"}, {"bench", "load", "--unverified", "2"}, {"bench", "load", "--max-requests", "0"}} {
 		_, _, err := run(t.Context(), wrong...)
 		require.Error(t, err, wrong)
 		require.Equal(t, row("all others")[4], n(exitCode(err)), wrong)

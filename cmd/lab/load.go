@@ -50,6 +50,14 @@ open loop. Objects that gets, heads, lists and deletes need are put first.`,
 			if o.Burst != 0 && o.Rate == 0 {
 				return errors.New("--burst is of an open loop: it needs --rate")
 			}
+			switch {
+			case o.Size < 0:
+				return fmt.Errorf("--size %d: must be 0 bytes or more", o.Size)
+			case o.Unverified < 0 || o.Unverified > 1:
+				return fmt.Errorf("--unverified %g: is a share, of 0 to 1", o.Unverified)
+			case o.MaxRequests < 1:
+				return fmt.Errorf("--max-requests %d: must be 1 or more", o.MaxRequests)
+			}
 			if o.MaxRequests > 0 && o.Requests > o.MaxRequests {
 				return fmt.Errorf("--requests %d is over the bound: raise --max-requests too", o.Requests)
 			}

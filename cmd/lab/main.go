@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -23,14 +24,31 @@ func main() {
 	}
 }
 
+// help is what a command does that only has others below it.
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
+// unknownCommand refuses words that name none of a command's subcommands.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("there is no command %q", cmd.CommandPath()+" "+args[0])
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		text += "; did you mean " + near[0] + "?"
+	}
+	return errors.New(text)
+}
+
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "lab",
 		Short:         "Measure S3 servers, Cairn or any other, from outside",
+		Args:          unknownCommand,
+		RunE:          help,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	bench := &cobra.Command{Use: "bench", Short: "Measure speed"}
+	bench := &cobra.Command{Use: "bench", Short: "Measure speed", Args: unknownCommand, RunE: help}
 	bench.AddCommand(newCompare(), newLatency(), newCeiling(), newLoad(), newSink())
 	root.AddCommand(bench)
 	root.AddCommand(newRecord())

@@ -114,8 +114,8 @@ func TestEveryCommandHasExamplesAndJSON(t *testing.T) {
 		for _, c := range cmd.Commands() {
 			visit(c)
 		}
-		if !cmd.Runnable() {
-			return
+		if cmd.HasSubCommands() && cmd.Name() != "probe" && cmd.Name() != "plan" {
+			return // it names those
 		}
 		require.Contains(t, cmd.Example, cmd.CommandPath(), "%s: its examples", cmd.CommandPath())
 		_, excused := without[cmd.CommandPath()]

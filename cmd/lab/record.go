@@ -19,7 +19,7 @@ import (
 )
 
 func newRecord() *cobra.Command {
-	cmd := &cobra.Command{Use: "record", Short: "Read the records that were kept"}
+	cmd := &cobra.Command{Use: "record", Short: "Read the records that were kept", Args: unknownCommand, RunE: help}
 	cmd.AddCommand(newRecordShow(), newRecordDiff(), newRecordHistory())
 	return cmd
 }

@@ -219,7 +219,7 @@ func exitOf(rec *record.Record) error {
 }
 
 func newScenarios() *cobra.Command {
-	cmd := &cobra.Command{Use: "scenarios", Short: "List scenarios, or check files of them"}
+	cmd := &cobra.Command{Use: "scenarios", Short: "List scenarios, or check files of them", Args: unknownCommand, RunE: help}
 	cmd.AddCommand(newScenariosList(), newScenariosCheck())
 	return cmd
 }

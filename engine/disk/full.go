@@ -19,3 +19,9 @@ func withFull(err error) error {
 	}
 	return err
 }
+
+// Starved reports that the process or the machine was short of descriptors or
+// memory: an error that says nothing of what is on the drive.
+func Starved(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}

@@ -275,7 +275,7 @@ func TestBackendErrors(t *testing.T) {
 		err  error
 		kind object.Kind
 	}{
-		{backend.ErrFull, object.StorageFull}, {backend.ErrBusy, object.SlowDown}, {backend.ErrUnavailable, object.Unavailable},
+		{backend.ErrFull, object.StorageFull}, {backend.ErrBusy, object.SlowDown}, {backend.ErrMoved, object.Corrupt}, {backend.ErrUnavailable, object.Unavailable},
 		{backend.ErrCorrupt, object.Corrupt}, {errors.New("unheard of"), object.KindInternal},
 	} {
 		b.Fail(fmt.Errorf("wrapped: %w", c.err))

@@ -38,10 +38,12 @@ func failed(op string, err error) error {
 	switch {
 	case errors.Is(err, backend.ErrFull):
 		kind = StorageFull
-	case errors.Is(err, backend.ErrBusy), errors.Is(err, backend.ErrMoved), errors.Is(err, errChanged):
+	case errors.Is(err, backend.ErrBusy), errors.Is(err, errChanged):
 		kind = SlowDown
 	case errors.Is(err, backend.ErrUnavailable):
 		kind = Unavailable
+	case errors.Is(err, backend.ErrMoved): // after all retries: what the index names is not there
+		kind = Corrupt
 	case errors.Is(err, backend.ErrCorrupt), errors.Is(err, errBadRecord), errors.Is(err, errBadKey):
 		kind = Corrupt
 	}

@@ -249,7 +249,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := c.serve(); err != nil {
 		if c.wrote {
 			// The length was promised: only a broken connection tells the client.
-			c.record.Code, c.record.Err = refusalOf(err).name, err
+			w := refusalOf(err)
+			c.record.Code, c.record.Err = w.name, err
+			if w.code == codeInternal {
+				h.logger.Error("request failed after its status was sent", "request_id", c.record.RequestID,
+					"operation", c.record.Operation, "bucket", c.bucket, "key", c.key, "error", err)
+			}
 			panic(http.ErrAbortHandler)
 		}
 		c.fail(err)

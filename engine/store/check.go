@@ -45,6 +45,21 @@ type Damage struct {
 	Detail  string `json:"detail"`
 }
 
+// String is a line of a report.
+func (d *Damage) String() string {
+	text := d.What
+	if d.Segment != 0 {
+		text += fmt.Sprintf(", segment %d", d.Segment)
+	}
+	if d.File != "" {
+		text += fmt.Sprintf(", %s at %d", d.File, d.Offset)
+	}
+	if d.Key != "" {
+		text += ", key " + d.Key
+	}
+	return text + ": " + d.Detail
+}
+
 // A CheckReport is what Check found. Sizes are in bytes.
 type CheckReport struct {
 	StoreID      string        `json:"store_id"`

@@ -27,6 +27,7 @@ const (
 	epochFile    = "epoch"
 	epochMagic   = 0x70656e43 // "Cnep"
 	epochReserve = 1 << 12
+	epochLost    = 1 << 20 // beyond all that may have been given out, where the file that says is lost
 	epochSize    = 28
 	epochRounds  = 1 // layout; 0 is the first one, which counts no rounds
 )
@@ -65,12 +66,17 @@ func decodeEpoch(b []byte) (epoch, error) {
 }
 
 // loadEpoch starts the ordinals after every one that may have been given out.
-func (t *segments) loadEpoch() error {
+func (t *segments) loadEpoch(acceptLoss bool) error {
 	e, err := readEpoch(t.fs)
 	if errors.Is(err, fs.ErrNotExist) {
-		if t.mu.ordinal > 0 {
-			return fmt.Errorf("file %q is missing: %w", epochFile, backend.ErrCorrupt)
+		if t.mu.ordinal == 0 {
+			return t.reserve()
 		}
+		err = fmt.Errorf("file %q is missing: %w", epochFile, backend.ErrCorrupt)
+	}
+	if errors.Is(err, backend.ErrCorrupt) && acceptLoss {
+		// No file has an ordinal that was given out and is further on than this.
+		t.mu.ordinal += epochLost
 		return t.reserve()
 	}
 	if err != nil {

@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"io"
-	"syscall"
 
 	"github.com/cairnstore/cairn/engine/disk"
 )
@@ -37,10 +36,4 @@ func (l *storeLock) Close() error {
 	}
 	l.held = nil
 	return err
-}
-
-// shortOf reports that this process, or the machine, was short of something: it
-// says nothing of what is on the drive.
-func shortOf(err error) bool {
-	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }

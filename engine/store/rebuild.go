@@ -86,7 +86,7 @@ func verifyRecords(ctx context.Context, o Options, progress func(Progress), afte
 			continue
 		}
 		if ofIndex := d.What == "index" || d.What == "counter"; ofIndex == after {
-			return fmt.Errorf("%s: %s, %s at %d, key %s: %s: %w", why, d.What, d.File, d.Offset, d.Key, d.Detail, backend.ErrCorrupt)
+			return fmt.Errorf("%s: %s: %w", why, d.String(), backend.ErrCorrupt)
 		}
 	}
 	return nil

@@ -61,11 +61,18 @@ func Open(o Options) (_ *Store, err error) {
 	if err := lock.identity(o.FS); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	if o.AcceptLoss { // a directory may be gone with the files in it
+		for _, dir := range segmentDirs {
+			if err := o.FS.MkdirAll(dir); err != nil {
+				return nil, fmt.Errorf("open store: %w", err)
+			}
+		}
+	}
 	s.segs = newSegments(o.FS, s.id, s.opt.SegmentSize, s.opt.BulkSegmentSize)
 	if err := s.segs.load(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	if err := s.segs.loadEpoch(); err != nil {
+	if err := s.segs.loadEpoch(o.AcceptLoss); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	fresh := len(s.segs.all()) == 0 // its index is made, not made again
@@ -154,7 +161,7 @@ func (s *Store) openOrMakeIndex() error {
 				return err
 			}
 			bad = bad || err != nil
-		case isFull(err) || errors.Is(err, fs.ErrPermission) || shortOf(err):
+		case isFull(err) || errors.Is(err, fs.ErrPermission) || disk.Starved(err):
 			return err
 		case errors.Is(err, disk.ErrLocked):
 			return fmt.Errorf("another process has the index open, so it has the store: %w", err)
@@ -286,7 +293,7 @@ func (s *Store) settleMissing() error {
 		return nil
 	}
 	return fmt.Errorf("segments %v are missing, and acknowledged writes with them: a file was removed, or its header is damaged; "+
-		"restore it, or open with accept-loss to go on without: %w", s.missing, backend.ErrCorrupt)
+		"restore it, or go on without it by cairn store rebuild --accept-loss: %w", s.missing, backend.ErrCorrupt)
 }
 
 func (s *Store) loadCounters() error {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -47,7 +49,7 @@ func coldCopy(t *testing.T, m *disk.Memory, edit func(h *groupHeader, raw []byte
 	require.NoError(t, s.identify())
 	s.segs = newSegments(m, s.id, o.SegmentSize, o.BulkSegmentSize)
 	require.NoError(t, s.segs.load())
-	require.NoError(t, s.segs.loadEpoch())
+	require.NoError(t, s.segs.loadEpoch(false))
 	all := s.segs.all()
 	require.Equal(t, logSegment, all[0].kind)
 	h, raw, _, err := readGroup(all[0], blockSize, true)
@@ -271,4 +273,43 @@ func TestTailAfterRebuild(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, r.Close())
 	require.NoError(t, s.Close())
+}
+
+// Without the file that says which ordinals were given out, or without a directory
+// in which nothing was left, a store opens where the loss is accepted, and not else.
+func TestLossOfSmallFiles(t *testing.T) {
+	for _, loss := range []string{"missing", "damaged"} {
+		dir := t.TempDir()
+		fsys, err := disk.OpenReal(dir)
+		require.NoError(t, err)
+		s := open(t, small(fsys))
+		want := map[string][]byte{}
+		for i := range 50 {
+			key := fmt.Sprint("key", i)
+			want[key] = bytes.Repeat([]byte{byte(i)}, 9000)
+			put(t, s, key, "v", want[key])
+		}
+		last := s.log.mu.cur.ordinal
+		require.NoError(t, s.Close())
+		if loss == "missing" {
+			require.NoError(t, os.Remove(filepath.Join(dir, epochFile)))
+			require.NoError(t, os.RemoveAll(filepath.Join(dir, "bulk")))
+		} else {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, epochFile), []byte("not what it was"), 0o600))
+		}
+		_, err = Open(small(fsys))
+		require.Error(t, err)
+		o := small(fsys)
+		o.AcceptLoss = true
+		require.NoError(t, Rebuild(ctx, o, nil))
+		s = open(t, small(fsys))
+		require.Greater(t, s.log.mu.cur.ordinal, last)
+		check(t, s, want)
+		put(t, s, "new", "v", []byte("x"))
+		want["new"] = []byte("x")
+		require.NoError(t, s.Close())
+		s = open(t, small(fsys))
+		check(t, s, want)
+		require.NoError(t, s.Close())
+	}
 }

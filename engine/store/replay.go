@@ -163,7 +163,7 @@ func (s *Store) damaged(g *segment, off int64) error {
 		return nil
 	}
 	return fmt.Errorf("group at %d of %s is damaged, and acknowledged writes with it; "+
-		"restore the file, or open with accept-loss to go on without them: %w", off, g.name, backend.ErrCorrupt)
+		"restore the file, or go on without them by cairn store rebuild --accept-loss: %w", off, g.name, backend.ErrCorrupt)
 }
 
 // replayGroup adds a durable group to the overlay.

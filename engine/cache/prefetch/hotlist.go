@@ -246,5 +246,8 @@ func LoadHot(fsys disk.FS, name string) (keys [][]byte, damaged bool, err error)
 	if errors.Is(err, errInvalid) {
 		return nil, true, nil
 	}
-	return keys, false, err
+	if err != nil {
+		return nil, false, fmt.Errorf("load hot list: %w; the file %q may be removed, for nothing hangs on it", err, name)
+	}
+	return keys, false, nil
 }

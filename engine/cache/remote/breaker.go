@@ -15,6 +15,7 @@ type breaker struct {
 	c        *Cache
 	open     atomic.Bool
 	failures atomic.Int32
+	told     atomic.Bool   // that it does not answer
 	opened   chan struct{} // wakes the probe
 	opens    atomic.Int64
 }
@@ -38,10 +39,17 @@ func (b *breaker) failed(err error) {
 		return
 	}
 	b.opens.Add(1)
-	b.c.opt.Logger.Warn("redis does not answer: the shared cache is left out", "error", err)
+	b.tell(err)
 	select {
 	case b.opened <- struct{}{}:
 	default:
+	}
+}
+
+// tell says so once, until it answers again.
+func (b *breaker) tell(err error) {
+	if !b.told.Swap(true) {
+		b.c.opt.Logger.Warn("redis does not answer: the shared cache is left out", "error", err)
 	}
 }
 
@@ -53,7 +61,14 @@ func (b *breaker) probe() {
 		case <-b.c.quit.Done():
 			return
 		}
-		for pause := b.c.opt.ProbeMin; !b.answers(); pause = min(2*pause, b.c.opt.ProbeMax) {
+		for pause := b.c.opt.ProbeMin; ; pause = min(2*pause, b.c.opt.ProbeMax) {
+			err := b.ping()
+			if err == nil {
+				break
+			}
+			if b.c.quit.Err() == nil {
+				b.tell(err) // one that never answered, too
+			}
 			// Half of it by chance, so that nodes do not ask all at once.
 			wait := time.NewTimer(pause/2 + rand.N(pause/2+1))
 			select {
@@ -64,6 +79,7 @@ func (b *breaker) probe() {
 			}
 		}
 		b.failures.Store(0)
+		b.told.Store(false)
 		b.open.Store(false)
 		if b.c.quit.Err() != nil { // Close came in between
 			b.open.Store(true)
@@ -73,8 +89,8 @@ func (b *breaker) probe() {
 	}
 }
 
-func (b *breaker) answers() bool {
+func (b *breaker) ping() error {
 	ctx, cancel := context.WithTimeout(b.c.quit, b.c.opt.SetTimeout)
 	defer cancel()
-	return b.c.client.Ping(ctx).Err() == nil
+	return b.c.client.Ping(ctx).Err()
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -378,8 +379,10 @@ func TestNobodyThere(t *testing.T) {
 	address := l.Addr().String()
 	require.NoError(t, l.Close())
 	begun := time.Now()
-	c, err := Open(Options{URL: "redis://" + address, Namespace: "x", Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	var log lockedBuffer
+	c, err := Open(Options{URL: "redis://" + address, Namespace: "x", Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.NoError(t, err)
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "refused") }, time.Second, time.Millisecond, "one that never answered is told of")
 	for i := range 1000 {
 		require.False(t, has(t, c, i))
 		c.Set(key(i), value(i))
@@ -389,7 +392,20 @@ func TestNobodyThere(t *testing.T) {
 	require.Zero(t, c.Stats().Timeouts)
 	require.NoError(t, c.Close())
 	require.Less(t, time.Since(begun), 2*time.Second)
+	require.Equal(t, 1, strings.Count(log.String(), "does not answer"), "and once")
 }
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+func (l *lockedBuffer) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
 
 func TestOptions(t *testing.T) {
 	good := Options{URL: "redis://127.0.0.1:1", Namespace: "x"}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
+	"strings"
 )
 
 const maxHotList = 1_000_000
@@ -35,7 +37,11 @@ func (s *Settings) validateCache() error {
 		return nil
 	}
 	u, err := url.Parse(s.RedisURL)
-	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "" {
+	db := ""
+	if err == nil {
+		db = strings.Trim(u.Path, "/")
+	}
+	if n, bad := strconv.Atoi(db); err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "" || db != "" && (bad != nil || n < 0) || checkPort(u.Host) != nil {
 		return errors.New("redis-url: must be the URL of a server, as redis://host:6379/0, or rediss:// for TLS")
 	}
 	return nil

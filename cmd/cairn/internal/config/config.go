@@ -8,8 +8,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -186,6 +186,24 @@ func (s *Settings) set(f *pflag.Flag, value, place string) error {
 	return nil
 }
 
+// address checks the form of one to listen on.
+func address(name, value string) error {
+	if _, _, err := net.SplitHostPort(value); err != nil || checkPort(value) != nil {
+		return fmt.Errorf("%s: %q: must be host:port or :port, with a port of 0 to 65535, as in :9000", name, value)
+	}
+	return nil
+}
+
+// checkPort checks the port of host:port, where there is one.
+func checkPort(hostport string) error {
+	_, port, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return nil
+	}
+	_, err = net.LookupPort("tcp", port) // a number or a service's name
+	return err
+}
+
 func (s *Settings) validate() error {
 	switch {
 	case len(s.Data) == 0:
@@ -206,8 +224,21 @@ func (s *Settings) validate() error {
 		return errors.New("max-connections: must be at least 1")
 	case s.MaxRequests < 1:
 		return errors.New("max-requests: must be at least 1")
-	case slices.Contains(s.Domains, ""):
-		return errors.New("domain: must not be empty")
+	case strings.ContainsAny(s.Region, "/ \t\r\n,"):
+		return fmt.Errorf("region: %q: must be a name, as in us-east-1; clients sign with it", s.Region)
+	}
+	for _, d := range s.Domains {
+		if d == "" || strings.ContainsAny(d, "/: \t") {
+			return fmt.Errorf("domain: %q: must be a host's name alone, as in s3.example.com", d)
+		}
+	}
+	if err := address("address", s.Address); err != nil {
+		return err
+	}
+	if s.AdminAddress != AdminOff {
+		if err := address("admin-address", s.AdminAddress); err != nil {
+			return err
+		}
 	}
 	for name, d := range map[string]time.Duration{
 		"shutdown-timeout": s.ShutdownTimeout, "header-timeout": s.HeaderTimeout, "idle-timeout": s.IdleTimeout,

@@ -128,6 +128,16 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"log level", append(data, "--log-level", "loud"), nil, "", "debug, info, warn or error"},
 		{"negative", append(data, "--slow-request", "-1s"), nil, "", "slow-request"},
 		{"zero", append(data, "--shutdown-timeout", "0"), nil, "", "shutdown-timeout"},
+		{"address", append(data, "--address", "nonsense"), nil, "", `address: "nonsense": must be host:port`},
+		{"port", append(data, "--address", ":99999"), nil, "", "0 to 65535"},
+		{"admin port", append(data, "--admin-address", "127.0.0.1:abcde"), nil, "", "admin-address"},
+		{"region", append(data, "--region", "x/y"), nil, "", `region: "x/y"`},
+		{"domain with a scheme", append(data, "--domain", "http://x"), nil, "", `domain: "http://x"`},
+		{"domain with a path", append(data, "--domain", "a/b"), nil, "", "a host's name alone"},
+		{"redis database", append(data, "--redis-url", "redis://h:6379/x"), nil, "", "redis-url"},
+		{"redis port", append(data, "--redis-url", "redis://h:99999"), nil, "", "redis-url"},
+		{"two documents", data, nil, "log-level: info\n---\nbogus: 1\n", "a second document"},
+		{"list for one value", data, nil, "max-requests: [1, 2]\n", "takes one value"},
 		{"short token", data, []string{"CAIRN_METRICS_TOKEN=short"}, "", "at least 16"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,20 +1,31 @@
 package config
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 
+	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 )
 
 // fromYAML sets what no weightier source has set. The file is one mapping
 // from a setting's name to its value, or to a list where a flag may be repeated.
 func (s *Settings) fromYAML(file string, text []byte) error {
-	var document yaml.Node
-	if err := yaml.Unmarshal(text, &document); err != nil {
+	var document, more yaml.Node
+	in := yaml.NewDecoder(bytes.NewReader(text))
+	if err := in.Decode(&document); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("configuration %s: %w", file, err)
 	}
 	if len(document.Content) == 0 {
 		return nil // an empty file sets nothing
+	}
+	switch err := in.Decode(&more); {
+	case err == nil:
+		return fmt.Errorf("configuration %s:%d: a second document: all settings belong into one", file, more.Line)
+	case !errors.Is(err, io.EOF):
+		return fmt.Errorf("configuration %s: %w", file, err)
 	}
 	top := document.Content[0]
 	if top.Kind != yaml.MappingNode {
@@ -35,6 +46,9 @@ func (s *Settings) fromYAML(file string, text []byte) error {
 		values, err := scalars(value)
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", place, key.Value, err)
+		}
+		if _, many := f.Value.(pflag.SliceValue); value.Kind == yaml.SequenceNode && !many {
+			return fmt.Errorf("%s: %s: takes one value, and this is a list", place, key.Value)
 		}
 		if f.Changed {
 			continue
