@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 
@@ -13,7 +14,9 @@ import (
 // chose is not shown at all.
 func greet(w io.Writer, program, url string, s *config.Settings, keys credentials.Pair, made bool) {
 	dir := shellQuote(s.Data[0])
-	p := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
+	var text bytes.Buffer
+	defer func() { _, _ = w.Write(text.Bytes()) }() // at once, in whatever company
+	p := func(format string, args ...any) { _, _ = fmt.Fprintf(&text, format+"\n", args...) }
 	p("")
 	p("Cairn serves S3 on %s, from %s", url, s.Data[0])
 	switch {

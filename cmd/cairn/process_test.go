@@ -90,6 +90,8 @@ func start(t *testing.T, dir string, env []string, args ...string) *process {
 func (p *process) serving() *process {
 	p.t.Helper()
 	p.awaitLine(`"msg":"serving"`)
+	// What it tells people comes right behind, on another pipe.
+	require.Eventually(p.t, func() bool { return strings.Contains(p.errOut.String(), "Cairn serves S3 on ") }, 10*time.Second, time.Millisecond)
 	p.address = p.logged("serving")
 	if p.logHas("serving health and metrics") {
 		p.admin = p.logged("serving health and metrics")
