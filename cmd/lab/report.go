@@ -41,7 +41,7 @@ in --history, verdicts and warnings.`,
 				return report.Texts(cmd.OutOrStdout(), records)
 			}
 			in := report.Input{Title: title, Records: records}
-			if in.History, err = historyIn(history); err != nil {
+			if in.History, err = historyIn(history, cmd.ErrOrStderr()); err != nil {
 				return err
 			}
 			if profile != "" {
@@ -62,7 +62,7 @@ in --history, verdicts and warnings.`,
 
 // historyIn are the records of a directory, for the history of metrics; none
 // without one.
-func historyIn(dir string) ([]report.Named, error) {
+func historyIn(dir string, warn io.Writer) ([]report.Named, error) {
 	if dir == "" {
 		return nil, nil
 	}
@@ -70,11 +70,16 @@ func historyIn(dir string) ([]report.Named, error) {
 	if err != nil {
 		return nil, fmt.Errorf("report: history: %w", err)
 	}
-	records, err := report.Load(names)
-	if err != nil {
-		return nil, fmt.Errorf("report: history: %w", err)
+	var all []report.Named
+	for _, name := range names {
+		one, err := report.Load([]string{name})
+		if err != nil {
+			_, _ = fmt.Fprintln(warn, "report: left out of the history:", err)
+			continue
+		}
+		all = append(all, one...)
 	}
-	return records, nil
+	return all, nil
 }
 
 // writePage writes the page into a file, and says where to look.

@@ -125,7 +125,7 @@ record says so.`,
 // pageOf writes the page of a record that was just made; the history is of the
 // records beside it. Standard output is the table's, or the JSON's.
 func pageOf(cmd *cobra.Command, rec *record.Record, out *output, hw *hardware, file string) error {
-	history, err := historyIn(out.results)
+	history, err := historyIn(out.results, cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}

@@ -76,7 +76,11 @@ func makeRoot(dir string) error {
 }
 
 func (r *real) Open(name string) (File, error) {
-	return r.open("open", name, os.O_RDWR)
+	f, err := r.open("open", name, os.O_RDWR)
+	if errors.Is(err, unix.EROFS) { // a snapshot can be checked; each write of it fails
+		return r.open("open", name, os.O_RDONLY)
+	}
+	return f, err
 }
 
 func (r *real) Create(name string) (File, error) {
@@ -180,6 +184,9 @@ func (r *real) Lock(name string) (io.Closer, error) {
 		return nil, err
 	}
 	f, err := r.root.OpenFile(clean, os.O_RDWR|os.O_CREATE, filePerm)
+	if errors.Is(err, unix.EROFS) {
+		f, err = r.root.OpenFile(clean, os.O_RDONLY, 0)
+	}
 	if err != nil {
 		return nil, withFull(err)
 	}

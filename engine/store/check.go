@@ -177,6 +177,9 @@ func (c *checker) run() error {
 	} else if err != nil {
 		return err
 	}
+	if c.s.halfID {
+		c.damage(Damage{What: "identity", File: identityFile, Detail: "one of the two copies fails its checksum; the next start of a server writes it anew"})
+	}
 	c.s.segs.storeID = c.s.id
 	c.report.StoreID = c.s.ID()
 	if err := c.loadSegments(); err != nil {

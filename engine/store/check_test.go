@@ -416,3 +416,30 @@ func TestCheckFindsFlipsOfTheIndex(t *testing.T) {
 	}
 	require.Greater(t, found, 5)
 }
+
+// One damaged copy of the identity is told by a check, and made good by the next start.
+func TestHalfIdentity(t *testing.T) {
+	for _, at := range []int64{10, headerCopy + 10} {
+		dir := t.TempDir()
+		fsys, err := disk.OpenReal(dir)
+		require.NoError(t, err)
+		s := open(t, small(fsys))
+		put(t, s, "key", "v", []byte("body"))
+		id := s.ID()
+		require.NoError(t, s.Close())
+		flip(t, fsys, identityFile, at, 1)
+		r, err := Check(ctx, small(fsys), CheckOptions{})
+		require.NoError(t, err)
+		require.False(t, r.Sound())
+		require.Equal(t, "identity", r.Damage[0].What)
+		s = open(t, small(fsys))
+		require.Equal(t, id, s.ID())
+		check(t, s, map[string][]byte{"key": []byte("body")})
+		_, err = Open(small(fsys))
+		require.ErrorIs(t, err, disk.ErrLocked, "and it is locked as it is now")
+		require.NoError(t, s.Close())
+		r, err = Check(ctx, small(fsys), CheckOptions{})
+		require.NoError(t, err)
+		require.True(t, r.Sound(), "%v", r.Damage)
+	}
+}

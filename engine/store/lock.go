@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"io"
+	"sync"
 
 	"github.com/cairnstore/cairn/engine/disk"
 )
@@ -11,6 +12,10 @@ import (
 // the store is, and by the identity, which nobody takes for a stale lock and
 // removes.
 type storeLock struct{ held []io.Closer }
+
+// abandoned has the stores whose index a Close in this process has left as it was,
+// with its own lock held: that lock is nobody's.
+var abandoned sync.Map // of identities
 
 func lockStore(fsys disk.FS) (*storeLock, error) {
 	l := &storeLock{}

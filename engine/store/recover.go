@@ -58,6 +58,14 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.identify(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	if s.halfID {
+		s.stats.corruptions.Add(1)
+		s.logger.Error("one of two copies of the identity is damaged; writing it anew", "file", identityFile)
+		h := segmentHeader{storeID: s.id, size: s.opt.SegmentSize, prev: uint64(s.opt.BulkSegmentSize)}
+		if err := replaceFile(o.FS, identityFile, h.encode()); err != nil {
+			s.logger.Error("could not write the identity", "file", identityFile, "err", err)
+		}
+	}
 	if err := lock.identity(o.FS); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -163,7 +171,7 @@ func (s *Store) openOrMakeIndex() error {
 			bad = bad || err != nil
 		case isFull(err) || errors.Is(err, fs.ErrPermission) || disk.Starved(err):
 			return err
-		case errors.Is(err, disk.ErrLocked):
+		case errors.Is(err, disk.ErrLocked) && !s.isAbandoned():
 			return fmt.Errorf("another process has the index open, so it has the store: %w", err)
 		default:
 			s.logger.Error("the index does not open; making it again from the log", "err", err)
@@ -194,6 +202,11 @@ func (s *Store) openOrMakeIndex() error {
 		return err
 	}
 	return o.FS.SyncDir(".")
+}
+
+func (s *Store) isAbandoned() bool {
+	_, is := abandoned.Load(s.id)
+	return is
 }
 
 // loadIndex reads the counters. rebuild says that the index is not this log's.

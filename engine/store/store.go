@@ -209,6 +209,7 @@ type Store struct {
 	// place is still in somebody's hands.
 	transactions sync.RWMutex
 
+	halfID   bool          // one of the two copies of the identity is bad
 	missing  []uint64      // ordinals that the index counts in and no file has; at Open
 	leaving  chan struct{} // Close was called
 	closing  chan struct{} // and what was queued is done
@@ -319,14 +320,14 @@ func (s *Store) identify() error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read identity: %w", err)
 	}
-	h, _, err := decodeHeaderBlock(b[:n])
+	h, half, err := decodeHeaderBlock(b[:n])
 	if errors.Is(err, ErrVersion) {
 		return err
 	}
 	if err != nil {
 		return fmt.Errorf("file %q is damaged: %w", identityFile, backend.ErrCorrupt)
 	}
-	s.id = h.storeID
+	s.id, s.halfID = h.storeID, half
 	if h.size != o.SegmentSize || int64(h.prev) != o.BulkSegmentSize {
 		// The sizes were settled when the store was made.
 		s.opt.SegmentSize, s.opt.BulkSegmentSize = h.size, int64(h.prev)
@@ -387,6 +388,9 @@ func (s *Store) close() error {
 	s.applier.progress.Broadcast()
 	s.duties.Wait()
 	err := s.closeIndex()
+	if s.indexDead.Load() {
+		abandoned.Store(s.id, true)
+	}
 	if err == nil && !s.failed.Load() {
 		s.giveBack()
 	}
