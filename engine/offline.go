@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/disk"
@@ -28,7 +27,7 @@ func explain(dir string, err error) error {
 		return nil
 	case errors.Is(err, disk.ErrLocked):
 		return fmt.Errorf("open %s: another process has this data directory open; stop the server first, or choose another directory: %w", dir, err)
-	case errors.Is(err, backend.ErrCorrupt) && !strings.Contains(err.Error(), "--accept-loss"):
+	case errors.Is(err, backend.ErrCorrupt):
 		return fmt.Errorf("open %s: %w; restore it from a copy, or go on without what is damaged by cairn store rebuild --accept-loss", dir, err)
 	}
 	return fmt.Errorf("open %s: %w", dir, err)

@@ -53,11 +53,7 @@ Counts are since the server's start.`,
 		Example: "  cairn cache stat\n  cairn cache stat --admin-address 10.0.0.5:9001 --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			if ctx == nil {
-				ctx = context.Background()
-			}
-			ctx, cancel := context.WithTimeout(ctx, statTimeout)
+			ctx, cancel := context.WithTimeout(cmd.Context(), statTimeout)
 			defer cancel()
 			body, err := askAdmin(ctx, http.MethodGet, address, "/cache", "")
 			if err != nil {
@@ -236,9 +232,6 @@ func warm(ctx context.Context, out, progress io.Writer, address, token string, q
 
 // askAdmin asks a server's admin address, and returns the answer's body if it is 200.
 func askAdmin(ctx context.Context, method, address, path, token string) (io.ReadCloser, error) {
-	if ctx == nil {
-		ctx = context.Background()
-	}
 	r, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, nil)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("admin-address: %q: must be a host and a port, as 127.0.0.1:9001", address)}

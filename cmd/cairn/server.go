@@ -78,9 +78,6 @@ type server struct {
 
 // serve runs until a signal or a failure.
 func serve(ctx context.Context, settings *config.Settings, unknown []string, stdout, stderr io.Writer) error {
-	if ctx == nil {
-		ctx = context.Background()
-	}
 	level, err := telemetry.ParseLevel(settings.LogLevel)
 	if err != nil {
 		return usageError{err}

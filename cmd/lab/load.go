@@ -57,8 +57,7 @@ open loop. Objects that gets, heads, lists and deletes need are put first.`,
 				return fmt.Errorf("--unverified %g: is a share, of 0 to 1", o.Unverified)
 			case o.MaxRequests < 1:
 				return fmt.Errorf("--max-requests %d: must be 1 or more", o.MaxRequests)
-			}
-			if o.MaxRequests > 0 && o.Requests > o.MaxRequests {
+			case o.Requests > o.MaxRequests:
 				return fmt.Errorf("--requests %d is over the bound: raise --max-requests too", o.Requests)
 			}
 			if !poisson {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairnstore/cairn/harness/probe"
+	"github.com/cairnstore/cairn/harness/record"
 	"github.com/cairnstore/cairn/harness/report"
 )
 
@@ -72,12 +73,12 @@ func historyIn(dir string, warn io.Writer) ([]report.Named, error) {
 	}
 	var all []report.Named
 	for _, name := range names {
-		one, err := report.Load([]string{name})
+		rec, err := record.Read(name)
 		if err != nil {
 			_, _ = fmt.Fprintln(warn, "report: left out of the history:", err)
 			continue
 		}
-		all = append(all, one...)
+		all = append(all, report.Named{Name: name, Record: rec})
 	}
 	return all, nil
 }

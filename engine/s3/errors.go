@@ -227,8 +227,7 @@ func (c *call) fail(err error) {
 	}
 	c.record.Code, c.record.Err = w.name, err
 	if w.code == codeInternal {
-		c.h.logger.Error("request failed", "request_id", c.record.RequestID, "operation", c.record.Operation,
-			"bucket", c.bucket, "key", c.key, "error", err)
+		c.tellFailure("request failed", err)
 	}
 	c.failHeaders(w, err)
 	if c.r.Method == http.MethodHead || w.status == http.StatusNotModified {
@@ -240,6 +239,12 @@ func (c *call) fail(err error) {
 	x.raw(xmlProlog)
 	c.errorXML(x, w)
 	c.writeXML(w.status, x)
+}
+
+// tellFailure logs what is no fault of the request.
+func (c *call) tellFailure(what string, err error) {
+	c.h.logger.Error(what, "request_id", c.record.RequestID, "operation", c.record.Operation,
+		"bucket", c.bucket, "key", c.key, "error", err)
 }
 
 // failHeaders sets the headers that S3 sends beside an error.

@@ -182,6 +182,7 @@ type call struct {
 	r *http.Request
 
 	level
+	sub         string // the sub-resource that the request was resolved to
 	bucket, key string
 	q           query
 	in          headers
@@ -252,8 +253,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w := refusalOf(err)
 			c.record.Code, c.record.Err = w.name, err
 			if w.code == codeInternal {
-				h.logger.Error("request failed after its status was sent", "request_id", c.record.RequestID,
-					"operation", c.record.Operation, "bucket", c.bucket, "key", c.key, "error", err)
+				c.tellFailure("request failed after its status was sent", err)
 			}
 			panic(http.ErrAbortHandler)
 		}

@@ -210,17 +210,21 @@ var table, subresources = func() (map[routeKey]*operation, map[string]bool) {
 // parameters are the query names that refine an operation without changing
 // which it is. Names that begin with x- are the client's own, for its logs, or
 // the signature's.
-var parameters = map[string]bool{
-	"list-type": true, "prefix": true, "delimiter": true, "marker": true, "max-keys": true, "encoding-type": true,
-	"start-after": true, "continuation-token": true, "fetch-owner": true, "key-marker": true, "version-id-marker": true,
-	"upload-id-marker": true, "max-uploads": true, "max-parts": true, "part-number-marker": true, "partNumber": true,
-	"versionId": true, "x-id": true, "max-buckets": true, "bucket-region": true, "id": true, "select-type": true,
-	// A presigned URL of Version 2, with the headers that SDKs move into it, and
-	// what SDKs let anyone presign for every method.
-	"AWSAccessKeyId": true, "Signature": true, "Expires": true, "content-type": true, "content-md5": true,
-	"response-content-type": true, "response-content-language": true, "response-expires": true,
-	"response-cache-control": true, "response-content-disposition": true, "response-content-encoding": true,
-}
+var parameters = func() map[string]bool {
+	names := map[string]bool{
+		"list-type": true, "prefix": true, "delimiter": true, "marker": true, "max-keys": true, "encoding-type": true,
+		"start-after": true, "continuation-token": true, "fetch-owner": true, "key-marker": true, "version-id-marker": true,
+		"upload-id-marker": true, "max-uploads": true, "max-parts": true, "part-number-marker": true, "partNumber": true,
+		"versionId": true, "x-id": true, "max-buckets": true, "bucket-region": true, "id": true, "select-type": true,
+		// A presigned URL of Version 2, with the headers that SDKs move into it, and
+		// what SDKs let anyone presign for every method.
+		"AWSAccessKeyId": true, "Signature": true, "Expires": true, "content-type": true, "content-md5": true,
+	}
+	for _, o := range overrides {
+		names[o.param] = true
+	}
+	return names
+}()
 
 // unheard reports a name that is likely a sub-resource of a later day: no plain
 // write is served in its place, and least of all a delete.
@@ -260,6 +264,7 @@ func (c *call) resolve() (*operation, error) {
 			return opNotBuilt, nil
 		}
 	}
+	c.sub = sub
 	op := table[routeKey{c.r.Method, c.level, sub, c.variant(sub)}]
 	switch {
 	case op == nil:
@@ -301,16 +306,9 @@ func (c *call) presigned() bool { return c.q.has("X-Amz-Signature") || c.q.has("
 // allowed are the methods that the request's path and sub-resource know (RFC
 // 9110, section 15.5.6).
 func (c *call) allowed() string {
-	sub := ""
-	for i := range c.q.params {
-		if subresources[c.q.params[i].name] {
-			sub = c.q.params[i].name
-			break
-		}
-	}
 	var methods []string
 	for i := range routes {
-		if r := &routes[i]; r.level == c.level && r.sub == sub && !slices.Contains(methods, r.method) {
+		if r := &routes[i]; r.level == c.level && r.sub == c.sub && !slices.Contains(methods, r.method) {
 			methods = append(methods, r.method)
 		}
 	}

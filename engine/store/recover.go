@@ -61,8 +61,7 @@ func Open(o Options) (_ *Store, err error) {
 	if s.halfID {
 		s.stats.corruptions.Add(1)
 		s.logger.Error("one of two copies of the identity is damaged; writing it anew", "file", identityFile)
-		h := segmentHeader{storeID: s.id, size: s.opt.SegmentSize, prev: uint64(s.opt.BulkSegmentSize)}
-		if err := replaceFile(o.FS, identityFile, h.encode()); err != nil {
+		if err := s.writeIdentity(); err != nil {
 			s.logger.Error("could not write the identity", "file", identityFile, "err", err)
 		}
 	}
@@ -111,31 +110,8 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.startLog(tail); err != nil {
 		return nil, err
 	}
-	if s.Recovery.Groups == 0 && s.Recovery.LostGroups == 0 && !s.Recovery.Rebuilt {
-		// Or the segments of lives that wrote nothing would stay past the watermark,
-		// where nothing is reclaimed, until something is written.
-		if err := s.passTail(); err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
-	}
-	if s.Recovery.Rebuilt {
-		// The overlay has the open segment's records as they were first
-		// written; the index may know of a later place.
-		s.catchUp()
-		// Only now is the index of this log: a crash before means another rebuild.
-		err := s.passTail()
-		if err == nil {
-			err = s.db.Set(roundKey, binary.AppendUvarint(nil, s.segs.round()), pebble.NoSync)
-		}
-		if err == nil {
-			err = s.db.Set(identityKey, s.id[:], pebble.NoSync)
-		}
-		if err == nil {
-			_, err = s.db.AsyncFlush() // nobody waits: the drive may be full
-		}
-		if err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
+	if err := s.leaveOldLog(); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	s.Recovery.Clean = s.Recovery.Groups == 0 && (fresh || !s.Recovery.Rebuilt)
 	s.Recovery.Duration = time.Since(start)
@@ -148,6 +124,35 @@ func Open(o Options) (_ *Store, err error) {
 	case <-time.After(reclaimWait):
 	}
 	return s, nil
+}
+
+// leaveOldLog moves the watermark on where what was replayed does not, and makes
+// an index that was rebuilt the one of this log.
+func (s *Store) leaveOldLog() error {
+	r := &s.Recovery
+	if !r.Rebuilt {
+		if r.Groups > 0 || r.LostGroups > 0 {
+			return nil
+		}
+		// Or the segments of lives that wrote nothing would stay past the watermark,
+		// where nothing is reclaimed, until something is written.
+		return s.passTail()
+	}
+	// The overlay has the open segment's records as they were first
+	// written; the index may know of a later place.
+	s.catchUp()
+	// Only now is the index of this log: a crash before means another rebuild.
+	err := s.passTail()
+	if err == nil {
+		err = s.db.Set(roundKey, binary.AppendUvarint(nil, s.segs.round()), pebble.NoSync)
+	}
+	if err == nil {
+		err = s.db.Set(identityKey, s.id[:], pebble.NoSync)
+	}
+	if err == nil {
+		_, err = s.db.AsyncFlush() // nobody waits: the drive may be full
+	}
+	return err
 }
 
 // openOrMakeIndex opens the index if it is sound and of this store, and makes
@@ -305,8 +310,7 @@ func (s *Store) settleMissing() error {
 		s.logger.Error("segments are missing, and what was in them is lost", "segments", s.missing)
 		return nil
 	}
-	return fmt.Errorf("segments %v are missing, and acknowledged writes with them: a file was removed, or its header is damaged; "+
-		"restore it, or go on without it by cairn store rebuild --accept-loss: %w", s.missing, backend.ErrCorrupt)
+	return fmt.Errorf("segments %v are missing, and acknowledged writes with them: a file was removed, or its header is damaged: %w", s.missing, backend.ErrCorrupt)
 }
 
 func (s *Store) loadCounters() error {
@@ -353,12 +357,6 @@ func (s *Store) loadCounters() error {
 // startLog begins a fresh log segment, and makes the tail's last group durable
 // in it: after a crash nobody can tell whether that one was ever synced.
 func (s *Store) startLog(t *logTail) error {
-	var prev uint64
-	for _, g := range s.segs.all() {
-		if g.kind == logSegment {
-			prev = g.ordinal
-		}
-	}
 	if t != nil {
 		if t.raw != nil {
 			t.rows[len(t.rows)-1].metaLen |= tentative
@@ -369,17 +367,17 @@ func (s *Store) startLog(t *logTail) error {
 	}
 	name, _, err := s.segs.takeFile(0)
 	if isFull(err) {
-		// There may be a segment of a life that wrote nothing.
-		var freed *segment
-		if freed, prev, err = s.freeBarren(err); err == nil && t != nil && t.seg == freed {
-			t = nil
-		}
-		if err == nil {
+		freed, failure := s.freeBarren()
+		if err = errors.Join(err, failure); freed {
 			name, _, err = s.segs.takeFile(0)
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("start log: %w", err)
+	}
+	var prev uint64
+	if last := s.lastLog(); last != nil {
+		prev = last.ordinal
 	}
 	c := &s.log
 	seg, err := s.segs.begin(name, logSegment, prev)
@@ -447,25 +445,28 @@ func (s *Store) startLog(t *logTail) error {
 	return nil
 }
 
-// freeBarren ends the life of the last log segment if that is without a group,
-// and returns it with the ordinal of the one before it; else cause.
-func (s *Store) freeBarren(cause error) (g *segment, prev uint64, err error) {
-	for _, x := range s.segs.all() {
-		if x.kind == logSegment {
-			if g != nil {
-				prev = g.ordinal
-			}
-			g = x
+// lastLog is the log's last segment, nil if there is none.
+func (s *Store) lastLog() (last *segment) {
+	for _, g := range s.segs.all() {
+		if g.kind == logSegment {
+			last = g
 		}
 	}
+	return last
+}
+
+// freeBarren ends the life of the last log segment if that wrote nothing, and
+// reports whether it did.
+func (s *Store) freeBarren() (freed bool, err error) {
+	g := s.lastLog()
 	if g == nil {
-		return nil, 0, cause
+		return false, nil
 	}
-	barren, err := isBarren(g)
-	if err != nil || !barren {
-		return nil, 0, errors.Join(cause, err)
+	if barren, err := isBarren(g); err != nil || !barren {
+		return false, err
 	}
-	return g, prev, s.segs.retire(g)
+	err = s.segs.retire(g)
+	return err == nil, err
 }
 
 // isBarren reports that no group was ever begun in a log segment of this life.

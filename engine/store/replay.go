@@ -162,8 +162,7 @@ func (s *Store) damaged(g *segment, off int64) error {
 		s.logger.Error("a damaged group is left out", "segment", g.ordinal, "file", g.name, "offset", off)
 		return nil
 	}
-	return fmt.Errorf("group at %d of %s is damaged, and acknowledged writes with it; "+
-		"restore the file, or go on without them by cairn store rebuild --accept-loss: %w", off, g.name, backend.ErrCorrupt)
+	return fmt.Errorf("group at %d of %s is damaged, and acknowledged writes with it: %w", off, g.name, backend.ErrCorrupt)
 }
 
 // replayGroup adds a durable group to the overlay.

@@ -353,8 +353,12 @@ func (s *Store) establish() error {
 	if _, err := rand.Read(s.id[:]); err != nil {
 		return err
 	}
-	h := segmentHeader{storeID: s.id, size: o.SegmentSize, prev: uint64(o.BulkSegmentSize)}
-	return replaceFile(o.FS, identityFile, h.encode())
+	return s.writeIdentity()
+}
+
+func (s *Store) writeIdentity() error {
+	h := segmentHeader{storeID: s.id, size: s.opt.SegmentSize, prev: uint64(s.opt.BulkSegmentSize)}
+	return replaceFile(s.opt.FS, identityFile, h.encode())
 }
 
 // ID is the store's identity, in hexadecimal.

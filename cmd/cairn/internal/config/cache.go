@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -33,18 +34,24 @@ func (s *Settings) validateCache() error {
 	if s.HotList < 0 || s.HotList > maxHotList {
 		return fmt.Errorf("hot-list: %d: must be 0 to %d objects", s.HotList, maxHotList)
 	}
-	if s.RedisURL == "" {
-		return nil
-	}
-	u, err := url.Parse(s.RedisURL)
-	db := ""
-	if err == nil {
-		db = strings.Trim(u.Path, "/")
-	}
-	if n, bad := strconv.Atoi(db); err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "" || db != "" && (bad != nil || n < 0) || checkPort(u.Host) != nil {
+	if s.RedisURL != "" && !ofRedis(s.RedisURL) {
 		return errors.New("redis-url: must be the URL of a server, as redis://host:6379/0, or rediss:// for TLS")
 	}
 	return nil
+}
+
+// ofRedis reports whether a URL is of a Redis server, and of a database if it names one.
+func ofRedis(raw string) bool {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "" {
+		return false
+	}
+	if _, err := net.LookupPort("tcp", u.Port()); err != nil {
+		return false
+	}
+	db := strings.Trim(u.Path, "/")
+	n, err := strconv.Atoi(db)
+	return db == "" || err == nil && n >= 0
 }
 
 // RootPassword is what is set as that in the environment, or in a file that it

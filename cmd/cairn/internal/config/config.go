@@ -188,20 +188,14 @@ func (s *Settings) set(f *pflag.Flag, value, place string) error {
 
 // address checks the form of one to listen on.
 func address(name, value string) error {
-	if _, _, err := net.SplitHostPort(value); err != nil || checkPort(value) != nil {
+	_, port, err := net.SplitHostPort(value)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port) // a number or a service's name
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %q: must be host:port or :port, with a port of 0 to 65535, as in :9000", name, value)
 	}
 	return nil
-}
-
-// checkPort checks the port of host:port, where there is one.
-func checkPort(hostport string) error {
-	_, port, err := net.SplitHostPort(hostport)
-	if err != nil {
-		return nil
-	}
-	_, err = net.LookupPort("tcp", port) // a number or a service's name
-	return err
 }
 
 func (s *Settings) validate() error {
