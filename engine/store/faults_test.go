@@ -12,10 +12,12 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/disk"
@@ -644,6 +646,42 @@ func TestReadErrorsInRecovery(t *testing.T) {
 		require.NoError(t, s.Close())
 		n += n / 8
 	}
+}
+
+// A start that fails after the log has begun to run ends what it began, once.
+func TestWriteErrorsInRecovery(t *testing.T) {
+	goroutines := goleak.IgnoreCurrent()
+	m := disk.NewMemory(1)
+	h := &history{acked: map[string]string{}}
+	s := open(t, small(m))
+	require.NoError(t, script(s, h, rand.New(rand.NewPCG(6, 5)), 60))
+	crashed := m.Fork(disk.TornLast, nil)
+	require.NoError(t, s.Close())
+	refused := 0
+	for _, op := range []string{"write", "sync"} {
+		for n := 1; ; n++ {
+			f := disk.NewFaulty(crashed.Fork(disk.NothingUnsynced, nil), 1)
+			require.NoError(t, f.AddText(fmt.Sprintf("%s log/* after %d: EIO", op, n)))
+			s, err := Open(small(f))
+			fired := f.Fired() > 0
+			f.Clear()
+			if err == nil {
+				_ = s.Close() // it may have met the fault behind its start
+			} else {
+				refused++
+				require.ErrorIs(t, err, syscall.EIO)
+			}
+			s = open(t, small(f))
+			require.NoError(t, judge(s, h.acked, "", nil, false), "%s %d", op, n)
+			require.NoError(t, s.Close())
+			if !fired {
+				break
+			}
+			n += n / 8
+		}
+	}
+	require.Greater(t, refused, 2)
+	goleak.VerifyNone(t, goroutines)
 }
 
 // On a slow drive what waits is bounded: in the group that gathers, and in the

@@ -45,7 +45,11 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	s := &Store{opt: o, logger: o.Logger, lock: lock, pages: newPages(o.Cache), leaving: make(chan struct{}), closing: make(chan struct{}), indexErr: make(chan error, 1)}
 	defer func() {
-		if err != nil {
+		switch {
+		case err == nil:
+		case s.begun: // the log and the index are being written to
+			err = errors.Join(err, s.Close())
+		default:
 			if s.db != nil {
 				err = errors.Join(err, s.db.Close())
 			}
@@ -111,7 +115,7 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	if err := s.leaveOldLog(); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, err
 	}
 	s.Recovery.Clean = s.Recovery.Groups == 0 && (fresh || !s.Recovery.Rebuilt)
 	s.Recovery.Duration = time.Since(start)
@@ -390,6 +394,7 @@ func (s *Store) startLog(t *logTail) error {
 	if s.overlay.open().nEntry > 0 {
 		s.overlay.rotate()
 	}
+	s.begun = true
 	go c.run()
 	s.duties.Add(1)
 	go func() { defer s.duties.Done(); c.prepare() }()

@@ -213,6 +213,7 @@ type Store struct {
 	missing  []uint64      // ordinals that the index counts in and no file has; at Open
 	leaving  chan struct{} // Close was called
 	closing  chan struct{} // and what was queued is done
+	begun    bool          // the log runs; at Open
 	closed   sync.Once
 	duties   sync.WaitGroup
 	compactM sync.Mutex
