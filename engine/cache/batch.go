@@ -3,8 +3,6 @@ package cache
 import (
 	"sync/atomic"
 	"unsafe"
-
-	"github.com/cairnstore/cairn/engine/cache/internal/pin"
 )
 
 // blockKeys is how many keys of a batch are under way together: more than a
@@ -32,47 +30,20 @@ func (c *Cache) GetMany(keys [][]byte, views []View) {
 }
 
 func (c *Cache) getBlock(keys [][]byte, views []View) {
-	var (
-		hashes   [blockKeys]uint64
-		slots    [blockKeys]slotPointer
-		words    [blockKeys]word
-		segments [blockKeys]uint32
-		place    [blockKeys]uint8
-	)
+	var hashes [blockKeys]uint64
 	for i, key := range keys {
 		h := c.index.hash(key)
 		hashes[i] = h
 		c.index.prefetch(h)
 		c.curve.read(h)
 	}
-	n := 0 // found
-	missed := 0
 	for i := range keys {
-		slot, w := c.index.find(hashes[i])
-		if slot == nil {
-			views[i] = View{}
-			c.index.missed(hashes[i])
-			missed++
-			continue
+		if slot, w := c.index.find(hashes[i]); slot != nil {
+			prefetchItem(c.mem.at(w.offset()))
 		}
-		off := w.offset()
-		prefetch(c.mem.at(off))
-		prefetch(c.mem.at(off + 64))
-		slots[n], words[n], segments[n], place[n] = slot, w, uint32(off>>(c.index.segShift&63)), uint8(i)
-		n++
 	}
-	if missed > 0 {
-		c.pins.Count(pin.Missed, uint64(missed))
-	}
-	c.pins.TakeMany(segments[:n])
-	for k := range n {
-		i := place[k]
-		if !word(slots[k].Load()).same(words[k]) {
-			c.pins.Void(segments[k])
-			views[i] = c.get(hashes[i], keys[i])
-			continue
-		}
-		views[i] = c.view(slots[k], words[k], segments[k], keys[i])
+	for i, key := range keys {
+		views[i] = c.get(hashes[i], key)
 	}
 }
 

@@ -142,7 +142,7 @@ func newCache(o Options, h hooks) (*Cache, error) {
 
 // bookkeeping is what a cache takes on Go's heap, at most.
 func bookkeeping(segments int) int64 {
-	perSegment := int64(unsafe.Sizeof(segment{})) + 4*(2+int64(queues)+2) // pool and index
+	perSegment := int64(unsafe.Sizeof(segment{})) + 2*8 + 4*(int64(queues)+2) // pool and index
 	return pin.Bytes(segments) + int64(segments)*perSegment + int64(unsafe.Sizeof(index{})) + curveBytes +
 		int64(max(runtime.GOMAXPROCS(0), 64))*int64(unsafe.Sizeof(lane{})) + 64<<10
 }
@@ -206,10 +206,28 @@ func (c *Cache) Get(key []byte) (View, bool) {
 	return v, v.Found()
 }
 
-// get takes one pin. Between pin and second look at the slot lies the whole
+// get is look, in as few instructions as there can be for what is found at once.
+func (c *Cache) get(h uint64, key []byte) View {
+	if vectors {
+		n, segment, value := notFound, uint32(0), (*byte)(nil)
+		if counts := c.pins.Own(pin.Enter()); counts != nil {
+			value, n, segment = getVector(c.index, counts, h, key)
+		}
+		pin.Leave()
+		if n >= 0 {
+			return View{value: value, length: uint32(n), segment: segment, pins: c.pins}
+		}
+		if n == notIt {
+			c.pins.Void(segment)
+		}
+	}
+	return c.look(h, key)
+}
+
+// look takes one pin. Between pin and second look at the slot lies the whole
 // protocol: a slot that still leads to the item after its segment was pinned
 // cannot have been evicted before the pin was there to see.
-func (c *Cache) get(h uint64, key []byte) View {
+func (c *Cache) look(h uint64, key []byte) View {
 	for {
 		slot, w := c.index.find(h)
 		if slot == nil {

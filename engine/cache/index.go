@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"hash/maphash"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -27,14 +26,14 @@ const (
 // whether the rows have changed meanwhile, and if so looks again.
 type index struct {
 	mem        memory
-	seed       maphash.Seed
+	seed       seed
 	pool       *pool
 	segShift   uint8 // log2 of a segment's size
 	rowShift   uint8 // log2 of rows in a chunk
 	rowMask    uint32
 	shapes     [shards]atomic.Uint64 // of the rows in use; none is ever given back
-	primary    []uint32              // segment of each chunk of rows
-	overflow   []uint32              // and of each chunk of overflow rows
+	primary    []*bucket             // the first of each chunk of rows
+	overflow   []*bucket             // and of each chunk of overflow rows
 	shards     [shards]shard
 	part       atomic.Uint32 // of partAll; 0: see cliff.go, there is none
 	growing    sync.Mutex    // the two counts; after a shard's lock in the order of locks
@@ -55,8 +54,9 @@ type shard struct {
 }
 
 func newIndex(mem memory, p *pool, segments int, segShift uint8) *index {
-	x := &index{mem: mem, seed: maphash.MakeSeed(), pool: p, segShift: segShift, primary: make([]uint32, segments), overflow: make([]uint32, segments), primaries: 1}
+	x := &index{mem: mem, seed: newSeed(), pool: p, segShift: segShift, primary: make([]*bucket, segments), overflow: make([]*bucket, segments), primaries: 1}
 	rows := uint32(1) << segShift / (shards * bucketSlots * 8)
+	x.primary[0] = x.mem.bucket(0)
 	x.rowShift, x.rowMask = uint8(bits.TrailingZeros32(rows)), rows-1
 	for s := range x.shapes {
 		x.shapes[s].Store(uint64(shapeOf(rows)))
@@ -83,8 +83,8 @@ func (s shape) row(h uint64) uint32 {
 	return row &^ (mask & beyond &^ (mask >> 1))
 }
 
-func (x *index) at(chunk uint32, s uint8, row uint32) *bucket {
-	return x.mem.bucket(uint64(chunk)<<(x.segShift&63) + uint64((row&x.rowMask)<<8|uint32(s))<<6)
+func (x *index) at(chunk *bucket, s uint8, row uint32) *bucket {
+	return chunk.next((row&x.rowMask)<<8 | uint32(s))
 }
 
 func (x *index) shape(s uint8) shape { return shape(x.shapes[s].Load()) }
@@ -257,7 +257,7 @@ func (x *index) overflowRow(s uint8) word {
 }
 
 // extend makes sure that the chunk which row lies in is there.
-func (x *index) extend(chunks []uint32, count *int, row uint32) bool {
+func (x *index) extend(chunks []*bucket, count *int, row uint32) bool {
 	if row&x.rowMask != 0 {
 		return true // it has been seen with its first row
 	}
@@ -274,7 +274,7 @@ func (x *index) extend(chunks []uint32, count *int, row uint32) bool {
 	if segment == none {
 		return false
 	}
-	chunks[n] = segment
+	chunks[n] = x.mem.bucket(uint64(segment) << (x.segShift & 63))
 	*count++
 	return true
 }
@@ -393,7 +393,7 @@ func (x *index) append(s uint8, b *bucket, w word) bool {
 
 // hash is a key's hash: 8 bits choose the shard, the next the row, the first 21
 // are the tag. Its seed is this process's, so that nobody can choose keys that collide.
-func (x *index) hash(key []byte) uint64 { return maphash.Bytes(x.seed, key) }
+func (x *index) hash(key []byte) uint64 { return x.seed.hash(key) }
 
 // hashAt is the hash of a live item's key.
 func (x *index) hashAt(w word) uint64 {

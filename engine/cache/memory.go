@@ -27,3 +27,8 @@ func (m memory) bucket(off uint64) *bucket { return (*bucket)(unsafe.Add(m.base,
 
 // A bucket is one cache line of the index.
 type bucket [bucketSlots]atomic.Uint64
+
+// next is the n-th bucket behind b.
+func (b *bucket) next(n uint32) *bucket {
+	return (*bucket)(unsafe.Add(unsafe.Pointer(b), uintptr(n)*unsafe.Sizeof(bucket{})))
+}

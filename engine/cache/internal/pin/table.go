@@ -8,19 +8,29 @@ import (
 
 // A Table counts pins of segments 0 to n-1. Safe for concurrent use.
 type Table struct {
-	own    []stripe // one per P of the scheduler, written by its holder alone, without a lock
-	shared []stripe // written atomically; a power of two of them
+	own      stripes // one per P of the scheduler, written by its holder alone, without a lock
+	shared   stripes // written atomically; a power of two of them
+	segments int
 }
 
-// A stripe is written by one processor at a time, or nearly.
-type stripe struct {
+// Stripes lie behind each other, so that a count is one addition away: of a look-up in
+// memory that is far away it matters how soon the next one can begin, and a processor
+// looks only so many instructions ahead. Behind a stripe's segments lie its events.
+type stripes struct {
 	counts []count
-	tally  [Events]uint64
-	_      [128 - 24 - 8*Events]byte
+	n      int
+	stride int // counts from one stripe to the next; whole pairs of cache lines
 }
 
-// A count is of one segment on one stripe.
+// A count is of one segment on one stripe, or in taken of one event.
 type count struct{ taken, dropped uint64 }
+
+const perPair = 8 // counts in two cache lines
+
+func makeStripes(n, segments int) stripes {
+	stride := (segments + int(Events) + perPair - 1) &^ (perPair - 1)
+	return stripes{counts: make([]count, n*stride), n: n, stride: stride}
+}
 
 // An Event is something that holders count beside their pins, on the same stripe.
 type Event int
@@ -36,7 +46,7 @@ const (
 // New makes a table for n segments and the processors that this process has.
 func New(n int) *Table {
 	procs := max(runtime.NumCPU(), runtime.GOMAXPROCS(0))
-	t := &Table{}
+	t := &Table{segments: n}
 	if perProcessor && registerFence() {
 		t.own = makeStripes(procs, n)
 		procs = 1 // for those that GOMAXPROCS makes later
@@ -49,92 +59,85 @@ func New(n int) *Table {
 	return t
 }
 
-func makeStripes(stripes, n int) []stripe {
-	s := make([]stripe, stripes)
-	for i := range s {
-		s[i].counts = make([]count, n, (n+3)&^3) // whole cache lines
-	}
-	return s
-}
-
 // Bytes is what a table of n segments takes.
 func Bytes(n int) int64 {
 	procs := int64(max(runtime.NumCPU(), runtime.GOMAXPROCS(0)))
-	return (2*procs + 1) * (int64(n+16)*int64(unsafe.Sizeof(count{})) + int64(unsafe.Sizeof(stripe{})))
+	return (2*procs+1)*int64(n+int(Events)+perPair)*int64(unsafe.Sizeof(count{})) + int64(unsafe.Sizeof(Table{}))
 }
 
 // PerProcessor reports whether pins are plain additions.
-func (t *Table) PerProcessor() bool { return t.own != nil }
+func (t *Table) PerProcessor() bool { return t.own.n > 0 }
 
 // Take pins a segment. The pin protects only what is found reachable after it.
 func (t *Table) Take(segment uint32) {
-	if t.own != nil {
-		if id := procPin(); id < len(t.own) {
-			t.own[id].counts[segment].taken++
-			procUnpin()
-			return
-		}
+	if id := procPin(); id < t.own.n {
+		t.own.counts[id*t.own.stride+int(segment)].taken++
 		procUnpin()
+		return
 	}
-	atomic.AddUint64(&t.some().counts[segment].taken, 1)
+	procUnpin()
+	t.takeShared(segment)
 }
+
+// Enter keeps the caller on its processor until Leave, and returns that one's number.
+// No call in between may block.
+func Enter() int { return procPin() }
+
+// Leave ends what Enter began.
+func Leave() { procUnpin() }
+
+// Own are the counts of a caller who has Entered, where an addition of one to the word
+// at segment * CountSize is a pin; or nil, and pins are taken by Take.
+func (t *Table) Own(processor int) unsafe.Pointer {
+	if processor < t.own.n {
+		return unsafe.Pointer(&t.own.counts[processor*t.own.stride])
+	}
+	return nil
+}
+
+// CountSize is how far a segment's count is from the next one's.
+const CountSize = int(unsafe.Sizeof(count{}))
+
+//go:noinline
+func (t *Table) takeShared(segment uint32) { atomic.AddUint64(&t.some(int(segment)).taken, 1) }
 
 // Drop gives a pin back.
 func (t *Table) Drop(segment uint32) {
-	if t.own != nil {
-		if id := procPin(); id < len(t.own) {
-			t.own[id].counts[segment].dropped++
-			procUnpin()
-			return
-		}
+	if id := procPin(); id < t.own.n {
+		t.own.counts[id*t.own.stride+int(segment)].dropped++
 		procUnpin()
+		return
 	}
-	atomic.AddUint64(&t.some().counts[segment].dropped, 1)
+	procUnpin()
+	t.dropShared(segment)
 }
 
-// TakeMany pins the segments of all in one step.
-func (t *Table) TakeMany(segments []uint32) {
-	if t.own != nil {
-		if id := procPin(); id < len(t.own) {
-			counts := t.own[id].counts
-			for _, s := range segments {
-				counts[s].taken++
-			}
-			procUnpin()
-			return
-		}
-		procUnpin()
-	}
-	some := t.some()
-	for _, s := range segments {
-		atomic.AddUint64(&some.counts[s].taken, 1)
-	}
-}
+//go:noinline
+func (t *Table) dropShared(segment uint32) { atomic.AddUint64(&t.some(int(segment)).dropped, 1) }
 
 // Count adds n events.
 func (t *Table) Count(e Event, n uint64) {
-	if t.own != nil {
-		if id := procPin(); id < len(t.own) {
-			t.own[id].tally[e] += n
-			procUnpin()
-			return
-		}
+	at := t.segments + int(e)
+	if id := procPin(); id < t.own.n {
+		t.own.counts[id*t.own.stride+at].taken += n
 		procUnpin()
+		return
 	}
-	atomic.AddUint64(&t.some().tally[e], n)
+	procUnpin()
+	atomic.AddUint64(&t.some(at).taken, n)
 }
 
 // some picks a stripe by where the caller's stack is, so that goroutines mostly
-// have different ones.
-func (t *Table) some() *stripe {
+// have different ones, and returns its count of that number.
+func (t *Table) some(number int) *count {
 	var here byte
-	at := uintptr(unsafe.Pointer(&here)) >> 11
-	return &t.shared[(at^at>>7)&uintptr(len(t.shared)-1)]
+	at := int(uintptr(unsafe.Pointer(&here)) >> 11)
+	return &t.shared.counts[(at^at>>7)&(t.shared.n-1)*t.shared.stride+number]
 }
 
 // Spread is a number that differs between callers that run at the same time, mostly.
 func (t *Table) Spread() int {
-	if t.own != nil {
+	if t.PerProcessor() {
 		id := procPin()
 		procUnpin()
 		return id
@@ -147,7 +150,7 @@ func (t *Table) Spread() int {
 // Fence returns when every pin taken so far is visible to the caller, and every
 // later one will find what the caller did before. It takes microseconds.
 func (t *Table) Fence() {
-	if t.own != nil {
+	if t.PerProcessor() {
 		fence()
 	}
 }
@@ -162,32 +165,24 @@ func (t *Table) Idle(segment uint32) bool { return t.Held(segment) == 0 }
 
 // Held is how many hold the segment, at least.
 func (t *Table) Held(segment uint32) uint64 {
-	taken, dropped := uint64(0), uint64(0)
-	for i := range t.own {
-		dropped += atomic.LoadUint64(&t.own[i].counts[segment].dropped)
-	}
-	for i := range t.shared {
-		dropped += atomic.LoadUint64(&t.shared[i].counts[segment].dropped)
-	}
-	for i := range t.own {
-		taken += atomic.LoadUint64(&t.own[i].counts[segment].taken)
-	}
-	for i := range t.shared {
-		taken += atomic.LoadUint64(&t.shared[i].counts[segment].taken)
-	}
-	return taken - dropped
+	dropped := t.sum(int(segment), func(c *count) *uint64 { return &c.dropped })
+	return t.sum(int(segment), taken) - dropped
 }
 
-// Counted is how many events there were.
-func (t *Table) Counted(e Event) (n uint64) {
-	for i := range t.own {
-		n += atomic.LoadUint64(&t.own[i].tally[e])
-	}
-	for i := range t.shared {
-		n += atomic.LoadUint64(&t.shared[i].tally[e])
+func taken(c *count) *uint64 { return &c.taken }
+
+// sum is what the stripes' counts of one number have in one of their halves.
+func (t *Table) sum(number int, half func(*count) *uint64) (n uint64) {
+	for _, s := range []*stripes{&t.own, &t.shared} {
+		for i := range s.n {
+			n += atomic.LoadUint64(half(&s.counts[i*s.stride+number]))
+		}
 	}
 	return n
 }
+
+// Counted is how many events there were.
+func (t *Table) Counted(e Event) uint64 { return t.sum(t.segments+int(e), taken) }
 
 // Void drops a pin that came to nothing.
 func (t *Table) Void(segment uint32) {
@@ -197,12 +192,8 @@ func (t *Table) Void(segment uint32) {
 
 // Taken is how many pins were ever taken.
 func (t *Table) Taken() (n uint64) {
-	for _, stripes := range [][]stripe{t.own, t.shared} {
-		for i := range stripes {
-			for j := range stripes[i].counts {
-				n += atomic.LoadUint64(&stripes[i].counts[j].taken)
-			}
-		}
+	for segment := range t.segments {
+		n += t.sum(segment, taken)
 	}
 	return n
 }

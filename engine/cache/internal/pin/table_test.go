@@ -14,7 +14,8 @@ func TestPinsAreCountedWhereverTheyAreDropped(t *testing.T) {
 	table := New(5)
 	require.True(t, table.Idle(3))
 	table.Take(3)
-	table.TakeMany([]uint32{1, 3})
+	table.Take(1)
+	table.Take(3)
 	require.EqualValues(t, 2, table.Held(3))
 	require.EqualValues(t, 1, table.Held(1))
 	var wg sync.WaitGroup
@@ -31,8 +32,8 @@ func TestPinsAreCountedWhereverTheyAreDropped(t *testing.T) {
 // A P whose number is beyond what the table was made for gets a shared stripe.
 func TestMoreProcessorsThanStripes(t *testing.T) {
 	table := New(1)
-	if len(table.own) > 1 {
-		table.own = table.own[:1]
+	if table.own.n > 1 {
+		table.own.n = 1
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	var wg sync.WaitGroup

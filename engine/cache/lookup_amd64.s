@@ -1,0 +1,188 @@
+#include "textflag.h"
+#include "go_asm.h"
+
+// func matchVector(b *bucket, tag uint64) int
+TEXT ·matchVector(SB), NOSPLIT, $0-24
+	MOVQ         b+0(FP), AX
+	VPBROADCASTQ tag+8(FP), Y0
+	VPXOR        (AX), Y0, Y1
+	VPXOR        32(AX), Y0, Y2
+	VPXOR        Y3, Y3, Y3
+	VPSRLQ       $42, Y1, Y1       // tagShift
+	VPSRLQ       $42, Y2, Y2
+	VPCMPEQQ     Y3, Y1, Y1
+	VPCMPEQQ     Y3, Y2, Y2
+	VMOVMSKPD    Y1, CX
+	VMOVMSKPD    Y2, DX
+	VZEROUPPER
+	SHLQ         $4, DX
+	ORQ          DX, CX
+	ORQ          $0x100, CX        // none: bucketSlots
+	BSFQ         CX, CX
+	MOVQ         CX, ret+16(FP)
+	RET
+
+// func getVector(x *index, counts unsafe.Pointer, h uint64, key []byte) (value *byte, n int, segment uint32)
+TEXT ·getVector(SB), NOSPLIT, $0-68
+	MOVQ x+0(FP), DI
+	MOVQ h+16(FP), SI
+
+	// The row of h, and its bucket: see shape.row and index.at.
+	MOVBQZX SI, R8                       // shard
+	MOVQ    index_shapes(DI)(R8*8), R9   // rows, and above them the mask of their numbers
+	MOVQ    R9, R10
+	SHRQ    $32, R10
+	MOVQ    SI, R11
+	SHRQ    $8, R11
+	ANDL    R10, R11                     // row
+	SHRL    $1, R10
+	ANDL    R11, R10                     // where that is not there yet
+	CMPL    R11, R9
+	CMOVLCC R10, R11
+	MOVBLZX index_rowShift(DI), CX
+	SHRXL   CX, R11, R12                 // chunk
+	MOVQ    index_primary(DI), R13
+	MOVQ    (R13)(R12*8), R12
+	ANDL    index_rowMask(DI), R11
+	SHLQ    $8, R11
+	ORQ     R8, R11
+	SHLQ    $6, R11
+	ADDQ    R11, R12                     // bucket
+
+	// The slot that has the tag: see bucket.match.
+	SHRQ         $42, SI                 // tagShift
+	ORQ          $1, SI                  // tagMark
+	VMOVQ        SI, X0
+	VPBROADCASTQ X0, Y0
+	VMOVDQU      (R12), Y1
+	VMOVDQU      32(R12), Y2
+	VPSRLQ       $42, Y1, Y1
+	VPSRLQ       $42, Y2, Y2
+	VPCMPEQQ     Y0, Y1, Y1
+	VPCMPEQQ     Y0, Y2, Y2
+	VMOVMSKPD    Y1, CX
+	VMOVMSKPD    Y2, DX
+	VZEROUPPER
+	SHLL         $4, DX
+	ORL          DX, CX
+	BSFL         CX, CX
+	JEQ          none
+	LEAQ         (R12)(CX*8), R12        // slot
+	MOVQ         (R12), AX               // what it holds
+	MOVQ         AX, CX
+	SHRQ         $42, CX
+	CMPQ         CX, SI
+	JNE          none                    // it has just gone
+	BTQ          $39, AX                 // ghostMark
+	JCS          none
+
+	// Where the item ends is not known before its first line has come: who reads
+	// its value would wait twice.
+	MOVQ       AX, R8
+	SHLQ       $25, R8
+	SHRQ       $22, R8                   // offset
+	MOVBLZX    index_segShift(DI), CX
+	SHRXQ      CX, R8, R9                // segment
+	ADDQ       index_mem(DI), R8         // item
+	PREFETCHT0 (R8)
+	PREFETCHT0 64(R8)
+	PREFETCHT0 128(R8)
+	PREFETCHT0 192(R8)
+	PREFETCHT0 256(R8)
+
+	// The pin, and the second look: see Cache.get.
+	MOVQ counts+8(FP), R10
+	MOVQ R9, R11
+	SHLQ $4, R11                         // pin.CountSize
+	INCQ (R10)(R11*1)
+	MOVL R9, segment+64(FP)
+	MOVQ (R12), R11
+	XORQ AX, R11
+	MOVQ $0xfffffcffffffffff, CX         // all but freqMask
+	TESTQ CX, R11
+	JNE  no
+
+	// Header and key.
+	MOVQ key_base+24(FP), SI
+	MOVQ key_len+32(FP), CX
+	MOVQ (R8), BX
+	MOVQ CX, DX
+	SHLQ $8, DX
+	MOVQ BX, R11
+	SHRQ $24, R11                        // flags, and above them the key's length
+	CMPQ R11, DX
+	JNE  no
+	ANDL $0xffffff, BX                   // maxValue
+	ADDQ CX, SI                          // the ends of both keys
+	LEAQ 8(R8)(CX*1), R8                 // headerSize
+	NEGQ CX
+	CMPQ CX, $-32
+	JLE  long
+	CMPQ CX, $-16
+	JLE  middle
+	CMPQ CX, $-8
+	JGT  no
+	MOVQ (SI)(CX*1), DX
+	MOVQ -8(SI), DI
+	XORQ (R8)(CX*1), DX
+	XORQ -8(R8), DI
+	ORQ  DX, DI
+	JNE  no
+
+same:
+	// One read more, if it has not been read so often that nobody counts.
+	MOVQ  $0x30000000000, DX             // freqMask
+	MOVQ  AX, CX
+	ANDQ  DX, CX
+	CMPQ  CX, DX
+	JNE   count
+
+done:
+	MOVQ R8, value+48(FP)
+	MOVQ BX, n+56(FP)
+	RET
+
+count:
+	MOVQ $0x10000000000, DX              // freqOne
+	ADDQ AX, DX
+	LOCK
+	CMPXCHGQ DX, (R12)
+	JMP  done
+
+middle: // 16 to 31 bytes
+	MOVOU (SI)(CX*1), X0
+	MOVOU -16(SI), X1
+	MOVOU (R8)(CX*1), X2
+	MOVOU -16(R8), X3
+	PXOR  X2, X0
+	PXOR  X3, X1
+	POR   X1, X0
+	PTEST X0, X0
+	JEQ   same
+	JMP   no
+
+long: // 32 and more
+	VMOVDQU (SI)(CX*1), Y0
+	VPXOR   (R8)(CX*1), Y0, Y0
+	VPTEST  Y0, Y0
+	JNE     noVector
+	ADDQ    $32, CX
+	CMPQ    CX, $-32
+	JLE     long
+	VMOVDQU -32(SI), Y0
+	VPXOR   -32(R8), Y0, Y0
+	VPTEST  Y0, Y0
+	VZEROUPPER
+	JEQ     same
+	JMP     no
+
+noVector:
+	VZEROUPPER
+
+no:
+	MOVQ $-2, n+56(FP)                   // notIt
+	RET
+
+none:
+	MOVQ $-1, n+56(FP)                   // notFound
+	RET
