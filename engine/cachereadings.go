@@ -35,6 +35,7 @@ func exposeMemory(t *telemetry.Scrape, c *cache.Cache) {
 	counter("cairn_cache_evicted_unread_total", "Entries that left without having been read.", s.EvictedSmall)
 	counter("cairn_cache_evicted_total", "Entries that left after they were read no more.", s.EvictedMain)
 	counter("cairn_cache_promoted_total", "Entries that were read while they were new, and stayed.", s.Promoted)
+	counter("cairn_cache_compacted_total", "Entries that were moved because most of what lay around them had been overwritten or deleted.", s.Compacted)
 	counter("cairn_cache_moved_bytes_total", "Bytes copied because their entries stayed.", s.MovedBytes)
 	gauge("cairn_cache_entries", "Entries in memory.", float64(s.Items))
 	gauge("cairn_cache_budget_bytes", "Memory that the cache may take in all.", float64(s.Bytes))

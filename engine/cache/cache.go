@@ -143,7 +143,7 @@ func newCache(o Options, h hooks) (*Cache, error) {
 // bookkeeping is what a cache takes on Go's heap, at most.
 func bookkeeping(segments int) int64 {
 	perSegment := int64(unsafe.Sizeof(segment{})) + 2*8 + 4*(int64(queues)+2) // pool and index
-	return pin.Bytes(segments) + int64(segments)*perSegment + int64(unsafe.Sizeof(index{})) + curveBytes +
+	return 2*pin.Bytes(segments) + int64(segments)*perSegment + int64(unsafe.Sizeof(index{})) + curveBytes +
 		int64(max(runtime.GOMAXPROCS(0), 64))*int64(unsafe.Sizeof(lane{})) + 64<<10
 }
 

@@ -21,6 +21,7 @@ type victim struct {
 	from      queue
 	next, end uint32
 	moved     uint32 // bytes copied out of it
+	keeps     bool   // all that lives in it: it is emptied for what is dead
 }
 
 // A candidate is an item of a victim.
@@ -65,12 +66,8 @@ func (c *Cache) next(l *lane) bool {
 	if l.victim.segment != none {
 		return true
 	}
-	s, q, used := c.pool.victim()
-	if s == none {
-		return false
-	}
-	l.victim = victim{segment: s, from: q, end: used}
-	return true
+	l.victim = c.pool.victim()
+	return l.victim.segment != none
 }
 
 // gather finds the victim's next items, and asks for their buckets. It takes no
@@ -116,12 +113,14 @@ func (c *Cache) walk(l *lane) (walked int) {
 		// What a segment brings is what was not copied out of it. The pace follows.
 		freed := max(float64(v.end)-float64(v.moved), float64(v.end)/16)
 		l.pace += (min(1.25*float64(c.segmentSize)/freed, 16) - l.pace) / 4
-		if v.from == main {
+		if v.from == main && !v.keeps {
 			l.raise(float64(v.moved) / float64(v.end))
 		}
 		c.pool.retire(v.segment)
+		if !v.keeps {
+			c.watchCliff()
+		}
 		*v = victim{}
-		c.watchCliff()
 	}
 	return walked
 }
@@ -148,15 +147,18 @@ func (c *Cache) leave(l *lane, cand candidate) {
 		l.tally.dead += uint64(cand.size)
 		return
 	}
-	from := l.victim.from
+	from, into := l.victim.from, main
 	keep := from == small && w.freq() >= promoteFreq || from == main && w.freq() > l.floor
+	if l.victim.keeps {
+		keep, into = true, from
+	}
 	if keep && c.expired(cand.off) {
 		l.tally.expired++
 		keep = false
 	}
 	var to uint64
 	if keep {
-		if to, keep = c.append(l, main, int(cand.size)); keep {
+		if to, keep = c.append(l, into, int(cand.size), 0); keep {
 			copy(c.mem.bytes(to, int(cand.size)), c.mem.bytes(cand.off, int(cand.size)))
 		} else {
 			l.tally.unpromoted++
@@ -181,10 +183,14 @@ func (c *Cache) settle(l *lane, cand candidate, keep bool, to uint64) (evicted b
 		l.tally.dead += uint64(cand.size) // since a moment ago
 	case keep:
 		freq := 0
-		if from == main {
+		switch {
+		case l.victim.keeps:
+			freq = now.freq()
+			l.tally.compacted++
+		case from == main:
 			freq = max(now.freq()-1, 0)
 			l.tally.kept++
-		} else {
+		default:
 			l.tally.promoted++
 		}
 		slot.Store(uint64(itemAt(tagOf(cand.hash), freq, to)))

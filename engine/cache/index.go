@@ -146,8 +146,9 @@ func (x *index) put(h, off uint64) {
 	switch {
 	case slot == nil:
 		slot = x.room(s, h)
-		if word(slot.Load()).live() { // no memory for more buckets
+		if w := word(slot.Load()); w.live() { // no memory for more buckets
 			sh.items--
+			x.dies(w)
 		}
 		slot.Store(uint64(itemAt(tag, x.freqOfNew(h, false), off)))
 	case old.ghost():
@@ -155,6 +156,7 @@ func (x *index) put(h, off uint64) {
 		slot.Store(uint64(itemAt(tag, x.freqOfNew(h, returned), off)))
 	default:
 		slot.Store(uint64(itemAt(tag, old.freq(), off)))
+		x.dies(old)
 		return
 	}
 	sh.items++
@@ -173,6 +175,9 @@ func (x *index) freqOfNew(h uint64, returned bool) int {
 	}
 	return 0
 }
+
+// dies tells of an item to which nothing leads any more.
+func (x *index) dies(w word) { x.pool.gone.Take(uint32(w.offset() >> (x.segShift & 63))) }
 
 // locate is find for who holds the lock, or may miss what is being moved: it returns ghosts too.
 func (x *index) locate(s uint8, h uint64) (*atomic.Uint64, word) {
@@ -283,6 +288,7 @@ func (x *index) extend(chunks []*bucket, count *int, row uint32) bool {
 func (x *index) drop(h uint64, slot *atomic.Uint64, ghost bool) {
 	s := uint8(h)
 	sh := &x.shards[s]
+	x.dies(word(slot.Load()))
 	w := uint64(0)
 	if ghost {
 		sh.evicted++
@@ -346,6 +352,7 @@ func (x *index) split(s uint8, rows uint32) {
 			if n == len(moved) || !x.append(s, to, w) { // so many, or no memory
 				b[i].Store(0)
 				x.shards[s].items--
+				x.dies(w)
 				continue
 			}
 			moved[n] = &b[i]

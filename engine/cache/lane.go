@@ -26,6 +26,7 @@ type lane struct {
 type open struct {
 	segment uint32
 	next    uint32
+	items   uint32
 }
 
 // A laneTally counts what a lane did. Its lane's lock guards it.
@@ -36,6 +37,7 @@ type laneTally struct {
 	stale        uint64 // refused because the generation had moved
 	promoted     uint64 // from small to main
 	kept         uint64 // in main once more
+	compacted    uint64 // in their queue, for being among dead ones
 	evicted      [queues]uint64
 	expired      uint64
 	walked, dead uint64 // bytes of victims, and those to which nothing led any more
@@ -60,26 +62,23 @@ func (c *Cache) lane() *lane {
 }
 
 // append finds room for n bytes in q's open segment. It takes another one when
-// that is full, if one is free. The lane is locked.
-func (c *Cache) append(l *lane, q queue, n int) (off uint64, ok bool) {
+// that is full, if one is free and more than keep would be. The lane is locked.
+func (c *Cache) append(l *lane, q queue, n, keep int) (off uint64, ok bool) {
 	o := &l.open[q]
 	if o.segment == none || uint64(o.next)+uint64(n) > c.segmentSize {
-		keep := 0
-		if q == small {
-			keep = len(c.lanes) // what each may need for what it moves while it empties a victim
-		}
 		segment := c.pool.take(keep)
 		if segment == none {
 			return 0, false
 		}
 		if o.segment != none {
-			c.pool.seal(o.segment, q, o.next)
+			c.pool.seal(*o, q)
 		}
 		*o = open{segment: segment}
 		c.pool.meta[segment].opened = c.now()
 	}
 	off = uint64(o.segment)<<(c.index.segShift&63) + uint64(o.next)
 	o.next += uint32(n)
+	o.items++
 	return off, true
 }
 
@@ -90,7 +89,8 @@ const mostEmptied = 16
 
 // room is append for new items, which may empty segments for it.
 func (c *Cache) room(l *lane, n int) (off uint64, ok bool) {
-	if off, ok = c.append(l, small, n); ok {
+	keep := len(c.lanes) // what each may need for what it moves while it empties a victim
+	if off, ok = c.append(l, small, n, keep); ok {
 		return off, true
 	}
 	l.tally.waited++
@@ -98,7 +98,7 @@ func (c *Cache) room(l *lane, n int) (off uint64, ok bool) {
 		if !c.emptyOne(l) {
 			break
 		}
-		if off, ok = c.append(l, small, n); ok {
+		if off, ok = c.append(l, small, n, keep); ok {
 			return off, true
 		}
 	}

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,7 @@ const (
 // in a queue, victim (one lane empties it), limbo while views hold it, free.
 type pool struct {
 	pins   *pin.Table
+	gone   *pin.Table           // a pin for each item to which nothing leads any more
 	size   uint32               // of a segment
 	empty  func(segment uint32) // told of each segment that is free again; nil: nobody is
 	spare  atomic.Int32         // segments that are free, or will be for the asking
@@ -40,11 +42,12 @@ type pool struct {
 // A segment's account; its lane's while it is open or a victim.
 type segment struct {
 	used   uint32 // bytes, once sealed
+	items  uint32 // and how many they were
 	opened int64  // when, in ns since the cache was made
 }
 
 func newPool(segments int, size uint32, pins *pin.Table) *pool {
-	p := &pool{pins: pins, size: size, meta: make([]segment, segments), free: make([]uint32, 0, segments), limbo: make([]uint32, 0, segments)}
+	p := &pool{pins: pins, gone: pin.New(segments), size: size, meta: make([]segment, segments), free: make([]uint32, 0, segments), limbo: make([]uint32, 0, segments)}
 	for s := segments - 1; s > 0; s-- {
 		p.free = append(p.free, uint32(s))
 	}
@@ -68,6 +71,7 @@ func (p *pool) take(keep int) uint32 {
 	}
 	s := p.free[len(p.free)-1]
 	p.free = p.free[:len(p.free)-1]
+	p.gone.Clear(s)
 	p.count()
 	return s
 }
@@ -105,29 +109,63 @@ func (p *pool) retire(s uint32) {
 	p.mu.Unlock()
 }
 
-// seal puts a segment that was filled up to used into its queue.
-func (p *pool) seal(s uint32, q queue, used uint32) {
+// seal puts a segment that was filled into its queue.
+func (p *pool) seal(o open, q queue) {
 	p.mu.Lock()
-	p.meta[s].used = used
-	p.sealed[q].push(s)
+	p.meta[o.segment].used, p.meta[o.segment].items = o.next, o.items
+	p.sealed[q].push(o.segment)
 	p.mu.Unlock()
 }
 
-// victim takes the segment that is to be emptied next out of its queue, or
-// returns none. New items may take all of the memory that items which proved
-// themselves do not, but once these do, no more than the target's share.
-func (p *pool) victim() (s uint32, q queue, used uint32) {
+// victim takes the segment that is to be emptied next out of its queue, or one of
+// no segment. New items may take all of the memory that items which proved
+// themselves do not, but once these do, no more than the target's share. But nothing
+// has to leave where there is enough that is dead.
+func (p *pool) victim() victim {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	q = main
+	if v := p.hollow(); v.segment != none {
+		return v
+	}
+	q := main
 	if p.sealed[small].n > p.target || p.sealed[main].n == 0 {
 		q = small
 	}
 	if p.sealed[q].n == 0 {
-		return none, q, 0
+		return victim{}
 	}
-	s = p.sealed[q].pop()
-	return s, q, p.meta[s].used
+	s := p.sealed[q].remove(0)
+	return victim{segment: s, from: q, end: p.meta[s].used}
+}
+
+// What is overwritten or deleted stays where it is until its segment is emptied.
+const (
+	hollowShare = .5  // of a segment's items that are dead, for which the others are moved on: no more than is gained
+	hollowLooks = 128 // segments that are looked at for one
+)
+
+// hollow takes the segment with the largest share of dead items, of those looked at, out
+// of its queue, if that share is large enough. p.mu is held.
+func (p *pool) hollow() (v victim) {
+	n := p.sealed[small].n + p.sealed[main].n
+	at, least := 0, hollowShare
+	for i := range min(n, hollowLooks) {
+		if n > hollowLooks {
+			i = rand.IntN(n)
+		}
+		q := small
+		if i >= p.sealed[small].n {
+			i, q = i-p.sealed[small].n, main
+		}
+		s := p.sealed[q].at(i)
+		if share := float64(p.gone.Held(s)) / float64(p.meta[s].items); share >= least {
+			v, at, least = victim{segment: s, from: q, end: p.meta[s].used, keeps: true}, i, share
+		}
+	}
+	if v.segment != none {
+		p.sealed[v.from].remove(at)
+	}
+	return v
 }
 
 // filled is how many segments are full of items.
@@ -148,11 +186,16 @@ func (r *ring) push(s uint32) {
 	r.n++
 }
 
-func (r *ring) pop() uint32 {
-	s := r.segments[r.head]
+// at is the i-th oldest.
+func (r *ring) at(i int) uint32 { return r.segments[(r.head+i)%len(r.segments)] }
+
+// remove takes the i-th oldest out.
+func (r *ring) remove(i int) uint32 {
+	s := r.at(i)
+	for ; i > 0; i-- {
+		r.segments[(r.head+i)%len(r.segments)] = r.at(i - 1)
+	}
 	r.head = (r.head + 1) % len(r.segments)
 	r.n--
 	return s
 }
-
-func (r *ring) oldest() uint32 { return r.segments[r.head] }

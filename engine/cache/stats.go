@@ -25,8 +25,9 @@ type Stats struct {
 	EvictedMain  uint64 // items that left after they were read no more
 	Promoted     uint64 // items that were read while they were new
 	Kept         uint64 // items that stayed for another round because they were read
+	Compacted    uint64 // items that were moved because much of what lay around them was dead
 	Expired      uint64 // items whose time was over when their turn came
-	MovedBytes   uint64 // copied by promotion and another round
+	MovedBytes   uint64 // copied by promotion, another round and compaction
 	WalkedBytes  uint64 // looked at by eviction
 	DeadBytes    uint64 // of those, what had been overwritten, deleted or moved
 	Emptied      uint64 // segments
@@ -97,7 +98,7 @@ func (p *pool) queued(q queue, now int64) (bytes int64, age time.Duration) {
 	if r.n == 0 {
 		return 0, 0
 	}
-	return int64(r.n) * int64(p.size), time.Duration(now - p.meta[r.oldest()].opened)
+	return int64(r.n) * int64(p.size), time.Duration(now - p.meta[r.at(0)].opened)
 }
 
 func (s *Stats) add(t *laneTally) {
@@ -111,6 +112,7 @@ func (s *Stats) add(t *laneTally) {
 	s.EvictedMain += t.evicted[main]
 	s.Promoted += t.promoted
 	s.Kept += t.kept
+	s.Compacted += t.compacted
 	s.Expired += t.expired
 	s.MovedBytes += t.movedBytes
 	s.WalkedBytes += t.walked

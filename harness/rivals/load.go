@@ -10,7 +10,10 @@ import (
 	"time"
 )
 
-const batch = 64
+const (
+	batch    = 64
+	keyBytes = 24
+)
 
 // A sample is one row of one contender in one round.
 type sample struct {
@@ -33,7 +36,7 @@ type chooser struct {
 	keys  uint64
 	zipf  []uint32 // ranks drawn beforehand, used one after the other; nil: uniform
 	next  int
-	buf   [batch][24]byte
+	buf   [batch][keyBytes]byte
 	all   [batch][]byte
 }
 
@@ -160,6 +163,19 @@ func sets(c contender, workers int, d time.Duration, keys uint64, size int) samp
 		return stride / 4
 	})
 	return sample{Ops: ops, Seconds: took}
+}
+
+// held is sets, and then how many of all keys are still there.
+func held(c contender, workers int, d time.Duration, keys uint64, size int) sample {
+	s := sets(c, workers, d, keys, size)
+	key, buf := newChooser(1, keys, nil).buf[0][:], make([]byte, 0, size+64)
+	for i := range keys {
+		if binary.BigEndian.PutUint64(key[16:], i); c.get(key, buf) {
+			s.Hits++
+		}
+	}
+	s.Gets = int64(keys)
+	return s
 }
 
 func gets(c contender, workers int, d time.Duration, keys uint64, zipf []uint32, size int) sample {

@@ -34,10 +34,11 @@ const (
 	smallValue = 256
 	largeValue = 4096
 	exponent   = 1.01
+	tight      = 1.75 // times what keys and values are: the budget of a cache that has room for them, and little more
 )
 
 // rows in their order. Reads come after the cache was filled with small values.
-var rows = []string{"set256", "get_uniform", "get_zipf", "get_batched", "set256_batched", "latency", "set4k", "gc"}
+var rows = []string{"set256", "get_uniform", "get_zipf", "get_batched", "set256_batched", "latency", "set256_tight", "set4k", "gc"}
 
 func (s *settings) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
@@ -171,6 +172,13 @@ func rowsOf(s settings, name string) (samples []sample, err error) {
 	row("get_batched", func() sample { return batchedGets(c, s.Workers, s.Duration, s.Keys, smallValue) })
 	row("set256_batched", func() sample { return batchedSets(c, s.Workers, s.Duration, s.Keys, smallValue) })
 	row("latency", func() sample { return latencies(c, s.Workers, s.Duration, s.Keys, smallValue) })
+	if s.wants("set256_tight") && which.budgeted {
+		if c, err = which.make(int64(tight*float64(s.Keys*(keyBytes+smallValue))), int(s.Keys), smallValue); err != nil {
+			return nil, err
+		}
+		fill(c, s.Keys, smallValue, s.Workers)
+		row("set256_tight", func() sample { return held(c, s.Workers, s.Duration, s.Keys, smallValue) })
+	}
 	if s.wants("set4k") && which.budgeted { // one without a budget would keep 4 GiB
 		if c, err = which.make(s.Budget, int(s.Keys), largeValue); err != nil {
 			return nil, err

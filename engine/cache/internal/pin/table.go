@@ -147,6 +147,11 @@ func (t *Table) Spread() int {
 	return int(at ^ at>>7)
 }
 
+// Clear drops all pins of a segment that nobody takes or drops meanwhile.
+func (t *Table) Clear(segment uint32) {
+	atomic.AddUint64(&t.shared.counts[segment].dropped, t.Held(segment))
+}
+
 // Fence returns when every pin taken so far is visible to the caller, and every
 // later one will find what the caller did before. It takes microseconds.
 func (t *Table) Fence() {

@@ -1,0 +1,94 @@
+package cache
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What is overwritten and deleted makes room for what lives: nothing leaves a cache
+// that has room for all of it, read or not.
+func TestTheDeadMakeRoom(t *testing.T) {
+	const size, rounds = 400, 12
+	for _, row := range []struct {
+		name string
+		live float64 // share of the memory
+		next func(r *rand.Rand, keys int) int
+	}{
+		{"all are overwritten alike", .5, func(r *rand.Rand, keys int) int { return r.IntN(keys) }},
+		{"a few are overwritten, and the others lie between them", .5, func(r *rand.Rand, keys int) int { return r.IntN(keys/20) * 20 }},
+		{"a few that lie together", .5, func(r *rand.Rand, keys int) int { return r.IntN(keys / 20) }},
+		{"one", .5, func(*rand.Rand, int) int { return 7 }},
+	} {
+		for _, read := range []bool{false, true} {
+			c := openCache(t, Options{}, hooks{poison: true})
+			r := rand.New(rand.NewPCG(1, 2))
+			keys := int(row.live * float64(c.Stats().FreeBytes) / size)
+			version := make([]uint64, keys)
+			var b []byte
+			set := func(i int) {
+				version[i]++
+				b = valueOf(b, uint64(i), version[i], size-32)
+				require.True(t, c.Set(keyOf(i), b))
+			}
+			for i := range keys {
+				set(i)
+			}
+			for range rounds * keys {
+				i := row.next(r, keys)
+				set(i)
+				if read {
+					get(c, keyOf(r.IntN(keys)))
+				}
+			}
+			for i := range keys {
+				v, ok := c.Get(keyOf(i))
+				require.True(t, ok, "%s: key %d of %d", row.name, i, keys)
+				k, ver, sound := whole(v.Value())
+				require.True(t, sound && k == uint64(i) && ver == version[i], "%s: key %d", row.name, i)
+				v.Release()
+			}
+			s := c.Stats()
+			require.Zero(t, s.EvictedSmall+s.EvictedMain, row.name)
+			require.NotZero(t, s.Emptied)
+		}
+	}
+}
+
+// So do those that were deleted, and those that came too late.
+func TestTheDeletedMakeRoom(t *testing.T) {
+	c := openCache(t, Options{}, hooks{poison: true})
+	const size = 1000
+	keys := int(.5 * float64(c.Stats().FreeBytes) / size)
+	value := make([]byte, size-40)
+	for i := range keys {
+		require.True(t, c.Set(keyOf(i), value))
+	}
+	for i := range 20 * keys { // others come and go
+		k := keyOf(keys + i)
+		require.True(t, c.Set(k, value))
+		c.Delete(k)
+		g := c.Generation(k)
+		c.Delete(k)
+		require.False(t, c.Fill(g, k, value))
+	}
+	for i := range keys {
+		v, ok := c.Get(keyOf(i))
+		require.True(t, ok, "key %d of %d", i, keys)
+		v.Release()
+	}
+	require.Zero(t, c.Stats().EvictedSmall)
+}
+
+// Where nothing is dead, nothing is kept for it: the policy is as it was.
+func TestNothingIsCompactedWithoutTheDead(t *testing.T) {
+	c := openCache(t, Options{}, hooks{})
+	value := make([]byte, 1000)
+	for i := range 100_000 {
+		require.True(t, c.Set(keyOf(i), value))
+	}
+	s := c.Stats()
+	require.NotZero(t, s.EvictedSmall)
+	require.Zero(t, s.Compacted)
+}
