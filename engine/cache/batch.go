@@ -3,6 +3,8 @@ package cache
 import (
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/cairnstore/cairn/engine/cache/internal/pin"
 )
 
 // blockKeys is how many keys of a batch are under way together: more than a
@@ -37,13 +39,37 @@ func (c *Cache) getBlock(keys [][]byte, views []View) {
 		c.index.prefetch(h)
 		c.curve.read(h)
 	}
-	for i := range keys {
-		if slot, w := c.index.find(hashes[i]); slot != nil {
+	if vectors {
+		if counts := c.pins.Own(pin.Enter()); counts != nil {
+			c.getVectors(counts, hashes[:len(keys)], keys, views)
+			pin.Leave()
+			return
+		}
+		pin.Leave()
+	}
+	for _, h := range hashes[:len(keys)] {
+		if slot, w := c.index.find(h); slot != nil {
 			prefetchItem(c.mem.at(w.offset()))
 		}
 	}
 	for i, key := range keys {
-		views[i] = c.get(hashes[i], key)
+		views[i] = c.look(hashes[i], key)
+	}
+}
+
+// getVectors is getBlock for who has entered a processor, whose counts these are.
+func (c *Cache) getVectors(counts unsafe.Pointer, hashes []uint64, keys [][]byte, views []View) {
+	askVector(c.index, hashes)
+	for i, key := range keys {
+		value, n, segment := getVector(c.index, counts, hashes[i], key)
+		if n >= 0 {
+			views[i] = View{value: value, length: uint32(n), segment: segment, pins: c.pins}
+			continue
+		}
+		if n == notIt {
+			c.pins.Void(segment)
+		}
+		views[i] = c.look(hashes[i], key)
 	}
 }
 

@@ -199,15 +199,11 @@ func (c *Cache) poison(segment uint32) {
 
 // Get returns a view of the key's value and true, or of nothing and false. A
 // negative entry is a view that is Absent, and true. The view must be released.
+//
+// It is look, in as few instructions as there can be for what is found at once.
 func (c *Cache) Get(key []byte) (View, bool) {
 	h := c.index.hash(key)
 	c.curve.read(h)
-	v := c.get(h, key)
-	return v, v.Found()
-}
-
-// get is look, in as few instructions as there can be for what is found at once.
-func (c *Cache) get(h uint64, key []byte) View {
 	if vectors {
 		n, segment, value := notFound, uint32(0), (*byte)(nil)
 		if counts := c.pins.Own(pin.Enter()); counts != nil {
@@ -215,13 +211,14 @@ func (c *Cache) get(h uint64, key []byte) View {
 		}
 		pin.Leave()
 		if n >= 0 {
-			return View{value: value, length: uint32(n), segment: segment, pins: c.pins}
+			return View{value: value, length: uint32(n), segment: segment, pins: c.pins}, true
 		}
 		if n == notIt {
 			c.pins.Void(segment)
 		}
 	}
-	return c.look(h, key)
+	v := c.look(h, key)
+	return v, v.Found()
 }
 
 // look takes one pin. Between pin and second look at the slot lies the whole

@@ -51,10 +51,10 @@ func TestACollisionNeverReturnsAnotherKeysBytes(t *testing.T) {
 	c := openCache(t, Options{}, hooks{})
 	require.True(t, c.Set([]byte("mine"), []byte("my value")))
 	h := c.index.hash([]byte("mine"))
-	v := c.get(h, []byte("your"))
+	v := c.look(h, []byte("your"))
 	require.False(t, v.Found())
 	require.Zero(t, c.Stats().Views)
-	v = c.get(h, []byte("mine"))
+	v = c.look(h, []byte("mine"))
 	require.True(t, v.Found())
 	v.Release()
 }

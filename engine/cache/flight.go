@@ -39,7 +39,7 @@ func (c *Cache) Load(ctx context.Context, key []byte, look func(context.Context)
 	h := c.index.hash(key)
 	c.curve.read(h)
 	for {
-		if v := c.get(h, key); v.Found() {
+		if v := c.look(h, key); v.Found() {
 			return v, nil
 		}
 		f, first := c.join(h, key)

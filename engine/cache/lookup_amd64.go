@@ -35,6 +35,11 @@ func matchVector(b *bucket, tag uint64) int
 //go:noescape
 func getVector(x *index, counts unsafe.Pointer, h uint64, key []byte) (value *byte, n int, segment uint32)
 
+// askVector asks for the items of hashes, as far as their first buckets lead to them.
+//
+//go:noescape
+func askVector(x *index, hashes []uint64)
+
 const (
 	notFound = -1
 	notIt    = -2

@@ -22,73 +22,113 @@ TEXT ·matchVector(SB), NOSPLIT, $0-24
 	MOVQ         CX, ret+16(FP)
 	RET
 
+// BUCKET leads from the hash in SI to the first bucket of its row, in R12: see shape.row
+// and index.at. The index is in DI. The row is chosen from those that there are by CMOV:
+// half of all hashes may have none of their own yet, at random.
+#define BUCKET \
+	MOVBQZX SI, R8; \
+	MOVQ    index_shapes(DI)(R8*8), R9; \
+	MOVQ    R9, R10; \
+	SHRQ    $32, R10; \
+	MOVQ    SI, R11; \
+	SHRQ    $8, R11; \
+	ANDL    R10, R11; \
+	SHRL    $1, R10; \
+	ANDL    R11, R10; \
+	CMPL    R11, R9; \
+	CMOVLCC R10, R11; \
+	MOVBLZX index_rowShift(DI), CX; \
+	SHRXL   CX, R11, R12; \
+	MOVQ    index_primary(DI), R13; \
+	MOVQ    (R13)(R12*8), R12; \
+	ANDL    index_rowMask(DI), R11; \
+	SHLQ    $8, R11; \
+	ORQ     R8, R11; \
+	SHLQ    $6, R11; \
+	ADDQ    R11, R12
+
+// MATCH leaves the hash's tag in SI, shifted, and in CX a bit for each slot of the bucket
+// in R12 that has it: see bucket.match.
+#define MATCH \
+	SHRQ         $42, SI; \
+	ORQ          $1, SI; \
+	VMOVQ        SI, X0; \
+	VPBROADCASTQ X0, Y0; \
+	VMOVDQU      (R12), Y1; \
+	VMOVDQU      32(R12), Y2; \
+	VPSRLQ       $42, Y1, Y1; \
+	VPSRLQ       $42, Y2, Y2; \
+	VPCMPEQQ     Y0, Y1, Y1; \
+	VPCMPEQQ     Y0, Y2, Y2; \
+	VMOVMSKPD    Y1, CX; \
+	VMOVMSKPD    Y2, DX; \
+	SHLL         $4, DX; \
+	ORL          DX, CX
+
+// ASK asks for the memory of the item at R8. Where it ends is not known before its first
+// line has come: who reads its value would wait twice.
+#define ASK \
+	PREFETCHT0 (R8); \
+	PREFETCHT0 64(R8); \
+	PREFETCHT0 128(R8); \
+	PREFETCHT0 192(R8); \
+	PREFETCHT0 256(R8)
+
+// func askVector(x *index, hashes []uint64)
+TEXT ·askVector(SB), NOSPLIT, $0-32
+	MOVQ x+0(FP), DI
+	MOVQ hashes_base+8(FP), BX
+	MOVQ hashes_len+16(FP), R15
+	LEAQ (BX)(R15*8), R15
+
+next:
+	CMPQ BX, R15
+	JEQ  all
+	MOVQ (BX), SI
+	ADDQ $8, BX
+	BUCKET
+	MATCH
+	BSFL CX, CX
+	JEQ  next
+	MOVQ (R12)(CX*8), R8
+	BTQ  $39, R8                         // ghostMark
+	JCS  next
+	SHLQ $25, R8
+	SHRQ $22, R8                         // offset
+	ADDQ index_mem(DI), R8
+	ASK
+	JMP  next
+
+all:
+	VZEROUPPER
+	RET
+
 // func getVector(x *index, counts unsafe.Pointer, h uint64, key []byte) (value *byte, n int, segment uint32)
 TEXT ·getVector(SB), NOSPLIT, $0-68
 	MOVQ x+0(FP), DI
 	MOVQ h+16(FP), SI
 
-	// The row of h, and its bucket: see shape.row and index.at.
-	MOVBQZX SI, R8                       // shard
-	MOVQ    index_shapes(DI)(R8*8), R9   // rows, and above them the mask of their numbers
-	MOVQ    R9, R10
-	SHRQ    $32, R10
-	MOVQ    SI, R11
-	SHRQ    $8, R11
-	ANDL    R10, R11                     // row
-	SHRL    $1, R10
-	ANDL    R11, R10                     // where that is not there yet
-	CMPL    R11, R9
-	CMOVLCC R10, R11
-	MOVBLZX index_rowShift(DI), CX
-	SHRXL   CX, R11, R12                 // chunk
-	MOVQ    index_primary(DI), R13
-	MOVQ    (R13)(R12*8), R12
-	ANDL    index_rowMask(DI), R11
-	SHLQ    $8, R11
-	ORQ     R8, R11
-	SHLQ    $6, R11
-	ADDQ    R11, R12                     // bucket
-
-	// The slot that has the tag: see bucket.match.
-	SHRQ         $42, SI                 // tagShift
-	ORQ          $1, SI                  // tagMark
-	VMOVQ        SI, X0
-	VPBROADCASTQ X0, Y0
-	VMOVDQU      (R12), Y1
-	VMOVDQU      32(R12), Y2
-	VPSRLQ       $42, Y1, Y1
-	VPSRLQ       $42, Y2, Y2
-	VPCMPEQQ     Y0, Y1, Y1
-	VPCMPEQQ     Y0, Y2, Y2
-	VMOVMSKPD    Y1, CX
-	VMOVMSKPD    Y2, DX
+	BUCKET
+	MATCH
 	VZEROUPPER
-	SHLL         $4, DX
-	ORL          DX, CX
-	BSFL         CX, CX
-	JEQ          none
-	LEAQ         (R12)(CX*8), R12        // slot
-	MOVQ         (R12), AX               // what it holds
-	MOVQ         AX, CX
-	SHRQ         $42, CX
-	CMPQ         CX, SI
-	JNE          none                    // it has just gone
-	BTQ          $39, AX                 // ghostMark
-	JCS          none
+	BSFL CX, CX
+	JEQ  none
+	LEAQ (R12)(CX*8), R12                // slot
+	MOVQ (R12), AX                       // what it holds
+	MOVQ AX, CX
+	SHRQ $42, CX
+	CMPQ CX, SI
+	JNE  none                            // it has just gone
+	BTQ  $39, AX                         // ghostMark
+	JCS  none
 
-	// Where the item ends is not known before its first line has come: who reads
-	// its value would wait twice.
-	MOVQ       AX, R8
-	SHLQ       $25, R8
-	SHRQ       $22, R8                   // offset
-	MOVBLZX    index_segShift(DI), CX
-	SHRXQ      CX, R8, R9                // segment
-	ADDQ       index_mem(DI), R8         // item
-	PREFETCHT0 (R8)
-	PREFETCHT0 64(R8)
-	PREFETCHT0 128(R8)
-	PREFETCHT0 192(R8)
-	PREFETCHT0 256(R8)
+	MOVQ    AX, R8
+	SHLQ    $25, R8
+	SHRQ    $22, R8                      // offset
+	MOVBLZX index_segShift(DI), CX
+	SHRXQ   CX, R8, R9                   // segment
+	ADDQ    index_mem(DI), R8            // item
+	ASK
 
 	// The pin, and the second look: see Cache.get.
 	MOVQ counts+8(FP), R10
