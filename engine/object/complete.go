@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/cairnstore/cairn/engine/backend"
@@ -145,6 +146,9 @@ func (u *upload) assemble(parts []part, in *CompleteInput, minPartSize int64) (*
 			return nil, sums, refuse(InvalidPart, "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.")
 		}
 		p := &parts[at]
+		if u.algorithm != NoChecksum && u.kind == Composite && len(want.Checksum.Value) == 0 {
+			return nil, sums, refuse(InvalidRequest, fmt.Sprintf("The upload was created using a %s checksum. The complete request must include the checksum for each part. It was missing for part %d in the request.", strings.ToLower(u.algorithm.String()), want.Number))
+		}
 		if i < len(in.Parts)-1 && p.size < minPartSize {
 			return nil, sums, refuse(EntityTooSmall, "Your proposed upload is smaller than the minimum allowed size")
 		}

@@ -218,6 +218,13 @@ func TestMultipartChecksums(t *testing.T) {
 			bad.Checksum.Value = make([]byte, a.Size())
 			_, err = complete(s, id, one, bad)
 			wantKind(t, err, object.InvalidPart)
+			bare := two
+			bare.Checksum = object.Checksum{}
+			if kind == object.Composite {
+				_, err = complete(s, id, one, bare)
+				wantKind(t, err, object.InvalidRequest)
+				require.ErrorContains(t, err, "missing for part 2")
+			}
 			whole := &object.CompleteInput{Bucket: "bucket", Key: "key", UploadID: id, Parts: []object.PartInfo{one, two}, Size: -1,
 				Checksum: object.Checksum{Algorithm: a, Type: kind, Value: make([]byte, a.Size())}}
 			_, err = s.Complete(ctx, whole)
