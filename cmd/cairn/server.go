@@ -143,10 +143,18 @@ func whileOpening(signals <-chan os.Signal, log *slog.Logger) (opened func()) {
 	return func() { close(open); <-ended }
 }
 
+// sameStop is how long after a signal another one says the same: who signals a process
+// and then its group, as timeout(1) does, sends two.
+const sameStop = 200 * time.Millisecond
+
 // exitAtOnce ends the process at a second signal. The store is made to be
 // killed: only the requests under way are lost, none of them acknowledged.
 func exitAtOnce(signals <-chan os.Signal, log *slog.Logger) {
+	first := time.Now()
 	sig := <-signals
+	for time.Since(first) < sameStop {
+		sig = <-signals
+	}
 	log.Warn("exiting at once", "signal", sig.String())
 	os.Exit(exitFailure)
 }

@@ -140,6 +140,7 @@ func TestUploadInFlightFinishesAtAStop(t *testing.T) {
 	time.Sleep(50 * time.Millisecond) // so that the request has begun
 
 	p.signal(syscall.SIGTERM)
+	p.signal(syscall.SIGTERM) // to its group, as timeout(1) does
 	require.Eventually(t, func() bool {
 		other, err := net.Dial("tcp", p.address)
 		if err == nil {
@@ -200,6 +201,7 @@ func TestSecondSignalExitsAtOnce(t *testing.T) {
 	hang(t, p)
 	p.signal(syscall.SIGTERM)
 	p.awaitLine(`"msg":"stopping"`)
+	time.Sleep(2 * sameStop)
 	began := time.Now()
 	p.signal(syscall.SIGINT)
 	require.Equal(t, exitFailure, p.exit())
