@@ -114,15 +114,17 @@ func serve(ctx context.Context, settings *config.Settings, unknown []string, std
 	greet(stderr, os.Args[0], s.url(), settings, keys, made)
 
 	var reason error
+	var signalled time.Time
 	select {
 	case sig := <-signals:
+		signalled = time.Now()
 		s.log.Info("stopping", "signal", sig.String())
 	case reason = <-s.failed:
 		s.log.Error("stopping", "error", reason)
 	case <-ctx.Done():
 		s.log.Info("stopping")
 	}
-	go exitAtOnce(signals, s.log)
+	go exitAtOnce(signals, signalled, s.log)
 	return errors.Join(reason, s.stop(e))
 }
 
@@ -147,10 +149,9 @@ func whileOpening(signals <-chan os.Signal, log *slog.Logger) (opened func()) {
 // and then its group, as timeout(1) does, sends two.
 const sameStop = 200 * time.Millisecond
 
-// exitAtOnce ends the process at a second signal. The store is made to be
-// killed: only the requests under way are lost, none of them acknowledged.
-func exitAtOnce(signals <-chan os.Signal, log *slog.Logger) {
-	first := time.Now()
+// exitAtOnce ends the process at one more signal than the first, if there was one. The
+// store is made to be killed: only the requests under way are lost, none of them acknowledged.
+func exitAtOnce(signals <-chan os.Signal, first time.Time, log *slog.Logger) {
 	sig := <-signals
 	for time.Since(first) < sameStop {
 		sig = <-signals

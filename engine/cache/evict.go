@@ -116,10 +116,10 @@ func (c *Cache) walk(l *lane) (walked int) {
 		if v.from == main && !v.keeps {
 			l.raise(float64(v.moved) / float64(v.end))
 		}
-		c.pool.retire(v.segment)
 		if !v.keeps {
 			c.watchCliff()
 		}
+		c.pool.retire(*v)
 		*v = victim{}
 	}
 	return walked
@@ -181,6 +181,9 @@ func (c *Cache) settle(l *lane, cand candidate, keep bool, to uint64) (evicted b
 	switch {
 	case slot == nil || !now.live() || now.offset() != cand.off:
 		l.tally.dead += uint64(cand.size) // since a moment ago
+		if keep {
+			c.index.dies(itemAt(0, 0, to)) // and so was its copy
+		}
 	case keep:
 		freq := 0
 		switch {

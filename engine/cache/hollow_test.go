@@ -1,8 +1,11 @@
 package cache
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -91,4 +94,65 @@ func TestNothingIsCompactedWithoutTheDead(t *testing.T) {
 	s := c.Stats()
 	require.NotZero(t, s.EvictedSmall)
 	require.Zero(t, s.Compacted)
+}
+
+// Where it is the small that are dead, little is gained by moving the large on: so it is
+// done seldom, and nothing is refused.
+func TestTheSmallDeadRefuseNothing(t *testing.T) {
+	c := openCache(t, Options{Bytes: 64 << 20, Lanes: 1}, hooks{})
+	large := make([]byte, c.MaxItem()/20)
+	n := 0
+	for ; c.Stats().Emptied == 0; n++ {
+		require.True(t, c.Set(fmt.Appendf(nil, "small-%d", n), nil))
+		require.True(t, c.Set(fmt.Appendf(nil, "large-%d", n), large))
+	}
+	for i := range n {
+		c.Delete(fmt.Appendf(nil, "small-%d", i))
+	}
+	before := c.Stats().MovedBytes
+	value := make([]byte, c.MaxItem()-100)
+	for i := range 100 {
+		require.True(t, c.Set(fmt.Appendf(nil, "new-%d", i), value), "put %d", i)
+	}
+	require.Less(t, c.Stats().MovedBytes-before, uint64(100*len(value)/4))
+}
+
+// What a segment's account says is dead is what nothing leads to.
+func TestDeathsAreCountedOnce(t *testing.T) {
+	for _, row := range []struct{ keys, size int }{{3000, 3000}, {80, 50_000}} {
+		c := openCache(t, Options{Lanes: 2}, hooks{})
+		end := time.Now().Add(500 * time.Millisecond)
+		var wg sync.WaitGroup
+		for w := range 4 {
+			wg.Go(func() {
+				r := rand.New(rand.NewPCG(uint64(w), 1))
+				value := make([]byte, row.size)
+				for time.Now().Before(end) {
+					k := keyOf(r.IntN(row.keys))
+					if r.IntN(10) == 0 {
+						c.Delete(k)
+					} else {
+						c.Set(k, value[:r.IntN(row.size)])
+					}
+					get(c, keyOf(r.IntN(row.keys)))
+				}
+			})
+		}
+		wg.Wait()
+		live := map[uint32]uint32{}
+		for i := range row.keys {
+			if _, w := c.index.find(c.index.hash(keyOf(i))); w.live() {
+				live[uint32(w.offset()>>c.index.segShift)]++
+			}
+		}
+		sealed := 0
+		for q := range c.pool.sealed {
+			for i := range c.pool.sealed[q].n {
+				s := c.pool.sealed[q].at(i)
+				require.EqualValues(t, c.pool.meta[s].items-live[s], c.pool.gone.Held(s))
+				sealed++
+			}
+		}
+		require.Greater(t, sealed, 10)
+	}
 }

@@ -155,8 +155,8 @@ func (x *index) put(h, off uint64) {
 		returned := old.freq() > 0 && (sh.evicted-uint32(old))&ghostMask <= sh.items
 		slot.Store(uint64(itemAt(tag, x.freqOfNew(h, returned), off)))
 	default:
-		slot.Store(uint64(itemAt(tag, old.freq(), off)))
 		x.dies(old)
+		slot.Store(uint64(itemAt(tag, old.freq(), off)))
 		return
 	}
 	sh.items++
@@ -176,7 +176,8 @@ func (x *index) freqOfNew(h uint64, returned bool) int {
 	return 0
 }
 
-// dies tells of an item to which nothing leads any more.
+// dies tells of an item to which nothing leads any more, from the next step on: as long
+// as something does, its segment is not emptied and used again.
 func (x *index) dies(w word) { x.pool.gone.Take(uint32(w.offset() >> (x.segShift & 63))) }
 
 // locate is find for who holds the lock, or may miss what is being moved: it returns ghosts too.
@@ -350,9 +351,9 @@ func (x *index) split(s uint8, rows uint32) {
 				continue
 			}
 			if n == len(moved) || !x.append(s, to, w) { // so many, or no memory
+				x.dies(w)
 				b[i].Store(0)
 				x.shards[s].items--
-				x.dies(w)
 				continue
 			}
 			moved[n] = &b[i]

@@ -220,9 +220,11 @@ noVector:
 	VZEROUPPER
 
 no:
+	MOVQ $0, value+48(FP)
 	MOVQ $-2, n+56(FP)                   // notIt
 	RET
 
 none:
+	MOVQ $0, value+48(FP)
 	MOVQ $-1, n+56(FP)                   // notFound
 	RET

@@ -37,6 +37,8 @@ type pool struct {
 	sealed [queues]ring         // oldest first
 	meta   []segment            // by number
 	target int                  // sealed segments of small above which it is evicted from first
+	rest   int                  // victims that are taken in the order of queues before one is looked for among the hollow
+	barren int                  // how long the next rest is, if there is none
 }
 
 // A segment's account; its lane's while it is open or a victim.
@@ -101,12 +103,15 @@ func (p *pool) reclaim() {
 	p.count()
 }
 
-// retire takes back a segment to which no slot leads any more.
-func (p *pool) retire(s uint32) {
+// retire takes back a victim to whose segment no slot leads any more.
+func (p *pool) retire(v victim) {
 	p.mu.Lock()
-	p.limbo = append(p.limbo, s)
+	defer p.mu.Unlock()
+	p.limbo = append(p.limbo, v.segment)
 	p.count()
-	p.mu.Unlock()
+	if v.keeps && 2*v.moved > v.end { // the dead were the small ones
+		p.rest = int(v.moved / max(v.end-v.moved, v.end/hollowRest))
+	}
 }
 
 // seal puts a segment that was filled into its queue.
@@ -124,7 +129,9 @@ func (p *pool) seal(o open, q queue) {
 func (p *pool) victim() victim {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if v := p.hollow(); v.segment != none {
+	if p.rest > 0 {
+		p.rest--
+	} else if v := p.hollow(); v.segment != none {
 		return v
 	}
 	q := main
@@ -140,17 +147,20 @@ func (p *pool) victim() victim {
 
 // What is overwritten or deleted stays where it is until its segment is emptied.
 const (
-	hollowShare = .5  // of a segment's items that are dead, for which the others are moved on: no more than is gained
-	hollowLooks = 128 // segments that are looked at for one
+	hollowShare = .5  // of a segment's items that are dead, for which the others are moved on: no more than is gained, if all are of one size
+	hollowReads = 400 // counts that are read to find one
+	hollowRest  = 16  // victims, at most, between two of which more was moved than gained
+	hollowPause = 8   // and between two looks that found none
 )
 
 // hollow takes the segment with the largest share of dead items, of those looked at, out
 // of its queue, if that share is large enough. p.mu is held.
 func (p *pool) hollow() (v victim) {
 	n := p.sealed[small].n + p.sealed[main].n
+	looks := max(hollowReads/p.gone.Stripes(), 16)
 	at, least := 0, hollowShare
-	for i := range min(n, hollowLooks) {
-		if n > hollowLooks {
+	for i := range min(n, looks) {
+		if n > looks {
 			i = rand.IntN(n)
 		}
 		q := small
@@ -162,9 +172,13 @@ func (p *pool) hollow() (v victim) {
 			v, at, least = victim{segment: s, from: q, end: p.meta[s].used, keeps: true}, i, share
 		}
 	}
-	if v.segment != none {
-		p.sealed[v.from].remove(at)
+	if v.segment == none {
+		p.barren = min(2*p.barren+1, hollowPause)
+		p.rest = p.barren
+		return v
 	}
+	p.barren = 0
+	p.sealed[v.from].remove(at)
 	return v
 }
 
@@ -182,20 +196,28 @@ type ring struct {
 }
 
 func (r *ring) push(s uint32) {
-	r.segments[(r.head+r.n)%len(r.segments)] = s
+	*r.place(r.n) = s
 	r.n++
 }
 
 // at is the i-th oldest.
-func (r *ring) at(i int) uint32 { return r.segments[(r.head+i)%len(r.segments)] }
+func (r *ring) at(i int) uint32 { return *r.place(i) }
 
 // remove takes the i-th oldest out.
 func (r *ring) remove(i int) uint32 {
 	s := r.at(i)
-	for ; i > 0; i-- {
-		r.segments[(r.head+i)%len(r.segments)] = r.at(i - 1)
+	if i < r.n/2 {
+		for ; i > 0; i-- {
+			*r.place(i) = r.at(i - 1)
+		}
+		r.head = (r.head + 1) % len(r.segments)
+	} else {
+		for ; i < r.n-1; i++ {
+			*r.place(i) = r.at(i + 1)
+		}
 	}
-	r.head = (r.head + 1) % len(r.segments)
 	r.n--
 	return s
 }
+
+func (r *ring) place(i int) *uint32 { return &r.segments[(r.head+i)%len(r.segments)] }

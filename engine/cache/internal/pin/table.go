@@ -65,6 +65,9 @@ func Bytes(n int) int64 {
 	return (2*procs+1)*int64(n+int(Events)+perPair)*int64(unsafe.Sizeof(count{})) + int64(unsafe.Sizeof(Table{}))
 }
 
+// Stripes is how many counts there are of a segment.
+func (t *Table) Stripes() int { return t.own.n + t.shared.n }
+
 // PerProcessor reports whether pins are plain additions.
 func (t *Table) PerProcessor() bool { return t.own.n > 0 }
 
@@ -197,8 +200,12 @@ func (t *Table) Void(segment uint32) {
 
 // Taken is how many pins were ever taken.
 func (t *Table) Taken() (n uint64) {
-	for segment := range t.segments {
-		n += t.sum(segment, taken)
+	for _, s := range []*stripes{&t.own, &t.shared} {
+		for i := range s.n { // as they lie in memory: readers call this
+			for k := range s.counts[i*s.stride:][:t.segments] {
+				n += atomic.LoadUint64(&s.counts[i*s.stride+k].taken)
+			}
+		}
 	}
 	return n
 }
