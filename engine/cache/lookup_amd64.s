@@ -65,15 +65,6 @@ TEXT ·matchVector(SB), NOSPLIT, $0-24
 	SHLL         $4, DX; \
 	ORL          DX, CX
 
-// ASK asks for the memory of the item at R8. Where it ends is not known before its first
-// line has come: who reads its value would wait twice.
-#define ASK \
-	PREFETCHT0 (R8); \
-	PREFETCHT0 64(R8); \
-	PREFETCHT0 128(R8); \
-	PREFETCHT0 192(R8); \
-	PREFETCHT0 256(R8)
-
 // func askVector(x *index, hashes []uint64)
 TEXT ·askVector(SB), NOSPLIT, $0-32
 	MOVQ x+0(FP), DI
@@ -95,9 +86,16 @@ next:
 	JCS  next
 	SHLQ $25, R8
 	SHRQ $22, R8                         // offset
-	ADDQ index_mem(DI), R8
-	ASK
-	JMP  next
+	ADDQ index_mem(DI), R8               // item
+
+	// Where it ends is not known before its first line has come: who reads its value
+	// would wait twice.
+	PREFETCHT0 (R8)
+	PREFETCHT0 64(R8)
+	PREFETCHT0 128(R8)
+	PREFETCHT0 192(R8)
+	PREFETCHT0 256(R8)
+	JMP        next
 
 all:
 	VZEROUPPER
@@ -128,7 +126,10 @@ TEXT ·getVector(SB), NOSPLIT, $0-68
 	MOVBLZX index_segShift(DI), CX
 	SHRXQ   CX, R8, R9                   // segment
 	ADDQ    index_mem(DI), R8            // item
-	ASK
+
+	// Its first line alone: asking for more gains 1 % where a value is read whole, and
+	// costs 3 to 5 % where it is not.
+	PREFETCHT0 (R8)
 
 	// The pin, and the second look: see Cache.get.
 	MOVQ counts+8(FP), R10
