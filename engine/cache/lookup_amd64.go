@@ -23,7 +23,7 @@ func (b *bucket) match(tag uint64) int {
 //go:noescape
 func matchVector(b *bucket, tag uint64) int
 
-// getVector is get for what is found at once: an item that h's first bucket leads to,
+// getVector is look for what is found at once: an item that h's first bucket leads to,
 // with no flags, under a key of 8 bytes and more. n is its length; or notFound; or notIt,
 // and then segment is pinned all the same. counts are the caller's own, who is on its
 // processor until it returns.

@@ -131,7 +131,7 @@ TEXT ·getVector(SB), NOSPLIT, $0-68
 	// costs 3 to 5 % where it is not.
 	PREFETCHT0 (R8)
 
-	// The pin, and the second look: see Cache.get.
+	// The pin, and the second look: see Cache.look.
 	MOVQ counts+8(FP), R10
 	MOVQ R9, R11
 	SHLQ $4, R11                         // pin.CountSize
