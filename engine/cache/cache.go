@@ -221,6 +221,12 @@ func (c *Cache) Get(key []byte) (View, bool) {
 	return v, v.Found()
 }
 
+// What getVector says instead of a length.
+const (
+	notFound = -1
+	notIt    = -2
+)
+
 // look takes one pin. Between pin and second look at the slot lies the whole
 // protocol: a slot that still leads to the item after its segment was pinned
 // cannot have been evicted before the pin was there to see.

@@ -182,7 +182,7 @@ func (c *Cache) settle(l *lane, cand candidate, keep bool, to uint64) (evicted b
 	case slot == nil || !now.live() || now.offset() != cand.off:
 		l.tally.dead += uint64(cand.size) // since a moment ago
 		if keep {
-			c.index.dies(itemAt(0, 0, to)) // and so was its copy
+			c.index.dies(to) // and so was its copy
 		}
 	case keep:
 		freq := 0

@@ -148,14 +148,14 @@ func (x *index) put(h, off uint64) {
 		slot = x.room(s, h)
 		if w := word(slot.Load()); w.live() { // no memory for more buckets
 			sh.items--
-			x.dies(w)
+			x.dies(w.offset())
 		}
 		slot.Store(uint64(itemAt(tag, x.freqOfNew(h, false), off)))
 	case old.ghost():
 		returned := old.freq() > 0 && (sh.evicted-uint32(old))&ghostMask <= sh.items
 		slot.Store(uint64(itemAt(tag, x.freqOfNew(h, returned), off)))
 	default:
-		x.dies(old)
+		x.dies(old.offset())
 		slot.Store(uint64(itemAt(tag, old.freq(), off)))
 		return
 	}
@@ -176,9 +176,9 @@ func (x *index) freqOfNew(h uint64, returned bool) int {
 	return 0
 }
 
-// dies tells of an item to which nothing leads any more, from the next step on: as long
+// dies tells of the item at off, to which nothing leads any more, from the next step on: as long
 // as something does, its segment is not emptied and used again.
-func (x *index) dies(w word) { x.pool.gone.Take(uint32(w.offset() >> (x.segShift & 63))) }
+func (x *index) dies(off uint64) { x.pool.gone.Take(uint32(off >> (x.segShift & 63))) }
 
 // locate is find for who holds the lock, or may miss what is being moved: it returns ghosts too.
 func (x *index) locate(s uint8, h uint64) (*atomic.Uint64, word) {
@@ -289,7 +289,7 @@ func (x *index) extend(chunks []*bucket, count *int, row uint32) bool {
 func (x *index) drop(h uint64, slot *atomic.Uint64, ghost bool) {
 	s := uint8(h)
 	sh := &x.shards[s]
-	x.dies(word(slot.Load()))
+	x.dies(word(slot.Load()).offset())
 	w := uint64(0)
 	if ghost {
 		sh.evicted++
@@ -351,7 +351,7 @@ func (x *index) split(s uint8, rows uint32) {
 				continue
 			}
 			if n == len(moved) || !x.append(s, to, w) { // so many, or no memory
-				x.dies(w)
+				x.dies(w.offset())
 				b[i].Store(0)
 				x.shards[s].items--
 				continue

@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/cpu"
+
+	"github.com/cairnstore/cairn/engine/cache/internal/pin"
 )
 
 // vectors: the race detector follows atomic loads, and no vectors.
@@ -40,10 +42,8 @@ func getVector(x *index, counts unsafe.Pointer, h uint64, key []byte) (value *by
 //go:noescape
 func askVector(x *index, hashes []uint64)
 
-const (
-	notFound = -1
-	notIt    = -2
-)
+// What getVector knows of a count of pins.
+var _ = [1]struct{}{}[pin.CountSize-16]
 
 // A seed is what a cache's hashes begin with. They are the runtime's own, as those of
 // hash/maphash are, without its way there.

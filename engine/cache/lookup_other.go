@@ -9,11 +9,7 @@ import (
 
 func (b *bucket) match(tag uint64) int { return b.matchPortable(tag) }
 
-const (
-	vectors  = false
-	notFound = -1
-	notIt    = -2
-)
+const vectors = false
 
 func getVector(*index, unsafe.Pointer, uint64, []byte) (*byte, int, uint32) { return nil, notFound, 0 }
 

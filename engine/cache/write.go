@@ -80,7 +80,7 @@ func (c *Cache) publish(l *lane, h, off uint64, p *pending) bool {
 	if p.checks && sh.generation.Load() != p.generation {
 		sh.mu.Unlock()
 		l.tally.stale++
-		c.index.dies(itemAt(0, 0, off))
+		c.index.dies(off)
 		return false
 	}
 	if p.moves {

@@ -619,14 +619,22 @@ func TestRebuild(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// Recovery that can't read is no recovery: nothing is given up for lost.
-func TestReadErrorsInRecovery(t *testing.T) {
+// crashedStore is the drive of a store that crashed in the middle of its script, and what
+// it had acknowledged.
+func crashedStore(t testing.TB) (crashed *disk.Memory, acked map[string]string) {
+	t.Helper()
 	m := disk.NewMemory(1)
 	h := &history{acked: map[string]string{}}
 	s := open(t, small(m))
 	require.NoError(t, script(s, h, rand.New(rand.NewPCG(6, 5)), 60))
-	crashed := m.Fork(disk.TornLast, nil)
+	crashed = m.Fork(disk.TornLast, nil)
 	require.NoError(t, s.Close())
+	return crashed, h.acked
+}
+
+// Recovery that can't read is no recovery: nothing is given up for lost.
+func TestReadErrorsInRecovery(t *testing.T) {
+	crashed, acked := crashedStore(t)
 	for n := 1; ; n++ {
 		after := crashed.Fork(disk.NothingUnsynced, nil)
 		f := disk.NewFaulty(after, 1)
@@ -642,7 +650,7 @@ func TestReadErrorsInRecovery(t *testing.T) {
 		}
 		f.Clear()
 		s = open(t, small(f))
-		require.NoError(t, judge(s, h.acked, "", nil, false), "read %d", n)
+		require.NoError(t, judge(s, acked, "", nil, false), "read %d", n)
 		require.NoError(t, s.Close())
 		n += n / 8
 	}
@@ -651,12 +659,7 @@ func TestReadErrorsInRecovery(t *testing.T) {
 // A start that fails after the log has begun to run ends what it began, once.
 func TestWriteErrorsInRecovery(t *testing.T) {
 	goroutines := goleak.IgnoreCurrent()
-	m := disk.NewMemory(1)
-	h := &history{acked: map[string]string{}}
-	s := open(t, small(m))
-	require.NoError(t, script(s, h, rand.New(rand.NewPCG(6, 5)), 60))
-	crashed := m.Fork(disk.TornLast, nil)
-	require.NoError(t, s.Close())
+	crashed, acked := crashedStore(t)
 	refused := 0
 	for _, op := range []string{"write", "sync"} {
 		for n := 1; ; n++ {
@@ -672,7 +675,7 @@ func TestWriteErrorsInRecovery(t *testing.T) {
 				require.ErrorIs(t, err, syscall.EIO)
 			}
 			s = open(t, small(f))
-			require.NoError(t, judge(s, h.acked, "", nil, false), "%s %d", op, n)
+			require.NoError(t, judge(s, acked, "", nil, false), "%s %d", op, n)
 			require.NoError(t, s.Close())
 			if !fired {
 				break
