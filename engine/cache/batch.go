@@ -14,9 +14,17 @@ const blockKeys = 64
 type slotPointer = *atomic.Uint64
 
 // prefetch asks for a hash's bucket.
-func (x *index) prefetch(h uint64) {
+func (x *index) prefetch(h uint64) { prefetch(x.bucketOf(h)) }
+
+// prefetchForWrite is prefetch for who will write there.
+func (x *index) prefetchForWrite(h uint64) { prefetchForWrite(x.bucketOf(h)) }
+
+// prefetchShard asks for the lock of a hash's shard, which another processor may have had last.
+func (x *index) prefetchShard(h uint64) { prefetchForWrite(unsafe.Pointer(&x.shards[uint8(h)])) }
+
+func (x *index) bucketOf(h uint64) unsafe.Pointer {
 	s := uint8(h)
-	prefetch(unsafe.Pointer(x.bucket(s, x.shape(s).row(h))))
+	return unsafe.Pointer(x.bucket(s, x.shape(s).row(h)))
 }
 
 // GetMany is Get for each key: views[i] is that of keys[i], or of nothing. Memory

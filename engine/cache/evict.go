@@ -1,5 +1,7 @@
 package cache
 
+import "sync/atomic"
+
 // The policy is S3-FIFO (Yang, Zhang, Qiu, Yue, Vigfusson, "FIFO Queues are All
 // You Need for Cache Eviction", SOSP 2023), over segments instead of items: when
 // the oldest segment of the small queue is emptied, those of its items that were
@@ -80,10 +82,35 @@ func (c *Cache) gather(l *lane) {
 		off := base + uint64(v.next)
 		h := c.mem.header(off)
 		cand := candidate{hash: c.index.hash(c.mem.keyAt(off, h)), off: off, size: uint32(h.size())}
-		c.index.prefetch(cand.hash)
+		c.index.prefetchForWrite(cand.hash)
+		if cand.size >= streamed {
+			c.index.prefetchShard(cand.hash)
+		}
 		l.batch[l.gathered] = cand
 		v.next += cand.size
 		bytes += int(cand.size)
+	}
+}
+
+// askAhead asks for what a large item's write will wait for, in the time that the
+// copy takes: its shard's lock, the lines that this item and the next one end in, for
+// those are not written whole, and the headers that will be gathered, where the
+// victim's items are of one size.
+func (c *Cache) askAhead(l *lane, h, off uint64, size int) {
+	c.index.prefetchShard(h)
+	end := off + uint64(size)
+	prefetchForWrite(c.mem.at(end - 1))
+	if uint64(l.open[small].next)+uint64(size) <= c.segmentSize {
+		prefetchForWrite(c.mem.at(end + uint64(size) - 1))
+	}
+	v := &l.victim
+	if l.gathered != 0 {
+		return
+	}
+	base := uint64(v.segment) << (c.index.segShift & 63)
+	for n, next := 0, v.next; n < 2 && next < v.end; n++ {
+		prefetch(c.mem.at(base + uint64(next)))
+		next += l.batch[0].size
 	}
 }
 
@@ -142,7 +169,7 @@ func (l *lane) raise(moved float64) {
 // leave takes one item out of the victim: it is moved, or dropped, or was dead.
 func (c *Cache) leave(l *lane, cand candidate) {
 	// Dead items need no lock: none comes back.
-	_, w := c.index.find(cand.hash)
+	slot, w := c.index.find(cand.hash)
 	if !w.live() || w.offset() != cand.off {
 		l.tally.dead += uint64(cand.size)
 		return
@@ -164,20 +191,23 @@ func (c *Cache) leave(l *lane, cand candidate) {
 			l.tally.unpromoted++
 		}
 	}
-	if c.settle(l, cand, keep, to) && c.onEvict != nil {
+	if c.settle(l, cand, slot, keep, to) && c.onEvict != nil {
 		c.tell(cand.off)
 	}
 }
 
-// settle makes the index say what has become of an item of the victim, and
-// reports whether it was evicted.
-func (c *Cache) settle(l *lane, cand candidate, keep bool, to uint64) (evicted bool) {
+// settle makes the index say what has become of an item of the victim, to which slot
+// led a moment ago, and reports whether it was evicted.
+func (c *Cache) settle(l *lane, cand candidate, slot *atomic.Uint64, keep bool, to uint64) (evicted bool) {
 	from := l.victim.from
 	s := uint8(cand.hash)
 	sh := &c.index.shards[s]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	slot, now := c.index.locate(s, cand.hash)
+	now := word(slot.Load())
+	if !now.live() || now.offset() != cand.off { // the item is gone, or another slot leads to it
+		slot, now = c.index.locate(s, cand.hash)
+	}
 	switch {
 	case slot == nil || !now.live() || now.offset() != cand.off:
 		l.tally.dead += uint64(cand.size) // since a moment ago

@@ -17,6 +17,11 @@ const (
 
 	maxKey   = 1<<16 - 1
 	maxValue = 1<<24 - 1
+
+	// streamed is the size from which on a value takes so long to write that other
+	// memory is asked for meanwhile, and is written past the processor's caches where
+	// this package has instructions for it.
+	streamed = 2048
 )
 
 // A header is the first word of an item.

@@ -6,6 +6,12 @@ TEXT ·prefetch(SB), NOSPLIT, $0-8
 	PREFETCHT0 (AX)
 	RET
 
+// func prefetchForWrite(p unsafe.Pointer)
+TEXT ·prefetchForWrite(SB), NOSPLIT, $0-8
+	MOVQ p+0(FP), AX
+	BYTE $0x0f; BYTE $0x0d; BYTE $0x08 // PREFETCHW (AX), which the assembler does not know
+	RET
+
 // func prefetchItem(p unsafe.Pointer)
 TEXT ·prefetchItem(SB), NOSPLIT, $0-8
 	MOVQ p+0(FP), AX

@@ -9,6 +9,12 @@ import "unsafe"
 //go:noescape
 func prefetch(p unsafe.Pointer)
 
+// prefetchForWrite is prefetch for a line that will be written: no other processor
+// keeps it, which would cost a second wait.
+//
+//go:noescape
+func prefetchForWrite(p unsafe.Pointer)
+
 // prefetchItem asks for the lines of an item of up to 320 bytes. Where it ends is not
 // known before its first line has come: who reads its value would wait twice.
 //

@@ -4,7 +4,9 @@ package cache
 
 import "unsafe"
 
-// prefetch and prefetchItem do nothing where this package has no instruction for it.
+// prefetch and the others do nothing where this package has no instruction for it.
 func prefetch(unsafe.Pointer) {}
+
+func prefetchForWrite(unsafe.Pointer) {}
 
 func prefetchItem(unsafe.Pointer) {}

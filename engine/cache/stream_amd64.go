@@ -25,5 +25,3 @@ func copyValue(to, from []byte) {
 	streamCopy(unsafe.Pointer(&to[head]), unsafe.Pointer(&from[head]), uintptr(whole))
 	copy(to[head+whole:], from[head+whole:])
 }
-
-const streamed = 2048

@@ -66,6 +66,9 @@ func (c *Cache) write(key, value []byte, p pending) bool {
 		}
 		return false
 	}
+	if size >= streamed {
+		c.askAhead(l, h, off, size)
+	}
 	c.mem.write(off, headerOf(len(key), len(value), p.flags), p.expiry, key, value)
 	c.gatherAhead(l, size)
 	ok = c.publish(l, h, off, &p)
