@@ -198,38 +198,59 @@ func (x *index) locate(s uint8, h uint64) (*atomic.Uint64, word) {
 
 // room returns a slot for a new item: an empty one, else that of the oldest
 // ghost, else one in a new overflow bucket, else that of the item that was read
-// least. The shard is locked.
+// least. The shard is locked. Which slot it is depends on no branch: it is another
+// one each time.
 func (x *index) room(s uint8, h uint64) *atomic.Uint64 {
-	sh := &x.shards[s]
+	const (
+		placeBits = 3       // of a slot in its bucket; above it
+		empty     = 1 << 32 // is more than the age of any ghost
+	)
+	evicted := x.shards[s].evicted
 	b := x.bucket(s, x.shape(s).row(h))
-	var oldest, least *atomic.Uint64
-	age, freq := uint32(0), 4
+	in, best := b, uint64(0)
+	for {
+		before := best
+		for i := range b {
+			w := b[i].Load()
+			age := uint64((evicted-uint32(w))&ghostMask) + 1
+			age &= -(w & ghostMark / ghostMark)        // 0 if it is no ghost
+			age |= ^(w | -w) >> 63 * empty             // no bit is set in w
+			best = max(best, age<<placeBits|uint64(i)) // the last of several
+		}
+		if best != before {
+			in = b
+		}
+		l := word(b[lastSlot].Load())
+		if best>>placeBits >= empty || !l.link() {
+			break
+		}
+		b = x.linked(s, l)
+	}
+	if best>>placeBits > 0 {
+		return &in[best%bucketSlots]
+	}
+	if slot := x.chain(s, b); slot != nil {
+		return slot
+	}
+	return x.leastRead(s, h)
+}
+
+// leastRead returns the slot of the item in h's row that was read least.
+func (x *index) leastRead(s uint8, h uint64) (least *atomic.Uint64) {
+	freq := 4
+	b := x.bucket(s, x.shape(s).row(h))
 	for {
 		for i := range b {
-			switch w := word(b[i].Load()); {
-			case w == 0:
-				return &b[i]
-			case w.ghost():
-				if a := (sh.evicted - uint32(w)) & ghostMask; oldest == nil || a > age {
-					oldest, age = &b[i], a
-				}
-			case w.live() && w.freq() < freq:
+			if w := word(b[i].Load()); w.live() && w.freq() < freq {
 				least, freq = &b[i], w.freq()
 			}
 		}
 		l := word(b[lastSlot].Load())
 		if !l.link() {
-			break
+			return least
 		}
 		b = x.linked(s, l)
 	}
-	if oldest != nil {
-		return oldest
-	}
-	if slot := x.chain(s, b); slot != nil {
-		return slot
-	}
-	return least
 }
 
 // chain links an overflow bucket to b, which is full, and returns its first
