@@ -121,7 +121,7 @@ func (c *Cache) setBlock(keys, values [][]byte) (kept int) {
 			continue
 		}
 		// A segment is sealed only when all that is in it is published.
-		if uint64(l.open[small].next)+uint64(size) > c.segmentSize {
+		if !c.fits(&l.open[small], size) {
 			publish(i)
 		}
 		off, ok := c.room(l, size)

@@ -77,9 +77,8 @@ func (c *Cache) next(l *lane) bool {
 // the items' headers come meanwhile.
 func (c *Cache) gather(l *lane) {
 	v := &l.victim
-	base := uint64(v.segment) << (c.index.segShift & 63)
 	for bytes := 0; l.gathered < walkBatch && bytes < walkBytes && v.next < v.end; l.gathered++ {
-		off := base + uint64(v.next)
+		off := c.index.offset(v.segment, v.next)
 		h := c.mem.header(off)
 		cand := candidate{hash: c.index.hash(c.mem.keyAt(off, h)), off: off, size: uint32(h.size())}
 		c.index.prefetchForWrite(cand.hash)
@@ -100,16 +99,15 @@ func (c *Cache) askAhead(l *lane, h, off uint64, size int) {
 	c.index.prefetchShard(h)
 	end := off + uint64(size)
 	prefetchForWrite(c.mem.at(end - 1))
-	if uint64(l.open[small].next)+uint64(size) <= c.segmentSize {
+	if c.fits(&l.open[small], size) {
 		prefetchForWrite(c.mem.at(end + uint64(size) - 1))
 	}
-	v := &l.victim
 	if l.gathered != 0 {
 		return
 	}
-	base := uint64(v.segment) << (c.index.segShift & 63)
+	v := &l.victim
 	for n, next := 0, v.next; n < 2 && next < v.end; n++ {
-		prefetch(c.mem.at(base + uint64(next)))
+		prefetch(c.mem.at(c.index.offset(v.segment, next)))
 		next += l.batch[0].size
 	}
 }

@@ -180,6 +180,11 @@ func (x *index) freqOfNew(h uint64, returned bool) int {
 // as something does, its segment is not emptied and used again.
 func (x *index) dies(off uint64) { x.pool.gone.Take(uint32(off >> (x.segShift & 63))) }
 
+// offset is where a segment's byte lies in the memory.
+func (x *index) offset(segment, at uint32) uint64 {
+	return uint64(segment)<<(x.segShift&63) + uint64(at)
+}
+
 // locate is find for who holds the lock, or may miss what is being moved: it returns ghosts too.
 func (x *index) locate(s uint8, h uint64) (*atomic.Uint64, word) {
 	tag := tagOf(h)
@@ -301,7 +306,7 @@ func (x *index) extend(chunks []*bucket, count *int, row uint32) bool {
 	if segment == none {
 		return false
 	}
-	chunks[n] = x.mem.bucket(uint64(segment) << (x.segShift & 63))
+	chunks[n] = x.mem.bucket(x.offset(segment, 0))
 	*count++
 	return true
 }

@@ -61,11 +61,14 @@ func (c *Cache) lane() *lane {
 	return l
 }
 
+// fits says whether n bytes more do.
+func (c *Cache) fits(o *open, n int) bool { return uint64(o.next)+uint64(n) <= c.segmentSize }
+
 // append finds room for n bytes in q's open segment. It takes another one when
 // that is full, if one is free and more than keep would be. The lane is locked.
 func (c *Cache) append(l *lane, q queue, n, keep int) (off uint64, ok bool) {
 	o := &l.open[q]
-	if o.segment == none || uint64(o.next)+uint64(n) > c.segmentSize {
+	if o.segment == none || !c.fits(o, n) {
 		segment := c.pool.take(keep)
 		if segment == none {
 			return 0, false
@@ -76,7 +79,7 @@ func (c *Cache) append(l *lane, q queue, n, keep int) (off uint64, ok bool) {
 		*o = open{segment: segment}
 		c.pool.meta[segment].opened = c.now()
 	}
-	off = uint64(o.segment)<<(c.index.segShift&63) + uint64(o.next)
+	off = c.index.offset(o.segment, o.next)
 	o.next += uint32(n)
 	o.items++
 	return off, true
