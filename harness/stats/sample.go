@@ -75,7 +75,8 @@ func quantileOfSorted(s []float64, q float64) float64 {
 		return s[len(s)-1]
 	}
 	f := at - float64(i)
-	return s[i]*(1-f) + s[i+1]*f
+	// Rounding may carry the sum past its neighbours, most easily where both are one value.
+	return min(max(s[i]*(1-f)+s[i+1]*f, s[i]), s[i+1])
 }
 
 func finite(samples ...[]float64) error {

@@ -155,6 +155,15 @@ func TestChangesOfLevels(t *testing.T) {
 	require.Equal(t, 550, last.Index, "counted from the beginning of all")
 }
 
+func TestQuantileStaysBetweenItsNeighbours(t *testing.T) {
+	// s*(1-f) + s*f is not s for every f.
+	const v = -2274.000034332274
+	for i := range 1000 {
+		q := float64(i) / 1000
+		require.Equal(t, v, Quantile([]float64{v, v, v, v}, q), "q = %v", q)
+	}
+}
+
 var values = rapid.SliceOfN(rapid.Float64Range(-1e6, 1e6), 5, 40)
 
 func TestProperties(t *testing.T) {
