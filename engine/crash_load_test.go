@@ -166,6 +166,7 @@ func TestCrashUnderLoad(t *testing.T) {
 		recycled += s.store.Stats().Recycled
 		require.NoError(t, s.Close())
 		_ = s.store.Close() // on a drive without power
+		fsys.Discard()      // an index that died in a cut holds it to the end
 		fsys = survivor
 	}
 	steps := 0

@@ -62,7 +62,7 @@ func openStack(fsys disk.FS, tune func(*store.Options, *object.Options)) (*stack
 	o := store.Options{
 		FS: fsys, Alias: object.Alias,
 		SegmentSize: 1 << 20, BulkSegmentSize: 4 << 20, IndexMemBytes: 256 << 10, IndexCacheBytes: 1 << 20, IndexRate: -1,
-		ApplyEvery: time.Millisecond, FlushBytes: 64 << 10, CompactEvery: -1, CompactRate: -1, ScrubRate: -1, Reserve: 1 << 20, HollowSteps: 2,
+		ApplyEvery: time.Millisecond, FlushBytes: 64 << 10, CompactEvery: -1, CompactRate: -1, ScrubRate: -1, Reserve: 1 << 20, HollowSteps: 2, OverlayBytes: 4 << 20,
 		Logger: slog.New(slog.DiscardHandler),
 	}
 	objects := object.Options{SweepEvery: -1}

@@ -64,6 +64,23 @@ func (m *Memory) Crash(mode CrashMode, rng *rand.Rand) *Memory {
 	return m.Fork(mode, rng)
 }
 
+// Discard frees what is on a drive that has crashed, for a caller who wants no
+// other end of that moment. What was open on it may be held for ever by
+// whoever waits for the drive.
+func (m *Memory) Discard() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mu.dead == nil {
+		panic("disk: Discard of a drive that has not crashed")
+	}
+	for _, d := range directories(m.mu.root) {
+		for _, n := range d.now {
+			n.now, n.synced, n.unsynced = image{}, image{}, nil
+		}
+		d.now, d.durable, d.unsynced = nil, nil, nil
+	}
+}
+
 // Fork returns the drive as Crash would at this moment, and leaves m running. A
 // hook that forks before every operation tries every crash of a script in one
 // run of it. It costs what was not synced, not what is on the drive: pages are

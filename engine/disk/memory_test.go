@@ -326,6 +326,12 @@ func TestCrashEndsTheOldDrive(t *testing.T) {
 	u, err := after.Usage()
 	require.NoError(t, err)
 	require.Equal(t, disk.Usage{Total: 1 << 20, Free: 1<<20 - 4096}, u)
+
+	require.Panics(t, after.Discard, "a drive that runs")
+	m.Discard()
+	_, err = m.Create("b")
+	require.ErrorIs(t, err, disk.ErrCrashed)
+	require.Equal(t, "abc", read(t, after, "a"))
 }
 
 func TestForkLeavesTheDriveRunning(t *testing.T) {

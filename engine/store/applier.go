@@ -12,9 +12,10 @@ import (
 // An applier is the one writer of the index: it takes generations in the order
 // of the log, and the moves of compaction in between.
 type applier struct {
-	s      *Store
-	signal chan struct{}
-	done   chan struct{}
+	s       *Store
+	signal  chan struct{}
+	done    chan struct{}
+	givenUp chan struct{} // Close does not wait for it
 
 	mu struct {
 		sync.Mutex
@@ -44,7 +45,7 @@ type applier struct {
 const mostRaw = 16 << 20
 
 func newApplier(s *Store) *applier {
-	a := &applier{s: s, signal: make(chan struct{}, 1), done: make(chan struct{})}
+	a := &applier{s: s, signal: make(chan struct{}, 1), done: make(chan struct{}), givenUp: make(chan struct{})}
 	a.mu.spaces = map[uint64]spaceCount{}
 	a.progress.L = &a.mu.Mutex
 	return a

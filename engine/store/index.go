@@ -152,21 +152,29 @@ func (s *Store) indexFailed(err error, fatal bool) {
 	case s.indexErr <- err:
 	default:
 	}
+	leaving := false
 	select {
-	case <-s.leaving: // an error of the closing itself is told by Close
-		return
+	case <-s.leaving:
+		leaving = true
 	default:
 	}
 	if isFull(err) && !fatal {
-		s.refusing.Store(true)
+		if !leaving {
+			s.refusing.Store(true)
+		}
 		return // Pebble tries again
 	}
+	// The applier stops before it waits for a flush that is tried for ever.
 	s.applier.mu.Lock()
 	if s.applier.mu.err == nil {
 		s.applier.mu.err = err
 	}
 	s.applier.mu.Unlock()
 	s.applier.progress.Broadcast()
+	if leaving { // told by Close
+		s.indexEnd.CompareAndSwap(nil, &err)
+		return
+	}
 	if indexDamaged(err) {
 		go s.condemnIndex(err)
 		return

@@ -9,24 +9,53 @@ import (
 )
 
 // spaceFS keeps a full drive from Pebble, which would end the process over a
-// manifest that it can't write, and try a flush again without a pause: what
-// needs room waits for it. Meanwhile new data is refused, reads go on, and
-// deletes gather in the overlay.
+// manifest that it can't write: what needs room waits for it. Meanwhile new data
+// is refused, reads go on, and deletes gather in the overlay. Pebble tries a
+// failed flush again without a pause and without end; here it has both.
 type spaceFS struct {
 	vfs.FS
-	await func(error) bool // whether to try again
+	s *Store
 }
 
-func (v spaceFS) file(open func() (vfs.File, error)) (vfs.File, error) {
+// hold stops what Pebble still tries after Close has left the index as it was:
+// the directory may be another's by now.
+func (v spaceFS) hold() {
+	if v.s.indexLeft.Load() {
+		select {}
+	}
+}
+
+// rest is before a try that comes soon after one that failed. It is not after
+// the failure, of which the store is to hear at once.
+func (v spaceFS) rest() {
+	v.hold()
+	if at := v.s.indexFailedAt.Load(); at != 0 {
+		time.Sleep(v.s.opt.retry/4 - time.Since(time.Unix(0, at)))
+		v.hold()
+	}
+}
+
+// do tries until it works or fails for another reason than space.
+func (v spaceFS) do(change func() error) error {
 	for {
-		f, err := open()
+		v.rest()
+		err := change()
 		if err == nil {
-			return spaceFile{f, v.await}, nil
+			return nil
 		}
-		if !v.await(err) {
-			return nil, err
+		if !v.s.awaitSpace(err) {
+			v.s.indexFailedAt.Store(time.Now().UnixNano())
+			return err
 		}
 	}
+}
+
+func (v spaceFS) file(open func() (vfs.File, error)) (f vfs.File, err error) {
+	err = v.do(func() (err error) { f, err = open(); return err })
+	if err != nil {
+		return nil, err
+	}
+	return spaceFile{f, v}, nil
 }
 
 func (v spaceFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
@@ -42,40 +71,42 @@ func (v spaceFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.Fi
 }
 
 func (v spaceFS) Rename(from, to string) error {
-	for {
-		if err := v.FS.Rename(from, to); err == nil || !v.await(err) {
-			return err
-		}
-	}
+	return v.do(func() error { return v.FS.Rename(from, to) })
+}
+
+func (v spaceFS) Remove(name string) error {
+	v.hold()
+	return v.FS.Remove(name)
 }
 
 type spaceFile struct {
 	vfs.File
-	await func(error) bool
+	fs spaceFS
 }
 
-func (f spaceFile) Write(p []byte) (int, error) {
-	done := 0
-	for {
+func (f spaceFile) Write(p []byte) (done int, err error) {
+	err = f.fs.do(func() error {
 		n, err := f.File.Write(p[done:])
 		done += n
-		if err == nil || !f.await(err) {
-			return done, err
-		}
-	}
+		return err
+	})
+	return done, err
 }
 
 // A sync is not tried again: Pebble writes a new file in place of one whose
-// sync failed. It waits first, so that this does not become a loop without rest.
-func (f spaceFile) failed(err error) error {
+// sync failed.
+func (f spaceFile) sync(sync func() error) error {
+	f.fs.rest()
+	err := sync()
 	if err != nil {
-		f.await(err)
+		f.fs.s.awaitSpace(err)
+		f.fs.s.indexFailedAt.Store(time.Now().UnixNano())
 	}
 	return err
 }
 
-func (f spaceFile) Sync() error     { return f.failed(f.File.Sync()) }
-func (f spaceFile) SyncData() error { return f.failed(f.File.SyncData()) }
+func (f spaceFile) Sync() error     { return f.sync(f.File.Sync) }
+func (f spaceFile) SyncData() error { return f.sync(f.File.SyncData) }
 
 // awaitSpace waits a moment where err says that the drive is full, and reports
 // whether to try again.
@@ -95,7 +126,6 @@ func (s *Store) awaitSpace(err error) bool {
 	case <-time.After(s.opt.retry):
 		return true
 	case <-s.leaving:
-		time.Sleep(s.opt.retry / 4) // Pebble may try again at once
 		return false
 	}
 }

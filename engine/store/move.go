@@ -92,6 +92,7 @@ func (s *Store) submit(moves []move) error {
 	case <-m.done:
 		return m.err
 	case <-a.done:
-		return ErrClosed
+	case <-a.givenUp:
 	}
+	return ErrClosed
 }

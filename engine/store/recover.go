@@ -89,7 +89,7 @@ func Open(o Options) (_ *Store, err error) {
 	fresh := len(s.segs.all()) == 0 // its index is made, not made again
 	inner := s.opt.IndexFS
 	s.pacer = newPacer(s)
-	s.opt.IndexFS = func() vfs.FS { return paceFS{spaceFS{inner(), s.awaitSpace}, s.pacer} }
+	s.opt.IndexFS = func() vfs.FS { return paceFS{spaceFS{inner(), s}, s.pacer} }
 	s.overlay = newOverlay(s.opt.OverlayBytes)
 	s.hollows.steps = s.opt.HollowSteps
 	s.scout = newScout(s.opt.HollowSteps)

@@ -194,15 +194,17 @@ type Store struct {
 	filterLock sync.Mutex
 	stats      stats
 
-	seq        atomic.Uint64
-	refusing   atomic.Bool // space is down to the reserve
-	failed     atomic.Bool
-	opened     atomic.Bool  // Open has returned
-	spaceWaits atomic.Int32 // of the index
-	condemnOne sync.Once
-	indexDead  atomic.Bool           // Pebble met a fatal error
-	indexEnd   atomic.Pointer[error] // why the index is dead
-	indexErr   chan error            // the latest that Pebble met by itself
+	seq           atomic.Uint64
+	refusing      atomic.Bool // space is down to the reserve
+	failed        atomic.Bool
+	opened        atomic.Bool  // Open has returned
+	spaceWaits    atomic.Int32 // of the index
+	condemnOne    sync.Once
+	indexDead     atomic.Bool           // Pebble met a fatal error
+	indexFailedAt atomic.Int64          // when Pebble last failed to write, Unix nanoseconds
+	indexLeft     atomic.Bool           // Close did not close it
+	indexEnd      atomic.Pointer[error] // why the index is dead, or took nothing more during the closing
+	indexErr      chan error            // the latest that Pebble met by itself
 
 	// transactions is held shared by everyone who may have read a body's place
 	// in order to pass it on. Compaction takes it alone to be sure that no such
@@ -391,9 +393,10 @@ func (s *Store) close() error {
 	s.applier.progress.Broadcast()
 	s.awaitApplier()
 	s.applier.progress.Broadcast()
-	s.duties.Wait()
+	s.awaitDuties()
 	err := s.closeIndex()
 	if s.indexDead.Load() {
+		s.indexLeft.Store(true)
 		abandoned.Store(s.id, true)
 	}
 	if err == nil && !s.failed.Load() {
@@ -448,11 +451,40 @@ func (s *Store) awaitApplier() {
 			s.indexEnd.CompareAndSwap(nil, &failure)
 		}
 		s.indexDead.Store(true)
+		close(s.applier.givenUp)
 		return
 	}
 }
 
-// indexEnded is the error that Close tells of a dead index, unless every writer was told already.
+// dutiesOfADeadIndex is how long Close waits for them: one may be in the index,
+// and get no further.
+const dutiesOfADeadIndex = 2 * time.Second
+
+func (s *Store) awaitDuties() {
+	done := make(chan struct{})
+	go func() { s.duties.Wait(); close(done) }()
+	tick := time.NewTicker(dutiesOfADeadIndex / 20)
+	defer tick.Stop()
+	var since time.Time
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		switch {
+		case !s.indexDead.Load():
+		case since.IsZero():
+			since = time.Now()
+		case time.Since(since) > dutiesOfADeadIndex:
+			s.logger.Error("closing without the end of a background duty: the index holds it")
+			return
+		}
+	}
+}
+
+// indexEnded is the error that Close tells of an index that could not be
+// written, unless every writer was told already.
 func (s *Store) indexEnded() error {
 	if err := s.indexEnd.Load(); err != nil && !s.failed.Load() {
 		return fmt.Errorf("close index: %w", *err)
@@ -465,30 +497,52 @@ func (s *Store) closeIndex() error {
 	if s.indexDead.Load() { // its locks may be held for ever; the log has everything
 		return s.indexEnded()
 	}
-	if s.failed.Load() {
-		if err := s.db.Close(); !errors.Is(err, errIndexDied) {
-			return err
+	if err := s.flushAtClose(); err != nil {
+		s.indexEnd.CompareAndSwap(nil, &err)
+	}
+	var err error
+	if !s.indexDead.Load() {
+		if err = s.db.Close(); errors.Is(err, errIndexDied) {
+			err = nil
 		}
-		return nil // every writer was told already
+	}
+	return errors.Join(s.indexEnded(), err)
+}
+
+// flushAtClose has the index write what it holds, unless it can't.
+func (s *Store) flushAtClose() (err error) {
+	if s.failed.Load() || s.indexEnd.Load() != nil {
+		return nil
 	}
 	select {
 	case <-s.indexErr: // of an earlier try
 	default:
 	}
-	done, err := s.db.AsyncFlush()
-	if err == nil {
-		for flushed := false; !flushed && err == nil; {
-			select {
-			case <-done:
-				flushed = true
-			case err = <-s.indexErr:
-			}
+	type flush struct {
+		done <-chan struct{}
+		err  error
+	}
+	began := make(chan flush, 1)
+	go func() {
+		done, err := s.db.AsyncFlush()
+		began <- flush{done, err}
+	}()
+	var done <-chan struct{}
+	for err == nil {
+		select {
+		case f := <-began:
+			began, done, err = nil, f.done, f.err
+		case <-done:
+			return nil
+		case err = <-s.indexErr:
+		case <-s.db.died:
+			return nil
 		}
 	}
-	if s.indexDead.Load() {
-		return errors.Join(err, s.indexEnded())
+	if began != nil { // it waits for other flushes, and holds what closing the index needs
+		s.indexDead.Store(true)
 	}
-	return errors.Join(err, s.db.Close())
+	return err
 }
 
 // watchSpace keeps the reserve: puts are refused before it is touched.
