@@ -75,8 +75,8 @@ bench-cache: build-rivals ## the memory cache beside the best of Go: rates, late
 	bin/rivals speed --results results/runs $(BENCH)
 	bin/rivals ratio --results results/runs
 
-soak: ## the long forms of the crash and model tests; hours
-	CAIRN_SOAK=1 go test -count=1 -timeout 12h -v ./engine/... ./cmd/cairn/...
+soak: ## the long forms of the crash and model tests, with their progress; hours
+	go run ./ci/soak ./engine/... ./cmd/cairn/...
 
 numa-proof: ## arenas on a machine of two nodes, in qemu; figures go to results/numa
 	ci/numa-proof
