@@ -23,7 +23,11 @@ func newLatency() *cobra.Command {
 		Short: "Measure the latency of small PUTs at a share of the capacity, during large uploads",
 		Long: `Measure the capacity for small PUTs in a closed loop, then their latency in an
 open loop at a share of that capacity, both while large objects are uploaded in
-the background. Each latency counts from when the request was due.`,
+the background. Each latency counts from when the request was due.
+
+At last the drive alone is given the same arrivals and as much background, by a
+loop that writes and syncs what has come: the floor, below which no store that
+syncs before it answers can be here.`,
 		Example: `  lab bench latency
   lab bench latency --minio .tools/rivals/minio --duration 2m --json
   lab bench latency --share 0.5 --upload-rate 0        # no uploads beside it`,
@@ -53,6 +57,7 @@ the background. Each latency counts from when the request was due.`,
 	f.DurationVar(&o.Warmup, "warmup", 2*time.Second, "load before each measured time")
 	f.DurationVar(&o.Capacity, "capacity", 10*time.Second, "measured time of the closed loop")
 	f.DurationVar(&o.Duration, "duration", 30*time.Second, "measured time of the open loop")
+	f.DurationVar(&o.Floor, "floor", 30*time.Second, "measured time of the drive alone; 0: not measured")
 	f.Int64Var(&sizeMiB, "upload-size", 1024, "MiB of each large object")
 	f.Int64Var(&rateMB, "upload-rate", 100, "MB/s of all large uploads together; 0: none")
 	f.IntVar(&o.UploadStreams, "upload-streams", 2, "large uploads under way at once")

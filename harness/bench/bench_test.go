@@ -155,12 +155,14 @@ func TestLatencyIsOfAShareOfTheCapacityUnderTheBackground(t *testing.T) {
 	c := mustCase(t, "put4k")
 	rec, err := Latency(t.Context(), LatencyOptions{
 		Server: emptyServer("server", "2ms", c, 1), Dir: t.TempDir(), Connections: 2, Size: 4096, Warmup: 100 * time.Millisecond,
-		Capacity: 500 * time.Millisecond, Duration: time.Second, Share: .5, UploadSize: 1 << 20, UploadRate: 20e6, UploadStreams: 1, Seed: 1,
+		Capacity: 500 * time.Millisecond, Duration: time.Second, Share: .5, UploadSize: 1 << 20, UploadRate: 20e6, UploadStreams: 1, Seed: 1, Floor: 500 * time.Millisecond,
 	})
 	require.NoError(t, err)
 	got := map[string]float64{}
 	for _, m := range rec.Metrics {
-		require.Equal(t, "server's durability", m.Durability)
+		if !strings.HasPrefix(m.Name, "latency.floor.") {
+			require.Equal(t, "server's durability", m.Durability)
+		}
 		got[strings.TrimPrefix(m.Name, "latency.server.")] = m.Value
 	}
 	require.InEpsilon(t, got["capacity"]/2, got["offered"], .3)
@@ -168,6 +170,10 @@ func TestLatencyIsOfAShareOfTheCapacityUnderTheBackground(t *testing.T) {
 	require.Greater(t, got["p50"], 2000.)
 	require.Greater(t, got["latency.background"], 10.)
 	require.Positive(t, got["background_objects"])
+	require.Greater(t, got["latency.floor.p99"], got["latency.floor.p50"])
+	require.Greater(t, got["latency.floor.background"], 5.)
+	require.GreaterOrEqual(t, got["latency.floor.group"], 1.)
+	require.InEpsilon(t, got["p99"]/got["latency.floor.p99"], got["p99_to_floor"], .01)
 	require.Zero(t, got["errors"])
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairnstore/cairn/harness/load"
 	"github.com/cairnstore/cairn/harness/measure"
+	"github.com/cairnstore/cairn/harness/probe"
 	"github.com/cairnstore/cairn/harness/record"
 	"github.com/cairnstore/cairn/harness/target"
 )
@@ -31,18 +32,25 @@ type LatencyOptions struct {
 	// all, by UploadStreams streams. A rate of 0 means no background.
 	UploadSize, UploadRate int64
 	UploadStreams          int
-	Seed                   uint64
-	Lines                  io.Writer
+	// Floor is how long the drive alone is given the same arrivals and the same
+	// background, after the server has ended; 0: it is not.
+	Floor time.Duration
+	Seed  uint64
+	Lines io.Writer
 }
 
 // backgroundLead is how long the uploads run before anything is measured.
 const backgroundLead = 3 * time.Second
 
 // Latency measures the capacity for small PUTs in a closed loop, then their
-// latency in an open loop at a share of it, both under the same background.
+// latency in an open loop at a share of it, both under the same background; and
+// at last what of that latency is the drive's.
 func Latency(ctx context.Context, o LatencyOptions) (rec *record.Record, err error) {
-	if o.Share <= 0 || o.Share >= 1 || o.Connections < 1 || o.Capacity <= 0 || o.Duration <= 0 || o.Size < 0 {
+	if o.Share <= 0 || o.Share >= 1 || o.Connections < 1 || o.Capacity <= 0 || o.Duration <= 0 || o.Size < 0 || o.Floor < 0 {
 		return nil, errors.New("latency: needs connections, durations and a share between 0 and 1")
+	}
+	if o.Floor > 0 && o.Size > probe.LargestCommit {
+		return nil, fmt.Errorf("latency: the floor is measured for bodies of up to %d bytes: leave it out (--floor 0)", probe.LargestCommit)
 	}
 	dir, err := freshDir(o.Dir)
 	if err != nil {
@@ -55,21 +63,16 @@ func Latency(ctx context.Context, o LatencyOptions) (rec *record.Record, err err
 	rec.Settings["size"], rec.Settings["share"] = o.Size, o.Share
 	rec.Settings["upload_size"], rec.Settings["upload_rate"], rec.Settings["upload_streams"] = o.UploadSize, o.UploadRate, o.UploadStreams
 
-	process, err := o.Server.Start(ctx, filepath.Join(dir, o.Server.Name), credentials)
-	if err != nil {
-		return rec, fmt.Errorf("latency: %w", err)
-	}
-	defer func() { err = errors.Join(err, process.Stop()) }()
-	l := latencyRun{LatencyOptions: o, rec: rec, process: process, ws: &load.Workspace{
+	l := latencyRun{LatencyOptions: o, rec: rec, ws: &load.Workspace{
 		Bucket: "bench-latency", Bodies: load.NewBodies(o.Seed, o.Size), Fresh: load.Keys{Prefix: "p-", Scatter: true},
 	}}
-	if err := load.CreateBucket(ctx, client(process), l.ws.Bucket); err != nil {
+	if err := l.serve(ctx, filepath.Join(dir, o.Server.Name)); err != nil {
 		return rec, fmt.Errorf("latency: %w", err)
 	}
-	stop := l.background(ctx)
-	defer stop()
-	if err := l.measure(ctx); err != nil {
-		return rec, fmt.Errorf("latency: %w", err)
+	if o.Floor > 0 {
+		if err := l.floor(ctx, dir); err != nil {
+			return rec, fmt.Errorf("latency: floor: %w", err)
+		}
 	}
 	WarnOfNoise(rec)
 	return rec, nil
@@ -81,6 +84,49 @@ type latencyRun struct {
 	process *target.Process
 	ws      *load.Workspace
 	uploads *load.Uploads
+	// What the open loop came to.
+	offered float64 // per second
+	p99     time.Duration
+}
+
+// serve measures the server, from its start to its end.
+func (l *latencyRun) serve(ctx context.Context, dir string) (err error) {
+	if l.process, err = l.Server.Start(ctx, dir, credentials); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.process.Stop()) }()
+	if err := load.CreateBucket(ctx, client(l.process), l.ws.Bucket); err != nil {
+		return err
+	}
+	stop := l.background(ctx)
+	defer stop()
+	return l.measure(ctx)
+}
+
+// floor gives the drive alone what it was given through the server: no store
+// that syncs before it answers is faster here, however it is made.
+func (l *latencyRun) floor(ctx context.Context, dir string) error {
+	if err := syncDrive(dir); err != nil {
+		return err
+	}
+	announce(l.Lines, "floor: the same arrivals and as much background, written and synced by nothing but a loop")
+	c, err := probe.MeasureCommits(ctx, probe.CommitOptions{
+		Dir: dir, Size: max(1, l.Size), Rate: l.offered, Duration: l.Floor, StreamRate: l.UploadRate, Seed: l.Seed,
+	})
+	if err != nil {
+		return err
+	}
+	add := func(name string, v float64, unit string) {
+		l.rec.Metrics = append(l.rec.Metrics, record.Metric{Name: "latency.floor." + name, Value: v, Unit: unit, Durability: "fdatasync before each answer, no server", Min: v, Max: v})
+	}
+	add("background", float64(c.Streamed)/1e6/c.Elapsed.Seconds(), "MB/s")
+	add("group", c.Group(), "arrivals/sync")
+	addQuantiles(c.Latency, add)
+	add("sync_p99", measure.Micros(c.Sync.Quantile(.99)), "µs")
+	if floor := c.Latency.Quantile(.99); floor > 0 {
+		l.add("p99_to_floor", float64(l.p99)/float64(floor), "x")
+	}
+	return nil
 }
 
 // background starts the uploads; the function that it returns ends them.
@@ -170,13 +216,8 @@ func (l *latencyRun) conclude(capacity float64, open *load.Result) {
 	l.add("achieved", open.Rate(), "op/s")
 	l.add("dropped", float64(open.Dropped), "arrivals")
 	l.add("errors", float64(total.Errors), "requests")
-	for _, q := range []struct {
-		name string
-		of   float64
-	}{{"p50", .5}, {"p90", .9}, {"p99", .99}, {"p999", .999}} {
-		l.add(q.name, measure.Micros(total.Latency.Quantile(q.of)), "µs")
-	}
-	l.add("max", measure.Micros(total.Latency.Max()), "µs")
+	l.offered, l.p99 = open.Offered, total.Latency.Quantile(.99)
+	addQuantiles(total.Latency, l.add)
 	l.add("queued_p99", measure.Micros(open.Queued.Quantile(.99)), "µs")
 	if l.uploads == nil {
 		return
@@ -185,4 +226,14 @@ func (l *latencyRun) conclude(capacity float64, open *load.Result) {
 	if n, first := l.uploads.Failed(); n > 0 {
 		l.rec.Warn("background: %d uploads failed, the first with: %v", n, first)
 	}
+}
+
+func addQuantiles(h *measure.Histogram, add func(name string, v float64, unit string)) {
+	for _, q := range []struct {
+		name string
+		of   float64
+	}{{"p50", .5}, {"p90", .9}, {"p99", .99}, {"p999", .999}} {
+		add(q.name, measure.Micros(h.Quantile(q.of)), "µs")
+	}
+	add("max", measure.Micros(h.Max()), "µs")
 }

@@ -12,9 +12,6 @@ import (
 	"github.com/cairnstore/cairn/harness/measure"
 )
 
-// block is the size of the writes of a stream, and what O_DIRECT is aligned to at least.
-const block = 1 << 20
-
 // aligned returns n bytes outside Go's heap that begin a page, as O_DIRECT wants them.
 func aligned(n int) ([]byte, error) {
 	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
