@@ -43,11 +43,20 @@ func (v spaceFS) do(change func() error) error {
 		if err == nil {
 			return nil
 		}
-		if !v.s.awaitSpace(err) {
-			v.s.indexFailedAt.Store(time.Now().UnixNano())
+		if !v.again(err) {
 			return err
 		}
 	}
+}
+
+// again reports whether to try again: it has waited for space then. Otherwise
+// the failure goes to Pebble, and the next try rests first.
+func (v spaceFS) again(err error) bool {
+	if v.s.awaitSpace(err) {
+		return true
+	}
+	v.s.indexFailedAt.Store(time.Now().UnixNano())
+	return false
 }
 
 func (v spaceFS) file(open func() (vfs.File, error)) (f vfs.File, err error) {
@@ -99,8 +108,7 @@ func (f spaceFile) sync(sync func() error) error {
 	f.fs.rest()
 	err := sync()
 	if err != nil {
-		f.fs.s.awaitSpace(err)
-		f.fs.s.indexFailedAt.Store(time.Now().UnixNano())
+		f.fs.again(err)
 	}
 	return err
 }

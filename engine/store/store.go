@@ -200,7 +200,7 @@ type Store struct {
 	opened        atomic.Bool  // Open has returned
 	spaceWaits    atomic.Int32 // of the index
 	condemnOne    sync.Once
-	indexDead     atomic.Bool           // Pebble met a fatal error
+	indexDead     atomic.Bool           // a fatal error, or a stop that gave it up: Pebble's locks may be held for ever
 	indexFailedAt atomic.Int64          // when Pebble last failed to write, Unix nanoseconds
 	indexLeft     atomic.Bool           // Close did not close it
 	indexEnd      atomic.Pointer[error] // why the index is dead, or took nothing more during the closing
@@ -494,7 +494,7 @@ func (s *Store) indexEnded() error {
 
 // closeIndex flushes the index, so that the next Open has nothing to replay.
 func (s *Store) closeIndex() error {
-	if s.indexDead.Load() { // its locks may be held for ever; the log has everything
+	if s.indexDead.Load() { // the log has everything
 		return s.indexEnded()
 	}
 	if err := s.flushAtClose(); err != nil {

@@ -117,7 +117,7 @@ func (l *latencyRun) floor(ctx context.Context, dir string) error {
 		return err
 	}
 	add := func(name string, v float64, unit string) {
-		l.rec.Metrics = append(l.rec.Metrics, record.Metric{Name: "latency.floor." + name, Value: v, Unit: unit, Durability: "fdatasync before each answer, no server", Min: v, Max: v})
+		l.addOf("floor", "fdatasync before each answer, no server", name, v, unit)
 	}
 	add("background", float64(c.Streamed)/1e6/c.Elapsed.Seconds(), "MB/s")
 	add("group", c.Group(), "arrivals/sync")
@@ -206,7 +206,11 @@ func (l *latencyRun) sent() int64 {
 }
 
 func (l *latencyRun) add(name string, v float64, unit string) {
-	l.rec.Metrics = append(l.rec.Metrics, record.Metric{Name: "latency." + l.Server.Name + "." + name, Value: v, Unit: unit, Durability: l.Server.Durability, Min: v, Max: v})
+	l.addOf(l.Server.Name, l.Server.Durability, name, v, unit)
+}
+
+func (l *latencyRun) addOf(who, durability, name string, v float64, unit string) {
+	l.rec.Metrics = append(l.rec.Metrics, record.Metric{Name: "latency." + who + "." + name, Value: v, Unit: unit, Durability: durability, Min: v, Max: v})
 }
 
 func (l *latencyRun) conclude(capacity float64, open *load.Result) {

@@ -32,7 +32,6 @@ func (o CommitOptions) check() error {
 type Commits struct {
 	Latency  *measure.Histogram // from when an arrival was due
 	Sync     *measure.Histogram // a write and its fdatasync
-	Direct   bool               // past the page cache
 	Streamed int64              // bytes of the stream
 	Elapsed  time.Duration
 }

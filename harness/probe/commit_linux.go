@@ -61,7 +61,7 @@ func commit(ctx context.Context, name string, o CommitOptions) (_ *Commits, err 
 		return nil, err
 	}
 	defer func() { _ = unix.Munmap(buf) }()
-	f, past, err := direct(name, os.O_WRONLY)
+	f, _, err := direct(name, os.O_WRONLY)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func commit(ctx context.Context, name string, o CommitOptions) (_ *Commits, err 
 	// Go's timers may be a millisecond late; a thread's own sleep is not.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	c := &Commits{Latency: measure.NewHistogram(), Sync: measure.NewHistogram(), Direct: past}
+	c := &Commits{Latency: measure.NewHistogram(), Sync: measure.NewHistogram()}
 	rng := rand.New(rand.NewPCG(o.Seed, 0xc0331))
 	gap := func() time.Duration { return time.Duration(rng.ExpFloat64() / o.Rate * float64(time.Second)) }
 	start := time.Now()
