@@ -262,7 +262,7 @@ func indexSize(fsys disk.FS) (n int64, err error) {
 	}
 	for _, name := range names {
 		info, serr := fsys.Stat(path.Join(indexDir, name))
-		if serr == nil && !info.Dir && !strings.HasPrefix(name, "LOCK") {
+		if serr == nil && !info.Dir && !strings.HasPrefix(name, indexLock) {
 			n += info.Size
 		}
 	}

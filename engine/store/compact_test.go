@@ -186,8 +186,11 @@ func TestLockOutlivesItsFile(t *testing.T) {
 		if len(gone) > 1 { // restored by a hand that thought of the identity
 			require.NoError(t, os.WriteFile(filepath.Join(dir, identityFile), kept, 0o600))
 		}
+		prepared := filepath.Join(dir, "log", "0000000077.seg") // whose header comes next
+		require.NoError(t, os.WriteFile(prepared, make([]byte, 8192), 0o600))
 		_, err = Open(small(fsys))
 		require.ErrorIs(t, err, disk.ErrLocked, "%v", gone)
+		require.FileExists(t, prepared, "%v", gone)
 		put(t, s, "key2", "v", []byte("body"))
 		require.NoError(t, s.Close())
 		s = open(t, small(fsys))

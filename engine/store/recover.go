@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -70,6 +71,9 @@ func Open(o Options) (_ *Store, err error) {
 		}
 	}
 	if err := lock.identity(o.FS); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if err := s.othersIndex(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if o.AcceptLoss { // a directory may be gone with the files in it
@@ -181,7 +185,7 @@ func (s *Store) openOrMakeIndex() error {
 		case isFull(err) || errors.Is(err, fs.ErrPermission) || disk.Starved(err):
 			return err
 		case errors.Is(err, disk.ErrLocked) && !s.isAbandoned():
-			return fmt.Errorf("another process has the index open, so it has the store: %w", err)
+			return indexHeld(err)
 		default:
 			s.logger.Error("the index does not open; making it again from the log", "err", err)
 			bad = true
@@ -211,6 +215,23 @@ func (s *Store) openOrMakeIndex() error {
 		return err
 	}
 	return o.FS.SyncDir(".")
+}
+
+// othersIndex is the error of an index that another process has open, before this
+// one touches what is that one's: a segment without a header may be just begun.
+func (s *Store) othersIndex() error {
+	l, err := s.opt.FS.Lock(path.Join(indexDir, indexLock))
+	switch {
+	case err == nil:
+		return l.Close()
+	case errors.Is(err, disk.ErrLocked) && !s.isAbandoned():
+		return indexHeld(err)
+	}
+	return nil // whoever opens the index is told
+}
+
+func indexHeld(err error) error {
+	return fmt.Errorf("another process has the index open, so it has the store: %w", err)
 }
 
 func (s *Store) isAbandoned() bool {

@@ -167,6 +167,7 @@ func (o Options) withDefaults() (Options, error) {
 
 const (
 	indexDir     = "index"
+	indexLock    = "LOCK" // of Pebble, in the index
 	identityFile = "store"
 	lockFile     = "lock"
 	condemned    = "index.rebuild" // its presence says that the index is damaged
