@@ -8,8 +8,25 @@ import (
 
 // A hollow is a stretch of keys, from and on to before to, none of which is
 // there, though many were: a listing that comes to it goes on behind it, where
-// it would else look at each of the deletes.
-type hollow struct{ from, to []byte }
+// it would else look at each of the deletes. Of those in maybe nothing is said:
+// a listing looks at each of them alone.
+type hollow struct {
+	from, to []byte
+	maybe    [][]byte // in their order
+}
+
+// part is the hollow from from to to, which are in it, and not a hollow if the one
+// is not before the other.
+func (h *hollow) part(from, to []byte) (hollow, bool) {
+	i, j := firstNotBefore(h.maybe, from), firstNotBefore(h.maybe, to)
+	return hollow{from, to, h.maybe[i:max(i, j)]}, bytes.Compare(from, to) < 0
+}
+
+// firstNotBefore is the place of the first of keys that is not before key.
+func firstNotBefore(keys [][]byte, key []byte) int {
+	i, _ := slices.BinarySearchFunc(keys, key, bytes.Compare)
+	return i
+}
 
 const (
 	// maxHollows bounds what a put compares its key with, and copies if it has to.
@@ -17,6 +34,8 @@ const (
 	// huntIters is how many listings count every step of theirs in the index after
 	// one has met more deletes there than it could have placed.
 	huntIters = 16
+	// worthLearning is which part of a hollow's maybes has to go for a new list.
+	worthLearning = 8
 )
 
 // hollows are what listings have learnt of deletes. A list that an iterator has
@@ -24,8 +43,11 @@ const (
 type hollows struct {
 	list  atomic.Pointer[[]hollow] // by key, apart from each other; nil: none
 	hunt  atomic.Int32             // iterators that shall count every step
-	next  int                      // the one that makes room, under the store's lock
 	steps int                      // Options.HollowSteps
+
+	// Under the store's lock:
+	next   int // the one that makes room
+	sieves []*sieve
 }
 
 // hollowOf is the index of the hollow that has key; -1: none has.
@@ -44,6 +66,14 @@ func hollowOf(list []hollow, key []byte) int {
 // fill is called with each key that is put, before anybody may see it. The
 // caller holds the store's lock.
 func (h *hollows) fill(key []byte) {
+	for _, v := range h.sieves {
+		v.put(key)
+	}
+	h.split(key)
+}
+
+// split makes two hollows of the one that key is in, or leaves key to its maybes.
+func (h *hollows) split(key []byte) {
 	p := h.list.Load()
 	if p == nil {
 		return
@@ -53,13 +83,16 @@ func (h *hollows) fill(key []byte) {
 		return
 	}
 	was := (*p)[i]
+	if j := firstNotBefore(was.maybe, key); j < len(was.maybe) && bytes.Equal(was.maybe[j], key) {
+		return
+	}
 	list := slices.Delete(slices.Clone(*p), i, i+1)
 	if len(list) < maxHollows-1 { // else it is being filled for good
-		after := hollow{append(bytes.Clone(key), 0), was.to}
-		if bytes.Compare(after.from, after.to) < 0 {
+		key = bytes.Clone(key)
+		if after, ok := was.part(append(bytes.Clone(key), 0), was.to); ok {
 			list = slices.Insert(list, i, after)
 		}
-		if before := (hollow{was.from, bytes.Clone(key)}); bytes.Compare(before.from, before.to) < 0 {
+		if before, ok := was.part(was.from, key); ok {
 			list = slices.Insert(list, i, before)
 		}
 	}
@@ -72,7 +105,11 @@ func (h *hollows) learn(found hollow) {
 	var list []hollow
 	if p := h.list.Load(); p != nil {
 		if i := hollowOf(*p, found.from); i >= 0 && bytes.Compare(found.to, (*p)[i].to) <= 0 {
-			return // a new list would only take what they have from the iterators that are being made
+			o := &(*p)[i]
+			in, _ := o.part(found.from, found.to)
+			if len(in.maybe)-len(found.maybe) <= len(o.maybe)/worthLearning {
+				return // a new list would only take what they have from the iterators that are being made
+			}
 		}
 		list = slices.Clone(*p)
 	}
@@ -80,11 +117,11 @@ func (h *hollows) learn(found hollow) {
 		if bytes.Compare(o.to, found.from) < 0 || bytes.Compare(found.to, o.from) < 0 {
 			return false
 		}
-		if bytes.Compare(o.from, found.from) < 0 {
-			found.from = o.from
+		if before, ok := o.part(o.from, found.from); ok {
+			found.from, found.maybe = o.from, slices.Concat(before.maybe, found.maybe)
 		}
-		if bytes.Compare(o.to, found.to) > 0 {
-			found.to = o.to
+		if after, ok := o.part(found.to, o.to); ok {
+			found.to, found.maybe = o.to, slices.Concat(found.maybe, after.maybe)
 		}
 		return true
 	})

@@ -157,7 +157,7 @@ func TestHollowsAreJoinedSplitAndBounded(t *testing.T) {
 		}
 		return all
 	}
-	add := func(from, to string) { h.learn(hollow{[]byte(from), []byte(to)}) }
+	add := func(from, to string) { h.learn(hollow{from: []byte(from), to: []byte(to)}) }
 	add("d", "f")
 	add("a", "b")
 	require.Equal(t, []string{"a-b", "d-f"}, at())
@@ -190,7 +190,7 @@ func TestHollowsAreNotLearntOverNewPuts(t *testing.T) {
 	addWrite(o, gens[0], []byte("m"), 0)
 	h := horizonOf(gens)
 	require.Equal(t, horizon{3, 2}, h)
-	found := func() []hollow { return []hollow{{[]byte("a"), []byte("c")}, {[]byte("l"), []byte("n")}} }
+	found := func() []hollow { return []hollow{{[]byte("a"), []byte("c"), nil}, {[]byte("l"), []byte("n"), nil}} }
 	whole := func(g *generation) uint32 { return uint32(g.nEntry) }
 	require.Len(t, h.filled(gens, found(), whole), 2, "both were seen")
 	addWrite(o, gens[1], []byte("n"), 1) // behind the end
@@ -347,9 +347,9 @@ func TestDeletesInNoOrderAreScouted(t *testing.T) {
 func TestAScoutKeepsKeysOfAll(t *testing.T) {
 	c := newScout(8)
 	for i := range 100_000 {
-		c.note(append([]byte{blobPrefix}, "of a body"...)) // in turns with those of the objects
-		c.note(fmt.Appendf(nil, "v%06d", (i+99_000)%100_000))
-		c.note(fmt.Appendf(nil, "c%06d", (i+99_000)%100_000))
+		c.note(append([]byte{blobPrefix}, "of a body"...), false) // in turns with those of the objects
+		c.note(fmt.Appendf(nil, "v%06d", (i+99_000)%100_000), false)
+		c.note(fmt.Appendf(nil, "c%06d", (i+99_000)%100_000), false)
 	}
 	require.Len(t, c.wake, 1)
 	n, marks := c.take()
@@ -376,7 +376,7 @@ func TestAScoutKeepsKeysOfAll(t *testing.T) {
 		}
 	}
 	for range 100 {
-		c.note([]byte("new"))
+		c.note([]byte("new"), false)
 	}
 	_, _ = c.take()
 	_, marks = c.take()

@@ -2,7 +2,7 @@ package store
 
 import (
 	"bytes"
-	"slices"
+	"sort"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -31,12 +31,16 @@ type Iter struct {
 	// from, where nothing was found that is there.
 	hollows []hollow // still ahead
 	known   []hollow // all of them
+	passed  int      // maybes of the first one
+	alone   []byte   // the maybe that the sources were brought to; they may be anywhere if they are not at it
 	horizon horizon
 	from    []byte
 	dead    int
 	found   []hollow
+	limit   []byte
 	enough  int  // deletes that are worth a hollow
 	hunt    bool // every step in the index is counted
+	counts  bool // its user counts them
 	steps   int  // of the index, when they were last counted
 	nexts   int  // in the index since then
 }
@@ -90,9 +94,15 @@ func (c *genCursor) fetch() {
 }
 
 func (c *genCursor) seek(key, upper []byte) {
-	c.at, _ = slices.BinarySearchFunc(c.order, key, func(i uint32, key []byte) int {
-		return bytes.Compare(c.g.key(c.g.entry(i)), key)
-	})
+	before := func(i int) bool { return bytes.Compare(c.g.key(c.g.entry(c.order[i])), key) < 0 }
+	from, to := 0, len(c.order)
+	if c.at > 0 && before(c.at-1) { // it is ahead, and often not far
+		n := 1
+		for from = c.at; from+n <= to && before(from+n-1); n *= 2 {
+		}
+		from, to = from+n/2, min(from+n, to)
+	}
+	c.at = from + sort.Search(to-from, func(i int) bool { return !before(from + i) })
 	c.key, c.first, c.many = nil, c.at, 1
 	if c.at < len(c.order) {
 		c.take(c.g.key(c.g.entry(c.order[c.at])), upper)
@@ -141,24 +151,34 @@ func (s *Store) newIter(lower, upper []byte) (*Iter, error) {
 	const room = 256 // for the keys of most
 	keys := make([]byte, 2*room)
 	it := &Iter{s: s, lower: lower, upper: upper, keyBuf: keys[:0:room], from: keys[room:room], enough: s.hollows.steps}
-	known := s.hollows.list.Load()
-	gens := *s.overlay.gens.Load()
-	it.horizon = horizonOf(gens)
+	var gens []*generation
+	for try := 1; ; try++ {
+		known := s.hollows.list.Load()
+		gens = *s.overlay.gens.Load()
+		it.horizon = horizonOf(gens)
+		ix, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+		if err != nil {
+			return nil, s.indexError(err)
+		}
+		it.index = ix
+		// Hollows are of the moment of the view only if they were the same before and after it was taken.
+		switch same := s.hollows.list.Load() == known; {
+		case same && known != nil:
+			it.known = *known
+		case !same && try < 3:
+			if err := ix.Close(); err != nil {
+				return nil, s.indexError(err)
+			}
+			continue
+		}
+		break
+	}
 	for _, g := range gens {
 		if g.durable.Load() > 0 {
 			it.gens = append(it.gens, genCursor{g: g})
 		}
 	}
 	sortAll(it.gens)
-	ix, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	if err != nil {
-		return nil, s.indexError(err)
-	}
-	it.index = ix
-	// Hollows are of the moment of the view only if they were the same before and after it was taken.
-	if known != nil && s.hollows.list.Load() == known {
-		it.known = *known
-	}
 	return it, nil
 }
 
@@ -196,17 +216,60 @@ func (it *Iter) SeekGE(key []byte) bool {
 		key = it.lower
 	}
 	it.begun = true
-	it.hollows = it.known
-	if to := it.behind(key); to != nil {
+	it.hollows, it.passed = it.known, 0
+	if to, _ := it.behind(key); to != nil {
 		key = to
 	}
 	it.from, it.dead = append(it.from[:0], key...), 0
-	it.seek(key)
+	it.goTo(key)
 	return it.settle()
+}
+
+// goTo brings every source to key, past what is known not to be there.
+func (it *Iter) goTo(key []byte) {
+	to, maybe := it.behind(key)
+	for maybe && it.deleted(to) {
+		it.passed++
+		to, maybe = it.behind(to)
+	}
+	switch {
+	case to == nil:
+		it.seek(key)
+	case !maybe:
+		it.seek(to)
+	default:
+		it.probe(to)
+	}
+}
+
+// deleted reports whether the overlay has a key's delete, and the view has it too.
+func (it *Iter) deleted(key []byte) bool {
+	g, e, i := it.s.overlay.find(key, false)
+	return e != nil && e.flags&overlayDelete != 0 &&
+		(g.number < it.horizon.generation || g.number == it.horizon.generation && i < it.horizon.entry)
 }
 
 // seek brings every source to key or behind it.
 func (it *Iter) seek(key []byte) {
+	it.alone = nil
+	it.seekOverlay(key)
+	it.lookOut()
+	it.setIndex(it.index.SeekGE(key))
+	it.dead += it.walked()
+}
+
+// probe is seek for a key that may be there, in a hollow where nothing else is: what
+// the index has of deletes behind the key is nothing to walk over.
+func (it *Iter) probe(key []byte) {
+	it.seekOverlay(key)
+	it.alone = key
+	it.limit = append(append(it.limit[:0], key...), 0)
+	it.lookOut()
+	it.setIndex(it.index.SeekGEWithLimit(key, it.limit) == pebble.IterValid)
+	it.dead += it.walked()
+}
+
+func (it *Iter) seekOverlay(key []byte) {
 	it.heap = it.heap[:0]
 	for i := range it.gens {
 		c := &it.gens[i]
@@ -217,9 +280,6 @@ func (it *Iter) seek(key []byte) {
 	for at := len(it.heap)/2 - 1; at >= 0; at-- {
 		it.sink(at)
 	}
-	it.lookOut()
-	it.setIndex(it.index.SeekGE(key))
-	it.dead += it.walked()
 }
 
 // Next goes on to the next entry. What Entry had is valid no more.
@@ -240,23 +300,44 @@ func (it *Iter) Next() bool {
 	}
 	it.from, it.keyBuf = append(it.entry.Key, 0), it.from
 	it.dead = 0
-	if to := it.behind(it.from); to != nil {
-		it.seek(to)
-	} else {
-		it.skip(it.from[:len(it.from)-1])
-	}
+	it.step(it.from)
 	return it.settle()
 }
 
-// behind is where key's hollow ends; nil if it is in none. Keys come in their order.
-func (it *Iter) behind(key []byte) []byte {
+// step brings every source behind the key that they are at, to next at least, which
+// follows it.
+func (it *Iter) step(next []byte) {
+	if to, _ := it.behind(next); to != nil || it.alone != nil {
+		it.goTo(next)
+	} else {
+		it.skip(next[:len(next)-1])
+	}
+}
+
+// behind is where it goes on in key's hollow: at what may be there, from key itself
+// on, or at its end; nil if key is in none. Keys come in their order.
+func (it *Iter) behind(key []byte) (to []byte, maybe bool) {
 	for len(it.hollows) > 0 && bytes.Compare(it.hollows[0].to, key) <= 0 {
-		it.hollows = it.hollows[1:]
+		it.hollows, it.passed = it.hollows[1:], 0
 	}
-	if len(it.hollows) > 0 && bytes.Compare(it.hollows[0].from, key) <= 0 {
-		return it.hollows[0].to
+	if len(it.hollows) == 0 || bytes.Compare(it.hollows[0].from, key) > 0 {
+		return nil, false
 	}
-	return nil
+	h := &it.hollows[0]
+	it.passed += gallop(h.maybe[it.passed:], key)
+	if it.passed < len(h.maybe) {
+		return h.maybe[it.passed], true
+	}
+	return h.to, false
+}
+
+// gallop is firstNotBefore where that is probably near.
+func gallop(keys [][]byte, key []byte) int {
+	n := 1
+	for n < len(keys) && bytes.Compare(keys[n-1], key) < 0 {
+		n *= 2
+	}
+	return n/2 + firstNotBefore(keys[n/2:min(n, len(keys))], key)
 }
 
 // walked is how many deletes the index has met since it was last asked.
@@ -270,7 +351,7 @@ func (it *Iter) walked() int {
 // lookOut has the next iterators hunt, if this one has come by deletes in the
 // index that it did not count: to count at each step is a twentieth of a listing.
 func (it *Iter) lookOut() {
-	if it.walked() >= it.s.hollows.steps {
+	if !it.counts && it.walked() >= it.s.hollows.steps {
 		it.s.hollows.hunt.Store(huntIters)
 		it.hunt = true
 	}
@@ -279,7 +360,7 @@ func (it *Iter) lookOut() {
 // note remembers that there is nothing from from to to, if there was much.
 func (it *Iter) note(to []byte) {
 	if it.dead >= it.enough && bytes.Compare(it.from, to) < 0 && len(it.found) < maxHollows {
-		it.found = append(it.found, hollow{bytes.Clone(it.from), bytes.Clone(to)})
+		it.found = append(it.found, hollow{from: bytes.Clone(it.from), to: bytes.Clone(to)})
 	}
 }
 
@@ -326,6 +407,15 @@ func (it *Iter) settle() bool {
 				least, from = k, it.heap[0]
 			}
 		}
+		if it.alone != nil && !bytes.Equal(least, it.alone) {
+			if it.upper != nil && bytes.Compare(it.alone, it.upper) >= 0 {
+				break
+			}
+			it.dead++
+			it.keyBuf = append(append(it.keyBuf[:0], it.alone...), 0)
+			it.goTo(it.keyBuf)
+			continue
+		}
 		if least == nil {
 			break
 		}
@@ -336,11 +426,7 @@ func (it *Iter) settle() bool {
 			if e.flags&overlayDelete != 0 {
 				it.dead++
 				it.keyBuf = append(it.keyBuf, 0)
-				if to := it.behind(it.keyBuf); to != nil {
-					it.seek(to)
-				} else {
-					it.skip(it.keyBuf[:len(it.keyBuf)-1])
-				}
+				it.step(it.keyBuf)
 				continue
 			}
 			x := c.g.index(e)

@@ -4,16 +4,19 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 )
 
 // A scout walks over the deletes of a large stretch behind those who make them, so
 // that the first listing that comes there finds a hollow already. While they go on
 // it follows them, which is enough where keys are deleted in their order. Where they
-// are not, the stretch is empty only at the end: then it looks once more.
+// are not, the stretch is empty only at the end: once little is left of it, it keeps
+// what that is (sieve.go), and in the end it looks once more.
 type scout struct {
 	enough int           // deletes that are worth a walk; Options.HollowSteps
 	wake   chan struct{} // there are enough of them, or some after many
+	sieves sync.Mutex    // one works on them at a time
 
 	// Under the store's lock:
 	count  int             // deletes since the last walk
@@ -22,6 +25,11 @@ type scout struct {
 	spread [][]byte        // one of each stride of them
 	stride int             // odd: keys of two kinds often come in turns
 	all    int             // deletes since they began
+	gone   [][]byte        // the keys since sieves were last sifted, while there are any
+	missed bool            // there were more of them
+
+	tried int // all, when it last looked whether little is left
+	vain  int // how often that was for nothing
 }
 
 const (
@@ -47,10 +55,16 @@ func newScout(enough int) scout {
 // something that they end before.
 func scouted(key []byte) bool { return key[0] >= FirstKey && key[0] != 0xff }
 
-// note is called with the key of each delete. The caller holds the store's lock.
-func (c *scout) note(key []byte) {
+// note is called with the key of each delete, which is never written to again. sieves
+// says whether there are any. The caller holds the store's lock.
+func (c *scout) note(key []byte, sieves bool) {
 	if !scouted(key) {
 		return
+	}
+	if sieves {
+		if c.missed = c.missed || len(c.gone) >= maxGone; !c.missed {
+			c.gone = append(c.gone, key)
+		}
 	}
 	kind := key[0]
 	if c.count%(c.enough/marksIn|1) == 0 && len(c.marks) < maxMarks {
@@ -103,7 +117,7 @@ func (c *scout) take() (deletes int, marks [][]byte) {
 
 func (c *scout) forget() {
 	clear(c.least)
-	c.spread, c.stride, c.all = nil, 1, 0
+	c.spread, c.stride, c.all, c.tried, c.vain = nil, 1, 0, 0, 0
 }
 
 // scoutDeletes is a duty.
@@ -131,10 +145,13 @@ func (s *Store) scoutDeletes() {
 		case <-timer.C:
 			start := time.Now()
 			deletes, err := s.walkDeletes()
+			took = time.Since(start)
+			if err == nil {
+				err = s.sieveDeletes(deletes == 0) // it rests by itself
+			}
 			if err != nil {
 				s.logger.Debug("walk over deletes", "err", err) // who lists meets it too, and tells
 			}
-			took = time.Since(start)
 			switch {
 			case deletes > 0:
 				wait = min(2*wait, scoutSeldom)
@@ -143,6 +160,7 @@ func (s *Store) scoutDeletes() {
 			default:
 				c.mu.Lock()
 				s.scout.forget()
+				s.hollows.dropSieves()
 				c.mu.Unlock()
 				continue
 			}

@@ -1,0 +1,297 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
+)
+
+// sieveOf makes a sieve of a stretch, however much is there, as the scout would.
+func sieveOf(t testing.TB, s *Store, from, to string) {
+	s.scout.sieves.Lock()
+	defer s.scout.sieves.Unlock()
+	if v, room := s.newSieve([]byte(from), []byte(to)); v != nil {
+		require.NoError(t, s.fillSieve(v, room))
+	}
+}
+
+func siftNow(t testing.TB, s *Store, over bool) {
+	s.scout.sieves.Lock()
+	defer s.scout.sieves.Unlock()
+	require.NoError(t, s.sift(over))
+}
+
+// A long history of puts and deletes in no order, within sieves and outside, and of
+// listings from anywhere: each page is what a map says.
+func TestSievesHideNothing(t *testing.T) {
+	for seed := range uint64(4) {
+		s := open(t, small(disk.NewMemory(1)))
+		rng := rand.New(rand.NewPCG(seed, 17))
+		key := func() string { return fmt.Sprintf("k%03d", rng.IntN(200)) }
+		want := map[string]bool{}
+		jumped := 0
+		for range 3000 {
+			switch n := rng.IntN(24); {
+			case n < 4:
+				k := key()
+				put(t, s, k, "v", nil)
+				want[k] = true
+			case n < 12:
+				if k := key(); want[k] {
+					require.NoError(t, tryDelete(s, k))
+					delete(want, k)
+				}
+			case n < 13:
+				s.catchUp()
+			case n < 14:
+				require.NoError(t, s.db.Flush())
+			case n < 16:
+				from, to := key(), key()
+				if from > to {
+					from, to = to, from
+				}
+				sieveOf(t, s, from, to)
+			case n < 18:
+				siftNow(t, s, n < 17)
+			default:
+				lower, from, upper, most := key(), key(), key(), 1+rng.IntN(50)
+				if lower > upper {
+					lower, upper = upper, lower
+				}
+				if p := s.hollows.list.Load(); p != nil {
+					if i := hollowOf(*p, []byte(max(lower, from))); i >= 0 && len((*p)[i].maybe) > 0 {
+						jumped++
+					}
+				}
+				var expected []string
+				for _, k := range slices.Sorted(maps.Keys(want)) {
+					if k >= lower && k >= from && k < upper && len(expected) < most {
+						expected = append(expected, k)
+					}
+				}
+				require.Equal(t, expected, listed(t, s, lower, from, upper, most), "%s to %s from %s", lower, upper, from)
+			}
+		}
+		require.Greater(t, jumped, 50)
+		require.NoError(t, s.Close())
+	}
+}
+
+// Writers put, delete and list while sieves are made, sifted and dropped.
+func TestSievesUnderWrites(t *testing.T) {
+	s := open(t, small(disk.NewMemory(1)))
+	defer func() { require.NoError(t, s.Close()) }()
+	const writers, rounds = 6, 200
+	var all sync.WaitGroup
+	var stop atomic.Bool
+	for w := range writers {
+		all.Go(func() {
+			mine := map[string]bool{}
+			rng := rand.New(rand.NewPCG(uint64(w), 1))
+			for i := range rounds {
+				k := fmt.Sprintf("k%03d-%d", rng.IntN(40)*10, w)
+				var err error
+				if mine[k] {
+					delete(mine, k)
+					err = tryDelete(s, k)
+				} else if rng.IntN(3) == 0 {
+					mine[k] = true
+					err = tryPut(s, k, "v", nil)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				it, err := s.NewIter([]byte("k"), []byte("~"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got := map[string]bool{}
+				for ok := it.SeekGE([]byte("k")); ok; ok = it.Next() {
+					if k := it.Entry().Key; bytes.HasSuffix(k, fmt.Appendf(nil, "-%d", w)) {
+						got[string(k)] = true
+					}
+				}
+				if err := it.Close(); err != nil || !maps.Equal(mine, got) {
+					t.Errorf("round %d: %v; listed %v, have %v", i, err, got, mine)
+					return
+				}
+			}
+		})
+	}
+	var sifting sync.WaitGroup
+	made := 0
+	sifting.Go(func() {
+		rng := rand.New(rand.NewPCG(9, 1))
+		for !stop.Load() {
+			switch n := rng.IntN(10); {
+			case n < 3:
+				from := rng.IntN(300)
+				sieveOf(t, s, fmt.Sprintf("k%03d", from), fmt.Sprintf("k%03d", from+1+rng.IntN(100)))
+				s.log.mu.Lock()
+				made += len(s.hollows.sieves)
+				s.log.mu.Unlock()
+			case n < 9:
+				siftNow(t, s, n < 4)
+			default:
+				s.log.mu.Lock()
+				s.hollows.dropSieves()
+				s.log.mu.Unlock()
+			}
+		}
+	})
+	all.Wait()
+	stop.Store(true)
+	sifting.Wait()
+	require.Greater(t, made, 20)
+}
+
+// Where most of a stretch has been deleted, in no order, the scout keeps what is left,
+// and a listing takes no step over what is gone, though none of it is long.
+func TestWhatIsLeftIsSieved(t *testing.T) {
+	for name, caughtUp := range map[string]bool{"overlay": false, "index": true} {
+		t.Run(name, func(t *testing.T) {
+			n := 20_000
+			if testing.Short() {
+				n = 6_000
+			}
+			o := small(disk.NewMemory(1))
+			o.HollowSteps, o.ApplyEvery, o.IndexMemBytes, o.FlushBytes = n/400, time.Hour, 64<<20, 1<<30
+			s := open(t, o)
+			defer func() { require.NoError(t, s.Close()) }()
+			batched := func(n int, add func(b *Batch, i int)) {
+				for i := 0; i < n; {
+					var b Batch
+					for ; i < n && len(b.muts) < 200; i++ {
+						add(&b, i)
+					}
+					b.SetUrgent()
+					tk, err := s.Append(&b)
+					require.NoError(t, err)
+					require.NoError(t, tk.Wait(ctx))
+				}
+			}
+			batched(n, func(b *Batch, i int) {
+				b.Put(s.NextSeq(), &backend.Put{Key: fmt.Appendf(nil, "k%05d", i), Value: []byte("v")}, true)
+			})
+			put(t, s, "z", "v", nil)
+			s.catchUp()
+			require.NoError(t, s.db.Flush())
+			kept := s.db.NewSnapshot() // the index forgets no delete
+			defer func() { require.NoError(t, kept.Close()) }()
+			order := rand.New(rand.NewPCG(1, 2)).Perm(n)
+			order = slices.DeleteFunc(order, func(i int) bool { return i%25 == 0 }) // of which no hollow is left
+			remove := func(some []int) {
+				batched(len(some), func(b *Batch, i int) {
+					b.Delete(s.NextSeq(), fmt.Appendf(nil, "k%05d", some[i]), s.Guard())
+				})
+			}
+			walk := func() { require.NoError(t, s.sieveDeletes(false)) }
+			sieved := func() (keys int) {
+				s.scout.sieves.Lock()
+				defer s.scout.sieves.Unlock()
+				for _, v := range s.hollows.sieves {
+					keys += len(v.keys)
+				}
+				return keys
+			}
+			remove(order[:n/2])
+			walk()
+			require.Zero(t, sieved(), "a half is not little")
+			for done := n / 2; done < len(order); {
+				next := min(done+n/100, len(order))
+				remove(order[done:next])
+				if done = next; caughtUp {
+					s.catchUp()
+				}
+				walk()
+			}
+			require.Positive(t, sieved())
+			require.Less(t, sieved(), n/10)
+			count := func() (steps int, keys []string) {
+				it, err := s.newIter([]byte("k"), []byte("l"))
+				require.NoError(t, err)
+				for ok := it.SeekGE([]byte("k")); ok; ok = it.Next() {
+					steps += it.dead
+					keys = append(keys, string(it.Entry().Key))
+				}
+				steps += it.dead
+				it.found = nil
+				require.NoError(t, it.Close())
+				return steps, keys
+			}
+			steps, keys := count()
+			require.Len(t, keys, n/25)
+			require.Less(t, steps, n/20)
+
+			// What is put there is there, what else is deleted is not, and in the end nothing is.
+			put(t, s, "k00001", "v", nil)
+			put(t, s, "k02345", "v", nil)
+			remove([]int{2300})
+			_, keys = count()
+			require.Len(t, keys, n/25+1)
+			require.Contains(t, keys, "k00001")
+			require.Contains(t, keys, "k02345")
+			require.NotContains(t, keys, "k2300")
+			walk()
+			_, keys = count()
+			require.Len(t, keys, n/25+1)
+			for _, k := range keys {
+				require.NoError(t, tryDelete(s, k))
+			}
+			walk()
+			steps, keys = count()
+			require.Empty(t, keys)
+			require.Less(t, steps, n/20)
+			walk()
+			require.Zero(t, sieved(), "nothing is left")
+		})
+	}
+}
+
+func TestSievesAreBounded(t *testing.T) {
+	var h hollows
+	v := &sieve{from: []byte("b"), to: []byte("d")}
+	h.sieves = []*sieve{v}
+	h.fill([]byte("a"))
+	h.fill([]byte("d"))
+	require.Empty(t, v.puts)
+	for i := range sievePuts {
+		h.fill(fmt.Appendf(nil, "c%06d", i))
+	}
+	require.Len(t, v.puts, sievePuts)
+	require.False(t, v.full)
+	h.fill([]byte("b"))
+	require.True(t, v.full)
+	require.Empty(t, v.puts)
+
+	s := open(t, small(disk.NewMemory(1)))
+	defer func() { require.NoError(t, s.Close()) }()
+	for i := range 2 * maxSieves {
+		put(t, s, fmt.Sprintf("k%d0", i), "v", nil)
+		sieveOf(t, s, fmt.Sprintf("k%d", i), fmt.Sprintf("k%d5", i))
+	}
+	require.Len(t, s.hollows.sieves, maxSieves)
+	w, _ := s.newSieve([]byte("k05"), []byte("l"))
+	require.Nil(t, w)
+
+	// One that more was put to than it can keep knows nothing any more.
+	s.log.mu.Lock()
+	s.hollows.sieves[0].full = true
+	s.log.mu.Unlock()
+	require.NoError(t, tryDelete(s, "k00"))
+	siftNow(t, s, true)
+	require.Len(t, s.hollows.sieves, maxSieves-1)
+}
