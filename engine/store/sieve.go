@@ -25,6 +25,7 @@ type sieve struct {
 	// Under the store's lock:
 	puts [][]byte
 	full bool // there were more
+	old  int  // of the deletes that wait for sift, those from before it began
 
 	// The scout's own. Those of keys that are gone stay until there are many.
 	keys  [][]byte
@@ -195,7 +196,7 @@ func (s *Store) newSieve(from, end []byte) (v *sieve, room int) {
 	if len(h.sieves) == maxSieves || room < maxSieved/2 || bytes.Compare(from, end) >= 0 {
 		return nil, 0
 	}
-	v = &sieve{from: from, to: end}
+	v = &sieve{from: from, to: end, old: len(s.scout.gone)}
 	h.sieves = append(h.sieves, v)
 	return v, room
 }
@@ -269,21 +270,26 @@ func (s *Store) fillSieve(v *sieve, room int) error {
 
 // publish makes a hollow of a sieve.
 func (s *Store) publish(v *sieve) {
-	left := make([][]byte, 0, len(v.keys)-v.nGone)
+	c, h := &s.log, &s.hollows
+	c.mu.Lock()
+	puts := v.puts // they stay, for whether they are gone again is not known before sift
+	c.mu.Unlock()
+	left := make([][]byte, 0, len(v.keys)-v.nGone+len(puts))
 	for i, key := range v.keys {
 		if !v.gone[i] {
 			left = append(left, key)
 		}
 	}
+	left = append(left, puts...)
 	if !slices.IsSortedFunc(left, bytes.Compare) {
 		slices.SortFunc(left, bytes.Compare)
+		left = slices.CompactFunc(left, bytes.Equal)
 	}
 	v.keys, v.gone, v.nGone = left, make([]bool, len(left)), 0
 	v.at = make(map[uint64]int, len(left))
 	for i, key := range left {
 		v.at[maphash.Bytes(s.overlay.seed, key)] = i
 	}
-	c, h := &s.log, &s.hollows
 	c.mu.Lock()
 	over := v.full || !slices.Contains(h.sieves, v) // then it does not know what was put
 	if v.full {
@@ -291,7 +297,7 @@ func (s *Store) publish(v *sieve) {
 	}
 	if !over {
 		h.learn(hollow{v.from, v.to, slices.Clip(left)})
-		for _, key := range v.puts {
+		for _, key := range v.puts[len(puts):] {
 			h.split(key)
 		}
 		over = len(left)+len(v.puts) == 0
@@ -310,9 +316,10 @@ func (s *Store) sift(over bool) (err error) {
 	gone, missed := u.gone, u.missed
 	u.gone, u.missed = nil, false
 	sieves := slices.Clone(s.hollows.sieves)
-	puts := make([][][]byte, len(sieves))
+	puts, old := make([][][]byte, len(sieves)), make([]int, len(sieves))
 	for i, v := range sieves {
 		puts[i], v.puts = v.puts, nil
+		old[i], v.old = v.old, 0
 	}
 	c.mu.Unlock()
 	if len(sieves) == 0 {
@@ -335,7 +342,7 @@ func (s *Store) sift(over bool) (err error) {
 			v.add(key, maphash.Bytes(s.overlay.seed, key))
 			back[string(key)] = true
 		}
-		for _, key := range gone {
+		for _, key := range gone[old[i]:] {
 			if at, ok := v.at[maphash.Bytes(s.overlay.seed, key)]; ok && bytes.Equal(v.keys[at], key) && !back[string(key)] {
 				v.drop(at)
 			}

@@ -261,6 +261,27 @@ func TestWhatIsLeftIsSieved(t *testing.T) {
 	}
 }
 
+// What was deleted while there were other sieves, and put again, is no delete of one
+// that began later.
+func TestASieveKnowsNoDeleteFromBefore(t *testing.T) {
+	s := open(t, small(disk.NewMemory(1)))
+	defer func() { require.NoError(t, s.Close()) }()
+	put(t, s, "a", "v", nil)
+	put(t, s, "k", "v", nil)
+	s.scout.sieves.Lock()
+	defer s.scout.sieves.Unlock()
+	for _, from := range []string{"a", "k"} {
+		require.NoError(t, tryDelete(s, "k"))
+		put(t, s, "k", "v", nil)
+		v, room := s.newSieve([]byte(from), []byte(from+"z"))
+		require.NotNil(t, v)
+		require.NoError(t, s.fillSieve(v, room))
+	}
+	require.Len(t, s.scout.gone, 1)
+	require.NoError(t, s.sift(true))
+	require.Equal(t, []string{"k"}, listed(t, s, "a", "k", "z", 10))
+}
+
 func TestSievesAreBounded(t *testing.T) {
 	var h hollows
 	v := &sieve{from: []byte("b"), to: []byte("d")}
