@@ -69,24 +69,25 @@ func (h *hollows) fill(key []byte) {
 	for _, v := range h.sieves {
 		v.put(key)
 	}
-	h.split(key)
+	if p := h.list.Load(); p != nil {
+		if list, filled := without(*p, key); filled {
+			h.store(list)
+		}
+	}
 }
 
-// split makes two hollows of the one that key is in, or leaves key to its maybes.
-func (h *hollows) split(key []byte) {
-	p := h.list.Load()
-	if p == nil {
-		return
-	}
-	i := hollowOf(*p, key)
+// without makes two hollows of the one that key is in, or leaves the list as it is if
+// key is in none, or among its maybes.
+func without(list []hollow, key []byte) (_ []hollow, filled bool) {
+	i := hollowOf(list, key)
 	if i < 0 {
-		return
+		return list, false
 	}
-	was := (*p)[i]
+	was := list[i]
 	if j := firstNotBefore(was.maybe, key); j < len(was.maybe) && bytes.Equal(was.maybe[j], key) {
-		return
+		return list, false
 	}
-	list := slices.Delete(slices.Clone(*p), i, i+1)
+	list = slices.Delete(slices.Clone(list), i, i+1)
 	if len(list) < maxHollows-1 { // else it is being filled for good
 		key = bytes.Clone(key)
 		if after, ok := was.part(append(bytes.Clone(key), 0), was.to); ok {
@@ -96,12 +97,14 @@ func (h *hollows) split(key []byte) {
 			list = slices.Insert(list, i, before)
 		}
 	}
-	h.store(list)
+	return list, true
 }
 
 // learn adds a hollow that is one at this moment, which the caller's lock on the
-// store makes a while.
-func (h *hollows) learn(found hollow) {
+// store makes a while, but for some keys that have been put to it. Whoever loads
+// the list, which takes no lock, finds neither the hollow without those nor those
+// without the hollow.
+func (h *hollows) learn(found hollow, but [][]byte) {
 	var list []hollow
 	if p := h.list.Load(); p != nil {
 		if i := hollowOf(*p, found.from); i >= 0 && bytes.Compare(found.to, (*p)[i].to) <= 0 {
@@ -130,7 +133,11 @@ func (h *hollows) learn(found hollow) {
 		list = slices.Delete(list, h.next%len(list), h.next%len(list)+1)
 	}
 	at, _ := slices.BinarySearchFunc(list, found, func(a, b hollow) int { return bytes.Compare(a.from, b.from) })
-	h.store(slices.Insert(list, at, found))
+	list = slices.Insert(list, at, found)
+	for _, key := range but {
+		list, _ = without(list, key)
+	}
+	h.store(list)
 }
 
 func (h *hollows) store(list []hollow) {
@@ -200,6 +207,6 @@ func (s *Store) learn(h horizon, found []hollow) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, o := range now.filled(*s.overlay.gens.Load(), found, func(g *generation) uint32 { return uint32(g.nEntry) }) {
-		s.hollows.learn(o)
+		s.hollows.learn(o, nil)
 	}
 }

@@ -157,7 +157,7 @@ func TestHollowsAreJoinedSplitAndBounded(t *testing.T) {
 		}
 		return all
 	}
-	add := func(from, to string) { h.learn(hollow{from: []byte(from), to: []byte(to)}) }
+	add := func(from, to string) { h.learn(hollow{from: []byte(from), to: []byte(to)}, nil) }
 	add("d", "f")
 	add("a", "b")
 	require.Equal(t, []string{"a-b", "d-f"}, at())
@@ -170,6 +170,8 @@ func TestHollowsAreJoinedSplitAndBounded(t *testing.T) {
 	require.Equal(t, []string{"a-c", "c\x00-f"}, at())
 	h.fill([]byte("a"))
 	require.Equal(t, []string{"a\x00-c", "c\x00-f"}, at())
+	h.learn(hollow{from: []byte("g"), to: []byte("k"), maybe: [][]byte{[]byte("h")}}, [][]byte{[]byte("h"), []byte("i")})
+	require.Equal(t, []string{"a\x00-c", "c\x00-f", "g-i", "i\x00-k"}, at(), "what was put meanwhile is in none")
 	for i := range 3 * maxHollows {
 		add(fmt.Sprintf("x%02d", i), fmt.Sprintf("x%02d5", i))
 	}

@@ -258,8 +258,9 @@ func (s *Store) fillSieve(v *sieve, room int) error {
 	s.log.mu.Lock()
 	v.to = to
 	v.puts = slices.DeleteFunc(v.puts, func(key []byte) bool { return bytes.Compare(key, to) >= 0 })
+	nothing := len(v.keys)+len(v.puts) == 0
 	s.log.mu.Unlock()
-	if len(v.keys)+len(v.puts) == 0 && many {
+	if nothing && many {
 		s.endSieve(v)
 		return nil
 	}
@@ -296,10 +297,7 @@ func (s *Store) publish(v *sieve) {
 		s.scout.vain = min(s.scout.vain+2, mostVain)
 	}
 	if !over {
-		h.learn(hollow{v.from, v.to, slices.Clip(left)})
-		for _, key := range v.puts[len(puts):] {
-			h.split(key)
-		}
+		h.learn(hollow{v.from, v.to, slices.Clip(left)}, v.puts[len(puts):])
 		over = len(left)+len(v.puts) == 0
 	}
 	c.mu.Unlock()
