@@ -346,7 +346,7 @@ func (c *committer) copyIn(g *group, b *Batch) {
 		if m.flags&overlayDelete == 0 {
 			c.s.hollows.fill(gen.key(&e))
 		} else {
-			c.s.scout.note(gen.key(&e), len(c.s.hollows.sieves) > 0)
+			c.s.scout.note(gen.key(&e), c.s.hollows.sieved(gen.key(&e)))
 		}
 		o.add(gen, e)
 		bytes += overlayEntrySize

@@ -36,6 +36,8 @@ const (
 	huntIters = 16
 	// worthLearning is which part of a hollow's maybes has to go for a new list.
 	worthLearning = 8
+	// mostJoined maybes are copied to make one hollow of two neighbours.
+	mostJoined = 1024
 )
 
 // hollows are what listings have learnt of deletes. A list that an iterator has
@@ -74,6 +76,16 @@ func (h *hollows) fill(key []byte) {
 			h.store(list)
 		}
 	}
+}
+
+// sieved reports whether key is in a sieve. The caller holds the store's lock.
+func (h *hollows) sieved(key []byte) bool {
+	for _, v := range h.sieves {
+		if v.has(key) {
+			return true
+		}
+	}
+	return false
 }
 
 // without makes two hollows of the one that key is in, or leaves the list as it is if
@@ -118,6 +130,9 @@ func (h *hollows) learn(found hollow, but [][]byte) {
 	}
 	list = slices.DeleteFunc(list, func(o hollow) bool {
 		if bytes.Compare(o.to, found.from) < 0 || bytes.Compare(found.to, o.from) < 0 {
+			return false
+		}
+		if touch := bytes.Equal(o.to, found.from) || bytes.Equal(found.to, o.from); touch && len(o.maybe)+len(found.maybe) > mostJoined {
 			return false
 		}
 		if before, ok := o.part(o.from, found.from); ok {

@@ -151,17 +151,24 @@ func (s *Store) newIter(lower, upper []byte) (*Iter, error) {
 	const room = 256 // for the keys of most
 	keys := make([]byte, 2*room)
 	it := &Iter{s: s, lower: lower, upper: upper, keyBuf: keys[:0:room], from: keys[room:room], enough: s.hollows.steps}
-	var gens []*generation
 	for try := 1; ; try++ {
 		known := s.hollows.list.Load()
-		gens = *s.overlay.gens.Load()
+		gens := *s.overlay.gens.Load()
 		it.horizon = horizonOf(gens)
+		it.gens = it.gens[:0]
+		for _, g := range gens {
+			if g.durable.Load() > 0 {
+				it.gens = append(it.gens, genCursor{g: g})
+			}
+		}
+		sortAll(it.gens)
 		ix, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 		if err != nil {
 			return nil, s.indexError(err)
 		}
 		it.index = ix
-		// Hollows are of the moment of the view only if they were the same before and after it was taken.
+		// Hollows are of the moment of the view only if they were the same before and after it was taken. The
+		// second time there is little to sort.
 		switch same := s.hollows.list.Load() == known; {
 		case same && known != nil:
 			it.known = *known
@@ -171,15 +178,8 @@ func (s *Store) newIter(lower, upper []byte) (*Iter, error) {
 			}
 			continue
 		}
-		break
+		return it, nil
 	}
-	for _, g := range gens {
-		if g.durable.Load() > 0 {
-			it.gens = append(it.gens, genCursor{g: g})
-		}
-	}
-	sortAll(it.gens)
-	return it, nil
 }
 
 // sortAll fills in the orders. After a burst there may be many large generations

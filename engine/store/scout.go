@@ -25,7 +25,7 @@ type scout struct {
 	spread [][]byte        // one of each stride of them
 	stride int             // odd: keys of two kinds often come in turns
 	all    int             // deletes since they began
-	gone   [][]byte        // the keys since sieves were last sifted, while there are any
+	gone   [][]byte        // the keys that were in sieves, since those were last sifted
 	missed bool            // there were more of them
 
 	tried int // all, when it last looked whether little is left
@@ -55,15 +55,15 @@ func newScout(enough int) scout {
 // something that they end before.
 func scouted(key []byte) bool { return key[0] >= FirstKey && key[0] != 0xff }
 
-// note is called with the key of each delete, which is never written to again. sieves
-// says whether there are any. The caller holds the store's lock.
-func (c *scout) note(key []byte, sieves bool) {
+// note is called with the key of each delete, and whether it is in a sieve. The caller
+// holds the store's lock.
+func (c *scout) note(key []byte, sieved bool) {
 	if !scouted(key) {
 		return
 	}
-	if sieves {
+	if sieved {
 		if c.missed = c.missed || len(c.gone) >= maxGone; !c.missed {
-			c.gone = append(c.gone, key)
+			c.gone = append(c.gone, bytes.Clone(key))
 		}
 	}
 	kind := key[0]

@@ -61,10 +61,14 @@ const (
 	sieveKept = 1024
 )
 
+func (v *sieve) has(key []byte) bool {
+	return bytes.Compare(key, v.from) >= 0 && bytes.Compare(key, v.to) < 0
+}
+
 // put is called with each key that is put, under the store's lock.
 func (v *sieve) put(key []byte) {
 	switch {
-	case v.full || bytes.Compare(key, v.from) < 0 || bytes.Compare(key, v.to) >= 0:
+	case v.full || !v.has(key):
 	case len(v.puts) == sievePuts:
 		v.full, v.puts = true, nil
 	default:
@@ -184,7 +188,7 @@ func (s *Store) newSieve(from, end []byte) (v *sieve, room int) {
 	defer c.mu.Unlock()
 	for _, o := range h.sieves {
 		room -= len(o.keys)
-		if bytes.Compare(from, o.from) >= 0 && bytes.Compare(from, o.to) < 0 {
+		if o.has(from) {
 			from = o.to
 		}
 	}
@@ -293,9 +297,6 @@ func (s *Store) publish(v *sieve) {
 	}
 	c.mu.Lock()
 	over := v.full || !slices.Contains(h.sieves, v) // then it does not know what was put
-	if v.full {
-		s.scout.vain = min(s.scout.vain+2, mostVain)
-	}
 	if !over {
 		h.learn(hollow{v.from, v.to, slices.Clip(left)}, v.puts[len(puts):])
 		over = len(left)+len(v.puts) == 0
@@ -313,6 +314,13 @@ func (s *Store) sift(over bool) (err error) {
 	c.mu.Lock()
 	gone, missed := u.gone, u.missed
 	u.gone, u.missed = nil, false
+	s.hollows.sieves = slices.DeleteFunc(s.hollows.sieves, func(v *sieve) bool {
+		much := v.full || len(v.keys)+len(v.puts) > maxSieved
+		if much { // it is not being emptied
+			u.vain = min(u.vain+2, mostVain)
+		}
+		return much
+	})
 	sieves := slices.Clone(s.hollows.sieves)
 	puts, old := make([][][]byte, len(sieves)), make([]int, len(sieves))
 	for i, v := range sieves {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/cairnstore/cairn/engine/backend"
@@ -270,12 +271,15 @@ func TestASieveKnowsNoDeleteFromBefore(t *testing.T) {
 	put(t, s, "k", "v", nil)
 	s.scout.sieves.Lock()
 	defer s.scout.sieves.Unlock()
-	for _, from := range []string{"a", "k"} {
-		require.NoError(t, tryDelete(s, "k"))
-		put(t, s, "k", "v", nil)
-		v, room := s.newSieve([]byte(from), []byte(from+"z"))
+	for range 2 {
+		v, room := s.newSieve([]byte("k"), []byte("l"))
 		require.NotNil(t, v)
 		require.NoError(t, s.fillSieve(v, room))
+		if s.scout.gone == nil {
+			require.NoError(t, tryDelete(s, "k"))
+			s.endSieve(v)
+			put(t, s, "k", "v", nil)
+		}
 	}
 	require.Len(t, s.scout.gone, 1)
 	require.NoError(t, s.sift(true))
@@ -308,11 +312,101 @@ func TestSievesAreBounded(t *testing.T) {
 	w, _ := s.newSieve([]byte("k05"), []byte("l"))
 	require.Nil(t, w)
 
+	// One that grows is not being emptied.
+	s.scout.sieves.Lock()
+	grown := s.hollows.sieves[1]
+	grown.keys = make([][]byte, maxSieved+1)
+	grown.gone = make([]bool, len(grown.keys))
+	s.scout.sieves.Unlock()
+	siftNow(t, s, false)
+	require.NotContains(t, s.hollows.sieves, grown)
+	require.Len(t, s.hollows.sieves, maxSieves-1)
+
 	// One that more was put to than it can keep knows nothing any more.
 	s.log.mu.Lock()
 	s.hollows.sieves[0].full = true
 	s.log.mu.Unlock()
 	require.NoError(t, tryDelete(s, "k00"))
 	siftNow(t, s, true)
-	require.Len(t, s.hollows.sieves, maxSieves-1)
+	require.Len(t, s.hollows.sieves, maxSieves-2)
+	require.Positive(t, s.scout.vain)
+}
+
+// What a sieve has been put to while it was looked through comes into the list of
+// hollows with the sieve: who makes an iterator then finds no list without it.
+func TestASieveIsPublishedAtOnce(t *testing.T) {
+	o := small(disk.NewMemory(1))
+	o.HollowSteps = 1 << 20
+	s := open(t, o)
+	defer func() { require.NoError(t, s.Close()) }()
+	put(t, s, "k", "v", nil)
+	sieveOf(t, s, "k", "l")
+	v := s.hollows.sieves[0]
+	var stop atomic.Bool
+	var all sync.WaitGroup
+	all.Go(func() {
+		s.scout.sieves.Lock()
+		defer s.scout.sieves.Unlock()
+		for !stop.Load() {
+			s.log.mu.Lock()
+			v.puts = nil // as if they had been put since
+			for range 2000 {
+				v.put([]byte("ka"))
+			}
+			v.put([]byte("kz"))
+			v.keys, v.gone = [][]byte{[]byte("k")}, make([]bool, 1)
+			s.hollows.learn(hollow{[]byte("k"), []byte("l"), v.keys}, v.puts)
+			s.log.mu.Unlock()
+		}
+	})
+	put(t, s, "kz", "v", nil)
+	for range 3000 {
+		keys := listed(t, s, "k", "kb", "l", 10)
+		if !slices.Equal(keys, []string{"kz"}) {
+			t.Errorf("%q", keys)
+			break
+		}
+	}
+	stop.Store(true)
+	all.Wait()
+}
+
+// A batch that deletes one key and puts another is seen whole by an iterator that waits
+// for the overlay to be sorted meanwhile, though there is a hollow where the other is.
+func TestAViewIsOfOneMoment(t *testing.T) {
+	o := small(disk.NewMemory(1))
+	o.HollowSteps, o.ApplyEvery = 1<<20, time.Hour
+	s := open(t, o)
+	defer func() { require.NoError(t, s.Close()) }()
+	put(t, s, "a", "v", nil)
+	put(t, s, "c", "v", nil)
+	require.NoError(t, tryDelete(s, "c"))
+	sieveOf(t, s, "b", "n")
+	old := s.overlay.open()
+	old.sort.Lock() // as if there were much to sort
+	s.log.mu.Lock()
+	s.log.rotateSoon()
+	s.log.mu.Unlock()
+	put(t, s, "z", "v", nil)
+	made := make(chan *Iter)
+	go func() {
+		it, err := s.newIter([]byte("a"), []byte("n"))
+		assert.NoError(t, err)
+		made <- it
+	}()
+	time.Sleep(50 * time.Millisecond) // it waits to sort
+	var b Batch
+	b.Delete(s.NextSeq(), []byte("a"), s.Guard())
+	b.Put(s.NextSeq(), &backend.Put{Key: []byte("m"), Value: []byte("v")}, false)
+	tk, err := s.Append(&b)
+	require.NoError(t, err)
+	require.NoError(t, tk.Wait(ctx))
+	old.sort.Unlock()
+	it := <-made
+	var keys []string
+	for ok := it.SeekGE([]byte("a")); ok; ok = it.Next() {
+		keys = append(keys, string(it.Entry().Key))
+	}
+	require.NoError(t, it.Close())
+	require.Equal(t, []string{"m"}, keys)
 }
