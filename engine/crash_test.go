@@ -42,18 +42,10 @@ func TestCrash(t *testing.T) {
 			points = 20_000
 		}
 	}
-	scripts, compacted := 0, 0
 	for seed := *crashSeed; points > 0 && !t.Failed(); seed++ {
-		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			if crashScript(t, seed, min(points, scriptPoints)) > 0 {
-				compacted++
-			}
-		})
-		scripts++
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { crashScript(t, seed, min(points, scriptPoints)) })
 		points -= scriptPoints
 	}
-	// One script alone may be over before compaction comes by.
-	require.GreaterOrEqual(t, 2*compacted, scripts, "scripts without compaction prove too little")
 }
 
 // A witness is what the client of a script knows: the state that was
@@ -65,11 +57,12 @@ type witness struct {
 	what  string
 }
 
-func crashScript(t *testing.T, seed uint64, points int) (recycled int64) {
+func crashScript(t *testing.T, seed uint64, points int) {
 	// The first run counts the operations, to spread the points over them.
 	fsys := disk.NewMemory(int64(seed))
-	_, err := play(fsys, &witness{acked: newState()}, seed)
+	recycled, err := play(fsys, &witness{acked: newState()}, seed)
 	require.NoError(t, err)
+	require.Positive(t, recycled, "a script without compaction proves too little")
 	every := max(1, int(fsys.Ops())*len(disk.CrashModes)/points)
 
 	fsys = disk.NewMemory(int64(seed))
@@ -100,22 +93,25 @@ func crashScript(t *testing.T, seed uint64, points int) (recycled int64) {
 		}
 		return nil
 	})
-	recycled, err = play(fsys, w, seed)
+	_, err = play(fsys, w, seed)
 	fsys.SetHook(nil)
 	require.NoError(t, failure)
 	require.NoError(t, err)
 	t.Logf("%d operations on the drive, %d segments recycled, %d crashes", n, recycled, tried)
-	return recycled
 }
 
-// play runs one script from an empty drive to an orderly end.
+// play runs one script from an empty drive to an orderly end: as many operations more
+// as it takes until compaction has recycled something.
 func play(fsys *disk.Memory, w *witness, seed uint64) (recycled int64, err error) {
 	s, err := openStack(fsys, smallParts)
 	if err != nil {
 		return 0, err
 	}
-	err = (&script{stack: s, w: w, rng: rand.New(rand.NewPCG(seed, 2))}).run(scriptRounds)
-	recycled = s.store.Stats().Recycled
+	c := &script{stack: s, w: w, rng: rand.New(rand.NewPCG(seed, 2))}
+	for tries := 0; tries < 5 && recycled == 0 && err == nil; tries++ {
+		err = c.run(scriptRounds)
+		recycled = s.store.Stats().Recycled
+	}
 	return recycled, errors.Join(err, s.Close(), s.store.Close())
 }
 

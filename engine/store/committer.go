@@ -342,11 +342,12 @@ func (c *committer) copyIn(g *group, b *Batch) {
 		if m.flags&overlayInline != 0 {
 			e.body.Offset += base
 		}
-		e.hash = maphash.Bytes(o.seed, gen.key(&e))
+		key := gen.key(&e)
+		e.hash = maphash.Bytes(o.seed, key)
 		if m.flags&overlayDelete == 0 {
-			c.s.hollows.fill(gen.key(&e))
+			c.s.hollows.fill(key)
 		} else {
-			c.s.scout.note(gen.key(&e), c.s.hollows.sieved(gen.key(&e)))
+			c.s.scout.note(key, c.s.hollows.sieved(key))
 		}
 		o.add(gen, e)
 		bytes += overlayEntrySize

@@ -95,14 +95,11 @@ func (c *genCursor) fetch() {
 
 func (c *genCursor) seek(key, upper []byte) {
 	before := func(i int) bool { return bytes.Compare(c.g.key(c.g.entry(c.order[i])), key) < 0 }
-	from, to := 0, len(c.order)
-	if c.at > 0 && before(c.at-1) { // it is ahead, and often not far
-		n := 1
-		for from = c.at; from+n <= to && before(from+n-1); n *= 2 {
-		}
-		from, to = from+n/2, min(from+n, to)
+	if at := c.at; at > 0 && before(at-1) { // it is ahead, and often not far
+		c.at += gallop(len(c.order)-at, func(i int) bool { return before(at + i) })
+	} else {
+		c.at = sort.Search(len(c.order), func(i int) bool { return !before(i) })
 	}
-	c.at = from + sort.Search(to-from, func(i int) bool { return !before(from + i) })
 	c.key, c.first, c.many = nil, c.at, 1
 	if c.at < len(c.order) {
 		c.take(c.g.key(c.g.entry(c.order[c.at])), upper)
@@ -217,29 +214,31 @@ func (it *Iter) SeekGE(key []byte) bool {
 	}
 	it.begun = true
 	it.hollows, it.passed = it.known, 0
-	if to, _ := it.behind(key); to != nil {
-		key = to
-	}
-	it.from, it.dead = append(it.from[:0], key...), 0
-	it.goTo(key)
+	it.dead = 0
+	it.from = append(it.from[:0], it.goTo(key, false)...)
 	return it.settle()
 }
 
-// goTo brings every source to key, past what is known not to be there.
-func (it *Iter) goTo(key []byte) {
+// goTo brings every source to key or, past what is known not to be there, behind it,
+// and returns to where. follows says that they are at the key before it.
+func (it *Iter) goTo(key []byte, follows bool) []byte {
 	to, maybe := it.behind(key)
 	for maybe && it.deleted(to) {
 		it.passed++
 		to, maybe = it.behind(to)
 	}
 	switch {
+	case to == nil && follows && it.alone == nil:
+		it.skip(key[:len(key)-1])
+		return key
 	case to == nil:
-		it.seek(key)
-	case !maybe:
-		it.seek(to)
-	default:
+		to = key
+	case maybe:
 		it.probe(to)
+		return to
 	}
+	it.seek(to)
+	return to
 }
 
 // deleted reports whether the overlay has a key's delete, and the view has it too.
@@ -300,18 +299,8 @@ func (it *Iter) Next() bool {
 	}
 	it.from, it.keyBuf = append(it.entry.Key, 0), it.from
 	it.dead = 0
-	it.step(it.from)
+	it.goTo(it.from, true)
 	return it.settle()
-}
-
-// step brings every source behind the key that they are at, to next at least, which
-// follows it.
-func (it *Iter) step(next []byte) {
-	if to, _ := it.behind(next); to != nil || it.alone != nil {
-		it.goTo(next)
-	} else {
-		it.skip(next[:len(next)-1])
-	}
 }
 
 // behind is where it goes on in key's hollow: at what may be there, from key itself
@@ -324,20 +313,23 @@ func (it *Iter) behind(key []byte) (to []byte, maybe bool) {
 		return nil, false
 	}
 	h := &it.hollows[0]
-	it.passed += gallop(h.maybe[it.passed:], key)
+	left := h.maybe[it.passed:]
+	it.passed += gallop(len(left), func(i int) bool { return bytes.Compare(left[i], key) < 0 })
 	if it.passed < len(h.maybe) {
 		return h.maybe[it.passed], true
 	}
 	return h.to, false
 }
 
-// gallop is firstNotBefore where that is probably near.
-func gallop(keys [][]byte, key []byte) int {
-	n := 1
-	for n < len(keys) && bytes.Compare(keys[n-1], key) < 0 {
-		n *= 2
+// gallop is the first of n places that is not before what is looked for, which is
+// probably near.
+func gallop(n int, before func(int) bool) int {
+	far := 1
+	for far <= n && before(far-1) {
+		far *= 2
 	}
-	return n/2 + firstNotBefore(keys[n/2:min(n, len(keys))], key)
+	from := far / 2
+	return from + sort.Search(min(far, n)-from, func(i int) bool { return !before(from + i) })
 }
 
 // walked is how many deletes the index has met since it was last asked.
@@ -413,7 +405,7 @@ func (it *Iter) settle() bool {
 			}
 			it.dead++
 			it.keyBuf = append(append(it.keyBuf[:0], it.alone...), 0)
-			it.goTo(it.keyBuf)
+			it.goTo(it.keyBuf, true)
 			continue
 		}
 		if least == nil {
@@ -426,7 +418,7 @@ func (it *Iter) settle() bool {
 			if e.flags&overlayDelete != 0 {
 				it.dead++
 				it.keyBuf = append(it.keyBuf, 0)
-				it.step(it.keyBuf)
+				it.goTo(it.keyBuf, true)
 				continue
 			}
 			x := c.g.index(e)

@@ -93,11 +93,7 @@ type scoutRest struct {
 
 // rest rests in due time, and reports whether to go on.
 func (r *scoutRest) rest() bool {
-	now := time.Now()
-	if r.began.IsZero() {
-		r.began = now
-	}
-	if worked := now.Sub(r.began); worked > sieveStep {
+	if worked := time.Since(r.began); worked > sieveStep {
 		select {
 		case <-r.s.closing:
 			return false
@@ -157,14 +153,22 @@ func (s *Store) sieveWhatIsLeft() error {
 	return nil
 }
 
+// countingIter is newIter for who asks how much it walks over, and learns no hollows.
+func (s *Store) countingIter(lower, upper []byte) (*Iter, error) {
+	it, err := s.newIter(lower, upper)
+	if err == nil {
+		it.enough, it.counts = math.MaxInt, true
+	}
+	return it, err
+}
+
 // fewAmong looks at some places behind the keys whether little is left there.
 func (s *Store) fewAmong(keys [][]byte) (few bool, err error) {
 	const places = 8
-	it, err := s.newIter(keys[0][:1], []byte{keys[0][0] + 1})
+	it, err := s.countingIter(keys[0][:1], []byte{keys[0][0] + 1})
 	if err != nil {
 		return false, err
 	}
-	it.enough, it.counts = math.MaxInt, true
 	dead, there := 0, 0
 	for i := 0; i < len(keys); i += max(1, len(keys)/places) {
 		ok := it.SeekGE(keys[i])
@@ -218,14 +222,13 @@ func (s *Store) fillSieve(v *sieve, room int) error {
 	if err := s.Barrier(context.Background()); err != nil {
 		return err
 	}
-	it, err := s.newIter(v.from[:1], v.to)
+	it, err := s.countingIter(v.from[:1], v.to)
 	if err != nil {
 		return err
 	}
-	it.enough, it.counts = math.MaxInt, true
 	var (
 		begun = time.Now()
-		rest  = scoutRest{s: s}
+		rest  = scoutRest{s, begun}
 		to    = v.to
 		dead  int // since the last sample
 		many  bool
@@ -341,18 +344,9 @@ func (s *Store) sift(over bool) (err error) {
 	if err := s.Barrier(context.Background()); err != nil {
 		return err
 	}
-	rest := scoutRest{s: s}
+	rest := scoutRest{s, time.Now()}
 	for i, v := range sieves {
-		back := map[string]bool{} // before or after it was deleted, nobody knows
-		for _, key := range puts[i] {
-			v.add(key, maphash.Bytes(s.overlay.seed, key))
-			back[string(key)] = true
-		}
-		for _, key := range gone[old[i]:] {
-			if at, ok := v.at[maphash.Bytes(s.overlay.seed, key)]; ok && bytes.Equal(v.keys[at], key) && !back[string(key)] {
-				v.drop(at)
-			}
-		}
+		v.follow(s.overlay.seed, puts[i], gone[old[i]:])
 		for at := 0; missed && at < len(v.keys); at++ {
 			there, err := s.there(v.keys[at])
 			if err != nil {
@@ -372,6 +366,33 @@ func (s *Store) sift(over bool) (err error) {
 	return nil
 }
 
+// follow is told of what has been put and deleted since the last time.
+func (v *sieve) follow(seed maphash.Seed, puts, gone [][]byte) {
+	back := map[string]bool{} // before or after it was deleted, nobody knows
+	for _, key := range puts {
+		hash := maphash.Bytes(seed, key)
+		if at, ok := v.find(hash, key); !ok {
+			v.at[hash] = len(v.keys)
+			v.keys, v.gone = append(v.keys, key), append(v.gone, false)
+		} else if v.gone[at] {
+			v.gone[at] = false
+			v.nGone--
+		}
+		back[string(key)] = true
+	}
+	for _, key := range gone {
+		if at, ok := v.find(maphash.Bytes(seed, key), key); ok && !back[string(key)] {
+			v.drop(at)
+		}
+	}
+}
+
+// find finds the place of a key.
+func (v *sieve) find(hash uint64, key []byte) (at int, ok bool) {
+	at, ok = v.at[hash]
+	return at, ok && bytes.Equal(v.keys[at], key)
+}
+
 // drop is told of a key that is gone.
 func (v *sieve) drop(at int) {
 	if !v.gone[at] {
@@ -380,22 +401,8 @@ func (v *sieve) drop(at int) {
 	}
 }
 
-// add is told of a key that has been put.
-func (v *sieve) add(key []byte, hash uint64) {
-	at, ok := v.at[hash]
-	if !ok || !bytes.Equal(v.keys[at], key) {
-		v.at[hash] = len(v.keys)
-		v.keys = append(v.keys, key)
-		v.gone = append(v.gone, false)
-		return
-	}
-	if v.gone[at] {
-		v.gone[at] = false
-		v.nGone--
-	}
-}
-
-// there reports whether a key is there durably.
+// there reports whether a key is there durably, and leaves nothing in the cache, unlike
+// Get.
 func (s *Store) there(key []byte) (bool, error) {
 	if _, e, _ := s.overlay.find(key, false); e != nil {
 		return e.flags&overlayDelete == 0, nil

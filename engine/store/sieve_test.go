@@ -1,9 +1,7 @@
 package store
 
 import (
-	"bytes"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -75,13 +73,7 @@ func TestSievesHideNothing(t *testing.T) {
 						jumped++
 					}
 				}
-				var expected []string
-				for _, k := range slices.Sorted(maps.Keys(want)) {
-					if k >= lower && k >= from && k < upper && len(expected) < most {
-						expected = append(expected, k)
-					}
-				}
-				require.Equal(t, expected, listed(t, s, lower, from, upper, most), "%s to %s from %s", lower, upper, from)
+				require.Equal(t, pageOf(want, lower, from, upper, most), listed(t, s, lower, from, upper, most), "%s to %s from %s", lower, upper, from)
 			}
 		}
 		require.Greater(t, jumped, 50)
@@ -98,38 +90,7 @@ func TestSievesUnderWrites(t *testing.T) {
 	var stop atomic.Bool
 	for w := range writers {
 		all.Go(func() {
-			mine := map[string]bool{}
-			rng := rand.New(rand.NewPCG(uint64(w), 1))
-			for i := range rounds {
-				k := fmt.Sprintf("k%03d-%d", rng.IntN(40)*10, w)
-				var err error
-				if mine[k] {
-					delete(mine, k)
-					err = tryDelete(s, k)
-				} else if rng.IntN(3) == 0 {
-					mine[k] = true
-					err = tryPut(s, k, "v", nil)
-				}
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				it, err := s.NewIter([]byte("k"), []byte("~"))
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				got := map[string]bool{}
-				for ok := it.SeekGE([]byte("k")); ok; ok = it.Next() {
-					if k := it.Entry().Key; bytes.HasSuffix(k, fmt.Appendf(nil, "-%d", w)) {
-						got[string(k)] = true
-					}
-				}
-				if err := it.Close(); err != nil || !maps.Equal(mine, got) {
-					t.Errorf("round %d: %v; listed %v, have %v", i, err, got, mine)
-					return
-				}
-			}
+			writeAndList(t, s, w, rounds, 3, func(i int) string { return fmt.Sprintf("k%03d-%d", i*10, w) })
 		})
 	}
 	var sifting sync.WaitGroup
