@@ -3,8 +3,6 @@ package cache
 import (
 	"sync/atomic"
 	"unsafe"
-
-	"github.com/cairnstore/cairn/engine/cache/internal/pin"
 )
 
 // blockKeys is how many keys of a batch are under way together: more than a
@@ -47,37 +45,22 @@ func (c *Cache) getBlock(keys [][]byte, views []View) {
 		c.index.prefetch(h)
 		c.curve.read(h)
 	}
-	if vectors {
-		if counts := c.pins.Own(pin.Enter()); counts != nil {
-			c.getVectors(counts, hashes[:len(keys)], keys, views)
-			pin.Leave()
-			return
-		}
-		pin.Leave()
-	}
-	for _, h := range hashes[:len(keys)] {
-		if slot, w := c.index.find(h); slot != nil {
-			prefetchItem(c.mem.at(w.offset()))
-		}
-	}
+	c.index.ask(hashes[:len(keys)])
 	for i, key := range keys {
-		views[i] = c.look(hashes[i], key)
+		views[i], _ = getVector(c, key, hashes[i])
 	}
 }
 
-// getVectors is getBlock for who has entered a processor, whose counts these are.
-func (c *Cache) getVectors(counts unsafe.Pointer, hashes []uint64, keys [][]byte, views []View) {
-	askVector(c.index, hashes)
-	for i, key := range keys {
-		value, n, segment := getVector(c.index, counts, hashes[i], key)
-		if n >= 0 {
-			views[i] = View{value: value, length: uint32(n), segment: segment, pins: c.pins}
-			continue
+// ask asks for the items of hashes, as far as what is known of them has come already.
+func (x *index) ask(hashes []uint64) {
+	if vectors {
+		askVector(x, hashes)
+		return
+	}
+	for _, h := range hashes {
+		if slot, w := x.find(h); slot != nil {
+			prefetchItem(x.mem.at(w.offset()))
 		}
-		if n == notIt {
-			c.pins.Void(segment)
-		}
-		views[i] = c.look(hashes[i], key)
 	}
 }
 

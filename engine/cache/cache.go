@@ -48,6 +48,7 @@ type Cache struct {
 	mem         memory
 	index       *index
 	pins        *pin.Table
+	own         ownPins
 	curve       *curve
 	start       time.Time
 	clock       func() int64 // nil: since start
@@ -62,6 +63,14 @@ type Cache struct {
 	budget      int64
 	_           [64]byte      // what follows is written
 	emptied     atomic.Uint32 // segments, ever
+}
+
+// ownPins is pin.Own for getVector, which nobody tells of other packages' fields.
+type ownPins struct {
+	counts     unsafe.Pointer
+	stride     uintptr
+	processors int // 0: there is no getVector
+	inG, inM   uintptr
 }
 
 // A region is where the segments lie.
@@ -113,6 +122,10 @@ func newCache(o Options, h hooks) (*Cache, error) {
 	c := &Cache{
 		mem: memoryOf(r.Bytes()), region: r, segmentSize: size, budget: o.Bytes,
 		pins: pin.New(segments), start: time.Now(), clock: h.clock, onEvict: o.OnEvict,
+	}
+	if vectors {
+		o := c.pins.Own()
+		c.own = ownPins{counts: o.Counts, stride: o.Stride, processors: o.Processors, inG: o.InG, inM: o.InM}
 	}
 	c.curve = newCurve(c.reads)
 	c.pool = newPool(segments, uint32(size), c.pins)
@@ -199,33 +212,17 @@ func (c *Cache) poison(segment uint32) {
 
 // Get returns a view of the key's value and true, or of nothing and false. A
 // negative entry is a view that is Absent, and true. The view must be released.
-//
-// It is look, in as few instructions as there can be for what is found at once.
-func (c *Cache) Get(key []byte) (View, bool) {
-	h := c.index.hash(key)
-	c.curve.read(h)
-	if vectors {
-		n, segment, value := notFound, uint32(0), (*byte)(nil)
-		if counts := c.pins.Own(pin.Enter()); counts != nil {
-			value, n, segment = getVector(c.index, counts, h, key)
-		}
-		pin.Leave()
-		if n >= 0 {
-			return View{value: value, length: uint32(n), segment: segment, pins: c.pins}, true
-		}
-		if n == notIt {
-			c.pins.Void(segment)
-		}
+func (c *Cache) Get(key []byte) (View, bool) { return getVector(c, key, 0) } // part of its caller
+
+// getGo is Get for a key with hash h, or 0 if nobody has hashed it yet, and noted that it is read.
+func getGo(c *Cache, key []byte, h uint64) (View, bool) {
+	if h == 0 {
+		h = c.index.hash(key)
+		c.curve.read(h)
 	}
 	v := c.look(h, key)
 	return v, v.Found()
 }
-
-// What getVector says instead of a length.
-const (
-	notFound = -1
-	notIt    = -2
-)
 
 // look takes one pin. Between pin and second look at the slot lies the whole
 // protocol: a slot that still leads to the item after its segment was pinned

@@ -13,7 +13,7 @@ const (
 	// load is how many live items a shard has for each two of its buckets before it
 	// gets another one. What is left of the eight slots keeps ghosts, and makes
 	// overflow rare.
-	load = 9
+	load = 7
 )
 
 // An index leads from hashes to items. It is one table for all shards, grown by
@@ -398,7 +398,7 @@ func (x *index) split(s uint8, rows uint32) {
 	x.prune(s, from)
 }
 
-// splitMost is how many items a split moves. A row has nine before it is split,
+// splitMost is how many items a split moves. A row has seven before it is split,
 // on average, and half of them move.
 const splitMost = 8 * bucketSlots
 
@@ -424,10 +424,6 @@ func (x *index) append(s uint8, b *bucket, w word) bool {
 		return true
 	}
 }
-
-// hash is a key's hash: 8 bits choose the shard, the next the row, the first 21
-// are the tag. Its seed is this process's, so that nobody can choose keys that collide.
-func (x *index) hash(key []byte) uint64 { return x.seed.hash(key) }
 
 // hashAt is the hash of a live item's key.
 func (x *index) hashAt(w word) uint64 {

@@ -22,6 +22,65 @@ TEXT ·matchVector(SB), NOSPLIT, $0-24
 	MOVQ         CX, ret+16(FP)
 	RET
 
+// HASH leaves in SI the hash of the key of CX bytes, 8 or more, at BX. DI is the index. Up to
+// 32 bytes are two blocks, which may overlap, of a lane each; what a longer key has before its last
+// 32 bytes goes through the lanes in steps. The lanes meet after two rounds, and there comes the
+// length. Two rounds each, since after one a difference in one place is a difference in few,
+// which what is added next could take back; and four in all, since after three, keys that
+// differ in a few digits may collide by the thousand, or not at all.
+#define HASH \
+	VMOVDQU     index_seed(DI), X0; \
+	VMOVDQU     index_seed+16(DI), X1; \
+	VMOVDQU     index_seed+32(DI), X4; \
+	VMOVQ       CX, X5; \
+	LEAQ        (BX)(CX*1), R8; \
+	CMPQ        CX, $16; \
+	JLT         short; \
+	CMPQ        CX, $32; \
+	JGT         before; \
+	VPXOR       (BX), X0, X0; \
+blocks: \
+	VPXOR       -16(R8), X1, X1; \
+	VAESENC     X4, X0, X0; \
+	VAESENC     X4, X1, X1; \
+	VAESENC     X4, X0, X0; \
+	VAESENC     X4, X1, X1; \
+	VPXOR       X1, X5, X5; \
+	JMP         meet; \
+before: \
+	VPXOR       (BX), X0, X0; \
+	VPXOR       16(BX), X1, X1; \
+	VAESENC     X4, X0, X0; \
+	VAESENC     X4, X1, X1; \
+	VAESENC     X4, X0, X0; \
+	VAESENC     X4, X1, X1; \
+	ADDQ        $32, BX; \
+	SUBQ        $32, CX; \
+	CMPQ        CX, $32; \
+	JGT         before; \
+	VPXOR       -32(R8), X0, X0; \
+	JMP         blocks; \
+short: \
+	VMOVQ       (BX), X2; \
+	VPINSRQ     $1, -8(R8), X2, X2; \
+	VPXOR       X2, X0, X0; \
+	VAESENC     X1, X0, X0; \
+	VAESENC     X4, X0, X0; \
+meet: \
+	VPXOR       X5, X0, X0; \
+	VAESENC     X4, X0, X0; \
+	VAESENC     X4, X0, X0; \
+	VMOVQ       X0, SI
+
+// func hashVector(x *index, key []byte) uint64
+TEXT ·hashVector(SB), NOSPLIT, $0-40
+	MOVQ x+0(FP), DI
+	MOVQ key_base+8(FP), BX
+	MOVQ key_len+16(FP), CX
+	HASH
+	MOVQ SI, ret+32(FP)
+	RET
+
 // BUCKET leads from the hash in SI to the first bucket of its row, in R12: see shape.row
 // and index.at. The index is in DI. The row is chosen from those that there are by CMOV:
 // half of all hashes may have none of their own yet, at random.
@@ -101,24 +160,56 @@ all:
 	VZEROUPPER
 	RET
 
-// func getVector(x *index, counts unsafe.Pointer, h uint64, key []byte) (value *byte, n int, segment uint32)
-TEXT ·getVector(SB), NOSPLIT, $0-68
-	MOVQ x+0(FP), DI
-	MOVQ h+16(FP), SI
+// func getVector(c *Cache, key []byte, h uint64) (v View, ok bool)
+TEXT ·getVector(SB), NOSPLIT, $0-65
+	MOVQ c+0(FP), AX
+	CMPQ Cache_own+ownPins_processors(AX), $0
+	JEQ  slow
+	MOVQ Cache_index(AX), DI
+	MOVQ h+32(FP), SI
+	TESTQ SI, SI
+	JNE  hashed
+	MOVQ key_base+8(FP), BX
+	MOVQ key_len+16(FP), CX
+	CMPQ CX, $8
+	JLT  slow
+	HASH
+	MOVQ Cache_curve(AX), R8
+	MOVQ SI, R9
+	SHRQ $16, R9                         // curveHash
+	ANDL $0xffffff, R9
+	CMPL R9, curve_threshold(R8)
+	JCS  slow                            // the curve wants to know
 
+hashed:
 	BUCKET
 	MATCH
+
+	// The caller's pins: see pin.Own.
+	MOVQ    Cache_own+ownPins_inG(AX), R8
+	MOVQ    (TLS), R10
+	MOVQ    (R10)(R8*1), R10
+	MOVQ    Cache_own+ownPins_inM(AX), R8
+	MOVQ    (R10)(R8*1), R10
+	MOVLQSX (R10), R10
 	VZEROUPPER
+	CMPQ    R10, Cache_own+ownPins_processors(AX)
+	JGE     slow
+	IMULQ   Cache_own+ownPins_stride(AX), R10
+	ADDQ    Cache_own+ownPins_counts(AX), R10
+	MOVQ    Cache_pins(AX), R9
+	MOVQ    R9, v_pins+56(FP)
+
 	BSFL CX, CX
-	JEQ  none
+	JEQ  slow
 	LEAQ (R12)(CX*8), R12                // slot
 	MOVQ (R12), AX                       // what it holds
 	MOVQ AX, CX
 	SHRQ $42, CX
 	CMPQ CX, SI
-	JNE  none                            // it has just gone
+	JNE  slow                            // it has just gone
 	BTQ  $39, AX                         // ghostMark
-	JCS  none
+	JCS  slow
 
 	MOVQ    AX, R8
 	SHLQ    $25, R8
@@ -132,11 +223,10 @@ TEXT ·getVector(SB), NOSPLIT, $0-68
 	PREFETCHT0 (R8)
 
 	// The pin, and the second look: see Cache.look.
-	MOVQ counts+8(FP), R10
-	MOVQ R9, R11
-	SHLQ $4, R11                         // pin.CountSize
-	INCQ (R10)(R11*1)
-	MOVL R9, segment+64(FP)
+	MOVL R9, v_segment+52(FP)
+	SHLQ $4, R9                          // pin.CountSize
+	ADDQ R9, R10
+	INCQ (R10)
 	MOVQ (R12), R11
 	XORQ AX, R11
 	MOVQ $0xfffffcffffffffff, CX         // all but freqMask
@@ -144,8 +234,8 @@ TEXT ·getVector(SB), NOSPLIT, $0-68
 	JNE  no
 
 	// Header and key.
-	MOVQ key_base+24(FP), SI
-	MOVQ key_len+32(FP), CX
+	MOVQ key_base+8(FP), SI
+	MOVQ key_len+16(FP), CX
 	MOVQ (R8), BX
 	MOVQ CX, DX
 	SHLQ $8, DX
@@ -179,8 +269,9 @@ same:
 	JNE   count
 
 done:
-	MOVQ R8, value+48(FP)
-	MOVQ BX, n+56(FP)
+	MOVQ R8, v_value+40(FP)
+	MOVL BX, v_length+48(FP)
+	MOVB $1, ok+64(FP)
 	RET
 
 count:
@@ -220,12 +311,8 @@ long: // 32 and more
 noVector:
 	VZEROUPPER
 
-no:
-	MOVQ $0, value+48(FP)
-	MOVQ $-2, n+56(FP)                   // notIt
-	RET
+no: // nobody has seen the pin but who was told that he may not empty the segment
+	DECQ (R10)
 
-none:
-	MOVQ $0, value+48(FP)
-	MOVQ $-1, n+56(FP)                   // notFound
-	RET
+slow:
+	JMP ·getGo(SB)

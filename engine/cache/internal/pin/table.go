@@ -10,7 +10,19 @@ import (
 type Table struct {
 	own      stripes // one per P of the scheduler, written by its holder alone, without a lock
 	shared   stripes // written atomically; a power of two of them
+	at       Own
 	segments int
+}
+
+// Own is where routines of assembly find their caller's stripe: that of P number p, if it is
+// below Processors, is p times Stride bytes behind Counts, and adding one to the word at
+// segment * CountSize there is a pin. p itself is behind the thread that lies InG bytes in
+// the goroutine, and behind the P that lies InM bytes in that.
+type Own struct {
+	Counts     unsafe.Pointer
+	Stride     uintptr
+	Processors int // 0: nobody knows
+	InG, InM   uintptr
 }
 
 // Stripes lie behind each other, so that a count is one addition away: of a look-up in
@@ -49,6 +61,12 @@ func New(n int) *Table {
 	t := &Table{segments: n}
 	if perProcessor && registerFence() {
 		t.own = makeStripes(procs, n)
+		if inM != 0 {
+			t.at = Own{
+				Counts: unsafe.Pointer(unsafe.SliceData(t.own.counts)), Stride: uintptr(t.own.stride * CountSize),
+				Processors: procs, InG: inG, InM: inM,
+			}
+		}
 		procs = 1 // for those that GOMAXPROCS makes later
 	}
 	stripes := 1
@@ -82,21 +100,8 @@ func (t *Table) Take(segment uint32) {
 	t.takeShared(segment)
 }
 
-// Enter keeps the caller on its processor until Leave, and returns that one's number.
-// No call in between may block.
-func Enter() int { return procPin() }
-
-// Leave ends what Enter began.
-func Leave() { procUnpin() }
-
-// Own are the counts of a caller who has Entered, where an addition of one to the word
-// at segment * CountSize is a pin; or nil, and pins are taken by Take.
-func (t *Table) Own(processor int) unsafe.Pointer {
-	if processor < t.own.n {
-		return unsafe.Pointer(&t.own.counts[processor*t.own.stride])
-	}
-	return nil
-}
+// Own is where each caller finds its own pins.
+func (t *Table) Own() Own { return t.at }
 
 // CountSize is how far a segment's count is from the next one's.
 const CountSize = int(unsafe.Sizeof(count{}))
@@ -105,18 +110,7 @@ const CountSize = int(unsafe.Sizeof(count{}))
 func (t *Table) takeShared(segment uint32) { atomic.AddUint64(&t.some(int(segment)).taken, 1) }
 
 // Drop gives a pin back.
-func (t *Table) Drop(segment uint32) {
-	if id := procPin(); id < t.own.n {
-		t.own.counts[id*t.own.stride+int(segment)].dropped++
-		procUnpin()
-		return
-	}
-	procUnpin()
-	t.dropShared(segment)
-}
-
-//go:noinline
-func (t *Table) dropShared(segment uint32) { atomic.AddUint64(&t.some(int(segment)).dropped, 1) }
+func (t *Table) Drop(segment uint32) { drop(t, segment) }
 
 // Count adds n events.
 func (t *Table) Count(e Event, n uint64) {

@@ -34,6 +34,7 @@ func TestMoreProcessorsThanStripes(t *testing.T) {
 	table := New(1)
 	if table.own.n > 1 {
 		table.own.n = 1
+		table.at.Processors = min(table.at.Processors, 1)
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	var wg sync.WaitGroup
@@ -96,4 +97,34 @@ func TestFence(t *testing.T) {
 	wg.Wait()
 	require.Positive(t, uses.Load())
 	require.Positive(t, turns)
+}
+
+// Nobody is taken off its P within a routine of assembly: no drop is lost, however often
+// the runtime would have somebody else run.
+func TestDropsAreExact(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2 * runtime.NumCPU()))
+	table := New(3)
+	var wg sync.WaitGroup
+	var drops atomic.Uint64
+	end := time.Now().Add(500 * time.Millisecond)
+	for i := range 4 * runtime.NumCPU() {
+		wg.Go(func() {
+			for n := uint64(0); ; n++ {
+				if n%1000 == 0 && time.Now().After(end) {
+					drops.Add(n)
+					return
+				}
+				table.Take(uint32(i % 3))
+				table.Drop(uint32(i % 3))
+			}
+		})
+	}
+	for time.Now().Before(end) {
+		runtime.GC()
+	}
+	wg.Wait()
+	require.Equal(t, drops.Load(), table.Taken())
+	for segment := range uint32(3) {
+		require.Zero(t, table.Held(segment))
+	}
 }
