@@ -145,7 +145,7 @@ func run(batch []*job) {
 	var active [Lanes]*job
 	n := 0
 	for _, j := range batch {
-		if len(batch) >= fewest && j.begin() {
+		if parallel && len(batch) >= fewest && j.begin() {
 			active[n] = j
 			n++
 		} else {
