@@ -65,13 +65,9 @@ type Cache struct {
 	emptied     atomic.Uint32 // segments, ever
 }
 
-// ownPins is pin.Own for getVector, which nobody tells of other packages' fields.
-type ownPins struct {
-	counts     unsafe.Pointer
-	stride     uintptr
-	processors int // 0: there is no getVector
-	inG, inM   uintptr
-}
+// ownPins is pin.Own under a name of this package: assembly is told of no other's fields. Without
+// Processors there is no getVector.
+type ownPins pin.Own
 
 // A region is where the segments lie.
 type region interface {
@@ -124,8 +120,7 @@ func newCache(o Options, h hooks) (*Cache, error) {
 		pins: pin.New(segments), start: time.Now(), clock: h.clock, onEvict: o.OnEvict,
 	}
 	if vectors {
-		o := c.pins.Own()
-		c.own = ownPins{counts: o.Counts, stride: o.Stride, processors: o.Processors, inG: o.InG, inM: o.InM}
+		c.own = ownPins(c.pins.Own())
 	}
 	c.curve = newCurve(c.reads)
 	c.pool = newPool(segments, uint32(size), c.pins)

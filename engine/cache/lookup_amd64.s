@@ -163,7 +163,7 @@ all:
 // func getVector(c *Cache, key []byte, h uint64) (v View, ok bool)
 TEXT ·getVector(SB), NOSPLIT, $0-65
 	MOVQ c+0(FP), AX
-	CMPQ Cache_own+ownPins_processors(AX), $0
+	CMPQ Cache_own+ownPins_Processors(AX), $0
 	JEQ  slow
 	MOVQ Cache_index(AX), DI
 	MOVQ h+32(FP), SI
@@ -186,17 +186,17 @@ hashed:
 	MATCH
 
 	// The caller's pins: see pin.Own.
-	MOVQ    Cache_own+ownPins_inG(AX), R8
+	MOVQ    Cache_own+ownPins_InG(AX), R8
 	MOVQ    (TLS), R10
 	MOVQ    (R10)(R8*1), R10
-	MOVQ    Cache_own+ownPins_inM(AX), R8
+	MOVQ    Cache_own+ownPins_InM(AX), R8
 	MOVQ    (R10)(R8*1), R10
 	MOVLQSX (R10), R10
 	VZEROUPPER
-	CMPQ    R10, Cache_own+ownPins_processors(AX)
+	CMPQ    R10, Cache_own+ownPins_Processors(AX)
 	JGE     slow
-	IMULQ   Cache_own+ownPins_stride(AX), R10
-	ADDQ    Cache_own+ownPins_counts(AX), R10
+	IMULQ   Cache_own+ownPins_Stride(AX), R10
+	ADDQ    Cache_own+ownPins_Counts(AX), R10
 	MOVQ    Cache_pins(AX), R9
 	MOVQ    R9, v_pins+56(FP)
 

@@ -1,19 +1,19 @@
 package cache
 
 import (
+	"bytes"
 	"fmt"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 // atOnce is what getVector finds without getGo, which is made blind: it looks into memory
 // where nothing is. Nothing that it pinned may be left so.
 func atOnce(t *testing.T, c *Cache, key []byte, h uint64) (value []byte, found bool) {
 	t.Helper()
-	if c.own.processors == 0 {
+	if c.own.Processors == 0 {
 		t.Skip("this processor has no AVX2 or AES, or pins of this system are taken one by one, or the race detector looks on")
 	}
 	held := func() (n uint64) {
@@ -23,7 +23,7 @@ func atOnce(t *testing.T, c *Cache, key []byte, h uint64) (value []byte, found b
 		return n
 	}
 	before, m := held(), c.mem
-	c.mem = nothing(t)
+	c.mem = nothing()
 	v, found := getVector(c, key, h)
 	c.mem = m
 	if found {
@@ -35,23 +35,15 @@ func atOnce(t *testing.T, c *Cache, key []byte, h uint64) (value []byte, found b
 	return value, found
 }
 
-// nothing is memory where there is nothing, and more of it than a test's cache has.
-func nothing(t *testing.T) memory {
-	m, err := nothingMapped()
-	require.NoError(t, err)
-	return m
-}
-
-var nothingMapped = sync.OnceValues(func() (memory, error) {
-	b, err := unix.Mmap(-1, 0, 1<<30, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
-	return memoryOf(b), err
-})
+// nothing is memory where no key is, not even the empty one, and more of it than a test's
+// cache has.
+var nothing = sync.OnceValue(func() memory { return memoryOf(bytes.Repeat([]byte{0xdb}, 65<<20)) })
 
 // A key is told from every other, of whatever length and wherever they differ, though
 // their hashes be the same.
 func TestVectorComparesWholeKeys(t *testing.T) {
 	c := openCache(t, Options{}, hooks{})
-	for n := 1; n < 300; n++ {
+	for n := range 300 {
 		key := make([]byte, n)
 		for i := range key {
 			key[i] = byte(i*7 + n)
@@ -73,7 +65,7 @@ func TestVectorComparesWholeKeys(t *testing.T) {
 			}
 		}
 		for _, other := range [][]byte{append(key, 0), key[:max(n-1, 0)]} {
-			if len(other) != n && len(other) > 0 { // where nothing is, there is an empty key
+			if len(other) != n {
 				_, found = atOnce(t, c, other, h)
 				require.False(t, found)
 			}
@@ -156,8 +148,8 @@ func TestVectorFindsWhatGoDoes(t *testing.T) {
 // What a cache answers does not depend on how it looks.
 func TestGetWithoutVectors(t *testing.T) {
 	c := openCache(t, Options{Bytes: 64 << 20}, hooks{})
-	for _, processors := range []int{c.own.processors, 0} {
-		c.own.processors = processors
+	for _, processors := range []int{c.own.Processors, 0} {
+		c.own.Processors = processors
 		for i := range 20_000 {
 			key := keyOf(i)
 			c.Set(key, key)

@@ -58,7 +58,7 @@ func places(c *procPinCode) (inG, inM uintptr) {
 	return uintptr(c.InG), uintptr(binary.LittleEndian.Uint32(c.InM[:]))
 }
 
-// drop drops a pin: on the caller's own stripe if t.Own knows how to find that, else on a shared one.
+// drop drops a pin: on the caller's own stripe if it is known where that is, else it is dropShared.
 //
 //go:noescape
 func drop(t *Table, segment uint32)

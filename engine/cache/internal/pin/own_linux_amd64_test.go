@@ -43,10 +43,12 @@ func TestPlacesOfAnotherCompiler(t *testing.T) {
 	}
 }
 
-// A table that does not know where its callers' stripes are counts on shared ones.
+// Where it is not known where the callers' stripes are, shared ones count.
 func TestDropsWhereNothingIsKnown(t *testing.T) {
+	defer func(known uintptr) { inM = known }(inM)
+	inM = 0
 	table := New(2)
-	table.at = Own{}
+	require.Equal(t, Own{}, table.Own())
 	table.Take(1)
 	require.EqualValues(t, 1, table.Held(1))
 	table.Drop(1)
@@ -56,4 +58,7 @@ func TestDropsWhereNothingIsKnown(t *testing.T) {
 		dropped += table.shared.counts[i*table.shared.stride+1].dropped
 	}
 	require.EqualValues(t, 1, dropped)
+	table.Take(1)
+	dropShared(table, 1)
+	require.Zero(t, table.Held(1))
 }

@@ -2,8 +2,6 @@
 
 package pin
 
-import "sync/atomic"
-
 // perProcessor: pins are atomic additions here.
 const perProcessor = false
 
@@ -17,4 +15,4 @@ func procUnpin() {}
 
 const inG, inM = 0, 0
 
-func drop(t *Table, segment uint32) { atomic.AddUint64(&t.some(int(segment)).dropped, 1) }
+func drop(t *Table, segment uint32) { dropShared(t, segment) }

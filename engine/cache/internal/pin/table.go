@@ -10,7 +10,6 @@ import (
 type Table struct {
 	own      stripes // one per P of the scheduler, written by its holder alone, without a lock
 	shared   stripes // written atomically; a power of two of them
-	at       Own
 	segments int
 }
 
@@ -61,12 +60,6 @@ func New(n int) *Table {
 	t := &Table{segments: n}
 	if perProcessor && registerFence() {
 		t.own = makeStripes(procs, n)
-		if inM != 0 {
-			t.at = Own{
-				Counts: unsafe.Pointer(unsafe.SliceData(t.own.counts)), Stride: uintptr(t.own.stride * CountSize),
-				Processors: procs, InG: inG, InM: inM,
-			}
-		}
 		procs = 1 // for those that GOMAXPROCS makes later
 	}
 	stripes := 1
@@ -101,7 +94,15 @@ func (t *Table) Take(segment uint32) {
 }
 
 // Own is where each caller finds its own pins.
-func (t *Table) Own() Own { return t.at }
+func (t *Table) Own() Own {
+	if inM == 0 || t.own.n == 0 {
+		return Own{}
+	}
+	return Own{
+		Counts: unsafe.Pointer(&t.own.counts[0]), Stride: uintptr(t.own.stride * CountSize),
+		Processors: t.own.n, InG: inG, InM: inM,
+	}
+}
 
 // CountSize is how far a segment's count is from the next one's.
 const CountSize = int(unsafe.Sizeof(count{}))
@@ -111,6 +112,9 @@ func (t *Table) takeShared(segment uint32) { atomic.AddUint64(&t.some(int(segmen
 
 // Drop gives a pin back.
 func (t *Table) Drop(segment uint32) { drop(t, segment) }
+
+// dropShared is Drop on a shared stripe.
+func dropShared(t *Table, segment uint32) { atomic.AddUint64(&t.some(int(segment)).dropped, 1) }
 
 // Count adds n events.
 func (t *Table) Count(e Event, n uint64) {

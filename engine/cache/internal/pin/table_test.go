@@ -34,7 +34,6 @@ func TestMoreProcessorsThanStripes(t *testing.T) {
 	table := New(1)
 	if table.own.n > 1 {
 		table.own.n = 1
-		table.at.Processors = min(table.at.Processors, 1)
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	var wg sync.WaitGroup
