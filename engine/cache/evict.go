@@ -92,15 +92,13 @@ func (c *Cache) gather(l *lane) {
 }
 
 // askAhead asks for what a large item's write will wait for, in the time that the
-// copy takes: its shard's lock, the lines that this item and the next one end in, for
-// those are not written whole, and the headers that will be gathered, where the
-// victim's items are of one size.
+// copy takes to leave the processor: its shard's lock, the line that the next item
+// ends in, for that one is not written whole, and the headers that will be gathered,
+// where the victim's items are of one size.
 func (c *Cache) askAhead(l *lane, h, off uint64, size int) {
 	c.index.prefetchShard(h)
-	end := off + uint64(size)
-	prefetchForWrite(c.mem.at(end - 1))
 	if c.fits(&l.open[small], size) {
-		prefetchForWrite(c.mem.at(end + uint64(size) - 1))
+		prefetchForWrite(c.mem.at(off + 2*uint64(size) - 1))
 	}
 	if l.gathered != 0 {
 		return
