@@ -55,7 +55,7 @@ func main() {
 	f.Int64Var(&c.objects, "objects", 0, "stop after this many puts; 0: by time alone")
 	f.DurationVar(&c.duration, "duration", 60*time.Second, "how long to put")
 	f.Int64Var(&c.overlay, "overlay", 0, "bytes of records that may wait for the index; 0: the engine's default")
-	f.StringVar(&c.profile, "cpuprofile", "", "write a CPU profile here")
+	f.StringVar(&c.profile, "cpuprofile", "", "write a CPU profile of the puts here")
 	f.BoolVar(&c.json, "json", false, "print JSON")
 	cmd.AddCommand(newScale(), newCache(), newLists())
 	limitMemory()
@@ -126,7 +126,6 @@ func run(c config) (err error) {
 		if err := pprof.StartCPUProfile(f); err != nil {
 			return err
 		}
-		defer pprof.StopCPUProfile()
 	}
 	var puts atomic.Int64
 	var failed atomic.Pointer[error]
@@ -181,6 +180,7 @@ func run(c config) (err error) {
 	go progress(&puts, start, stop)
 	wg.Wait()
 	close(stop)
+	pprof.StopCPUProfile() // what comes now is the index's catching up
 	took := time.Since(start)
 	cpu = cpuTime() - cpu
 	if p := failed.Load(); p != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cairnstore/cairn/engine/backend"
 )
@@ -282,13 +283,36 @@ type overlay struct {
 	count atomic.Int64
 }
 
-// newOverlay makes one for about the given bytes of records, a slot or two for each.
+// newOverlay makes one for about the given bytes of records, a slot or so for each.
 func newOverlay(size int64) *overlay {
 	const smallest = 10
-	n := max(smallest, bits.Len64(uint64(size/(2*overlayEntrySize))))
+	n := max(smallest, bits.Len64(uint64(size/(4*overlayEntrySize))))
 	o := &overlay{seed: maphash.MakeSeed(), slots: make([]atomic.Uint64, 1<<n), shift: uint(64 - n)}
 	o.gens.Store(&[]*generation{{number: 1}})
 	return o
+}
+
+// bringIn touches the table's pages one after another. Else puts would, one page
+// at random each and under the store's lock, and where a hypervisor has to find the
+// page first that is longer than all else a put does.
+func (o *overlay) bringIn(stop <-chan struct{}) {
+	const (
+		page  = 4096 / 8
+		pages = 64 // between two rests, each as long as these took
+	)
+	start := time.Now()
+	for i := 0; i < len(o.slots); i += page {
+		o.slots[i].Or(0)
+		if i%(pages*page) != 0 {
+			continue
+		}
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Since(start)):
+		}
+		start = time.Now()
+	}
 }
 
 func reference(g *generation, i uint32) uint64 { return g.number<<32 | uint64(i) }

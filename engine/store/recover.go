@@ -534,5 +534,6 @@ func (s *Store) startDuties() (reclaimed <-chan struct{}) {
 	go s.watchSpace()
 	go s.scoutDeletes()
 	go s.fillFilter()
+	s.duties.Go(func() { s.overlay.bringIn(s.closing) })
 	return s.startCompaction()
 }
