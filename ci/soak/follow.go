@@ -26,6 +26,7 @@ type event struct {
 type test struct {
 	name   string // with its package
 	begun  time.Time
+	waits  bool     // for its turn among parallel ones
 	output []string // of a test without those below it
 }
 
@@ -94,6 +95,10 @@ func (s *soak) take(line string) {
 	switch e.Action {
 	case "start", "run":
 		s.running[key] = &test{name: name(e), begun: e.Time}
+	case "pause", "cont":
+		if t := s.running[key]; t != nil {
+			t.waits, t.begun = e.Action == "pause", e.Time
+		}
 	case "output":
 		s.hear(s.running[key], e)
 	case "build-output":
@@ -139,12 +144,18 @@ func (s *soak) end(key string, e event) {
 	}
 }
 
-// status says what runs: of tests within tests, the innermost.
+// status says what runs, of tests within tests the innermost, and how many wait
+// for their turn.
 func (s *soak) status(now time.Time) {
 	tests := slices.SortedFunc(maps.Values(s.running), func(a, b *test) int { return cmp.Compare(a.name, b.name) })
 	var runs []string
+	n, waiting := 0, ""
 	for i, t := range tests {
 		if i+1 < len(tests) && (strings.HasPrefix(tests[i+1].name, t.name+" ") || strings.HasPrefix(tests[i+1].name, t.name+"/")) {
+			continue
+		}
+		if t.waits {
+			n++
 			continue
 		}
 		runs = append(runs, fmt.Sprintf("%s (%v)", t.name, now.Sub(t.begun).Round(time.Second)))
@@ -152,7 +163,10 @@ func (s *soak) status(now time.Time) {
 	if len(runs) == 0 {
 		runs = []string{"the compiler"}
 	}
-	s.say(now, "     running: %s", strings.Join(runs, ", "))
+	if n > 0 {
+		waiting = fmt.Sprintf("; %d wait", n)
+	}
+	s.say(now, "     running: %s%s", strings.Join(runs, ", "), waiting)
 }
 
 func (s *soak) conclude(now time.Time) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,6 +37,23 @@ func TestWhereItIs(t *testing.T) {
 	out.Reset()
 	s.status(time.Date(2026, 1, 2, 3, 15, 0, 0, time.UTC))
 	require.Equal(t, "03:15:00      running: engine TestLong/seed=2 (54s)\n", out.String(), "only the innermost")
+}
+
+// Parallel tests begin, wait for each other, and go on: only who has gone on runs.
+func TestWhoWaits(t *testing.T) {
+	var lines strings.Builder
+	say := func(at, action, test string) {
+		fmt.Fprintf(&lines, `{"Time":"2026-01-02T%sZ","Action":%q,"Package":"github.com/cairnstore/cairn/engine","Test":%q}`+"\n", at, action, test)
+	}
+	say("03:04:05", "run", "TestLong")
+	for _, test := range []string{"TestLong/seed=1", "TestLong/seed=2", "TestLong/seed=3"} {
+		say("03:04:06", "run", test)
+		say("03:04:06", "pause", test)
+	}
+	say("03:14:06", "cont", "TestLong/seed=2")
+	s, out := soaked(t, lines.String())
+	s.status(time.Date(2026, 1, 2, 3, 15, 0, 0, time.UTC))
+	require.Equal(t, "03:15:00      running: engine TestLong/seed=2 (54s); 2 wait\n", out.String())
 }
 
 func TestWhatFailedIsShown(t *testing.T) {
