@@ -5,6 +5,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -156,10 +158,12 @@ func run(c config) (err error) {
 				ins[i] = &object.PutInput{Bucket: "bench", Size: int64(c.size), Body: readers[i]}
 			}
 			key := make([]byte, 0, 32)
+			var number [8]byte
 			for t := time.Now(); t.Before(end) && (c.objects == 0 || puts.Load() < c.objects); {
 				for i, in := range ins {
 					// Random keys: the index sees no order. Unique: 64 random bits and the caller.
-					key = fmt.Appendf(key[:0], "%016x-%04x", rng.Uint64(), w)
+					key = hex.AppendEncode(key[:0], binary.BigEndian.AppendUint64(number[:0], rng.Uint64()))
+					key = hex.AppendEncode(append(key, '-'), binary.BigEndian.AppendUint16(number[:0], uint16(w)))
 					readers[i].Reset(body)
 					in.Key = string(key)
 				}

@@ -159,7 +159,11 @@ func (a *applier) drain() error {
 		if !ready {
 			a.applied = a.s.stats.logged.Load()
 		}
-		if !ready || a.mayWait() {
+		if !ready {
+			return nil
+		}
+		if a.mayWait() {
+			sortClosed(gens)
 			return nil
 		}
 		if err := a.applyGeneration(g); err != nil {
@@ -171,6 +175,16 @@ func (a *applier) drain() error {
 		a.s.overlay.forget(g)
 		c.room.Broadcast()
 		a.maybeFlush()
+	}
+}
+
+// sortClosed sorts the generations that take no more records, as their turn in the
+// index will ask for: who lists in a burst, or after it, finds it done.
+func sortClosed(gens []*generation) {
+	for _, g := range gens[:len(gens)-1] {
+		if g.unsorted() > 0 {
+			g.sorted()
+		}
 	}
 }
 

@@ -34,3 +34,21 @@ func TestTheTableIsBroughtInBesidePuts(t *testing.T) {
 	close(stop)
 	o.bringIn(stop) // of a store that closes: it returns at its first rest
 }
+
+// What takes no more records is sorted while the index waits; what still does is not.
+func TestClosedGenerationsAreSorted(t *testing.T) {
+	o := newOverlay(1 << 20)
+	for g := range 3 {
+		if g > 0 {
+			o.rotate()
+		}
+		for i := range 100 {
+			addWrite(o, o.open(), fmt.Appendf(nil, "key %d", 7*i%100), 1)
+		}
+	}
+	gens := *o.gens.Load()
+	sortClosed(gens)
+	require.Zero(t, gens[0].unsorted())
+	require.Zero(t, gens[1].unsorted())
+	require.EqualValues(t, 100, gens[2].unsorted())
+}
