@@ -293,6 +293,18 @@ tls.put_object(Bucket="trailers", Key="t", Body=io.BytesIO(data), ChecksumAlgori
 assert any(str(v).lower().find("x-amz-checksum-sha256") >= 0 for h in sent for k, v in h.items() if k.lower() == "x-amz-trailer"), sent
 assert tls.head_object(Bucket="trailers", Key="t", ChecksumMode="ENABLED")["ChecksumSHA256"] == want["SHA256"]
 
+# After an empty body, for which this client waits for a 100 Continue too, the connection is as good as new: nothing is sent twice.
+s3.put_object(Bucket="photos", Key="dir/", Body=b"")
+once.put_object(Bucket="photos", Key="dir/", Body=b"")
+once.put_object(Bucket="photos", Key="dir/f", Body=b"hello")
+s3.put_object(Bucket="photos", Key="dir/f", Body=b"hello")
+assert len(s3.list_object_versions(Bucket="photos", Prefix="dir/")["Versions"]) == 4
+try:
+    s3.put_object_tagging(Bucket="photos", Key="dir/f", Tagging={"TagSet": [{"Key": str(i), "Value": ""} for i in range(11)]})
+    sys.exit("eleven tags were taken")
+except ClientError as e:
+    assert e.response["Error"]["Code"] == "BadRequest", e
+
 # A form that a browser would post, with a policy.
 def post(form, file):
     lines = []

@@ -41,6 +41,7 @@ const (
 	InvalidRequest
 	InvalidArgument
 	InvalidTag
+	TooManyTags
 	MetadataTooLarge
 	IncompleteBody
 	InvalidStorageClass

@@ -119,13 +119,14 @@ func copyAsPut(in *CopyInput, src *GetOutput, tags []Tag) (*copyPut, error) {
 
 // copyInPlace writes new metadata over an object's own and keeps its body. It
 // does so only where that is all there is to do: no version is kept, and the
-// checksum stays.
+// checksum stays. Who names an algorithm wants one of the whole, not of parts.
 func (s *Service) copyInPlace(ctx context.Context, in *CopyInput, src *GetOutput, p *copyPut) (done bool, err error) {
 	b, err := s.bucket(in.Bucket)
 	if err != nil {
 		return false, err
 	}
-	if !in.toItself() || b.latest.Load().versioning == Enabled || p.Checksum.Algorithm != src.Checksum.Algorithm {
+	if !in.toItself() || b.latest.Load().versioning == Enabled || p.Checksum.Algorithm != src.Checksum.Algorithm ||
+		in.Checksum != NoChecksum && src.Checksum.Type == Composite {
 		return false, nil
 	}
 	k := &slot{bucket: b, key: in.Key, curKey: appendCurrentKey(nil, b.id, in.Key)}

@@ -148,4 +148,16 @@ func TestCopyMultipart(t *testing.T) {
 	require.Equal(t, etag(big+"rest"), out.ETag)
 	require.Equal(t, object.FullObject, out.Checksum.Type)
 	require.True(t, bytes.Equal([]byte(big+"rest"), []byte(get(t, s, "bucket", "copy", ""))))
+
+	// Onto itself its parts stay, unless a checksum of the whole is asked for.
+	onto := object.CopyInput{SourceBucket: "bucket", SourceKey: "key", Key: "key", ReplaceMetadata: true}
+	out, err = copyObject(s, onto)
+	require.NoError(t, err)
+	require.Equal(t, object.Composite, out.Checksum.Type)
+	onto.Checksum = object.CRC32
+	out, err = copyObject(s, onto)
+	require.NoError(t, err)
+	require.Equal(t, etag(big+"rest"), out.ETag)
+	require.Equal(t, object.FullObject, out.Checksum.Type)
+	require.True(t, bytes.Equal([]byte(big+"rest"), []byte(get(t, s, "bucket", "key", ""))))
 }

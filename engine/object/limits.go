@@ -120,9 +120,9 @@ func checkHeaders(h *Headers) error {
 func checkTags(tags []Tag, limit int) error {
 	if len(tags) > limit {
 		if limit == MaxObjectTags {
-			return refuse(InvalidTag, "Object tags cannot be greater than 10")
+			return refuse(TooManyTags, "Object tags cannot be greater than 10")
 		}
-		return refuse(InvalidTag, "Bucket tag count cannot be greater than 50")
+		return refuse(TooManyTags, "Bucket tag count cannot be greater than 50")
 	}
 	for i, t := range tags {
 		switch {

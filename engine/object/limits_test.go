@@ -72,7 +72,11 @@ func TestTagRules(t *testing.T) {
 		err := checkTags(tags, MaxObjectTags)
 		require.Equal(t, want, err == nil, "%v", err)
 		if err != nil {
-			require.Equal(t, InvalidTag, KindOf(err))
+			kind := InvalidTag
+			if len(tags) > MaxObjectTags {
+				kind = TooManyTags
+			}
+			require.Equal(t, kind, KindOf(err))
 		}
 	}
 	many := func(n int) (tags []Tag) {
@@ -98,7 +102,7 @@ func TestTagRules(t *testing.T) {
 	f(false, Tag{"aws:x", ""})
 	f(false, Tag{"AWS:x", ""})
 	require.NoError(t, checkTags(many(50), MaxBucketTags))
-	require.Error(t, checkTags(many(51), MaxBucketTags))
+	require.Equal(t, TooManyTags, KindOf(checkTags(many(51), MaxBucketTags)))
 }
 
 func TestHeaderRules(t *testing.T) {

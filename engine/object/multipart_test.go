@@ -372,7 +372,8 @@ func TestCopyPart(t *testing.T) {
 		in := &object.CopyPartInput{SourceBucket: "bucket", SourceKey: "source", SourceRange: r, Bucket: "bucket", Key: "key", UploadID: id, PartNumber: 1}
 		info, _, err := s.CopyPart(ctx, in)
 		if want == "" {
-			wantKind(t, err, object.InvalidRange)
+			wantKind(t, err, object.InvalidArgument)
+			require.EqualError(t, err, "Range specified is not valid for source object of size: 10")
 			return
 		}
 		require.NoError(t, err)

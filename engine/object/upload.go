@@ -3,6 +3,8 @@ package object
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 
 	"github.com/cairnstore/cairn/engine/backend"
 )
@@ -345,6 +347,9 @@ func (s *Service) CopyPart(ctx context.Context, in *CopyPartInput) (info PartInf
 	}
 	err = s.again(ctx, func() error {
 		src, err := s.Get(ctx, &GetInput{Bucket: in.SourceBucket, Key: in.SourceKey, VersionID: in.SourceVersionID, Range: in.SourceRange})
+		if e := (*Error)(nil); errors.As(err, &e) && e.Kind == InvalidRange {
+			return noSuchRange(e.Size)
+		}
 		if err != nil {
 			return copySource(err)
 		}
@@ -354,13 +359,19 @@ func (s *Service) CopyPart(ctx context.Context, in *CopyPartInput) (info PartInf
 			return err
 		}
 		if in.SourceRange.Set && in.SourceRange.Last >= src.Size {
-			return &Error{Kind: InvalidRange, Message: "The requested range is not satisfiable", Size: src.Size}
+			return noSuchRange(src.Size)
 		}
 		info, err = s.UploadPart(ctx, &UploadPartInput{Bucket: in.Bucket, Key: in.Key, UploadID: in.UploadID,
 			PartNumber: in.PartNumber, Body: src.Body, Size: src.Length})
 		return err
 	})
 	return info, sourceVersion, failed("copying a part", err)
+}
+
+// noSuchRange refuses a range of a part's source that is not in it: for S3 an
+// argument, where a GET's range is one that cannot be satisfied.
+func noSuchRange(size int64) error {
+	return refuse(InvalidArgument, fmt.Sprintf("Range specified is not valid for source object of size: %d", size))
 }
 
 // ListParts implements API.

@@ -78,6 +78,7 @@ var objectCodes = map[object.Kind]*code{
 	object.InvalidDigest:       codeInvalidDigest,
 	object.InvalidRequest:      codeInvalidRequest,
 	object.InvalidArgument:     codeInvalidArgument,
+	object.TooManyTags:         codeBadRequest,
 	object.InvalidTag:          {"InvalidTag", 400, "The tag provided was not a valid tag. This error can occur if the tag did not pass input validation."},
 	object.MetadataTooLarge:    {"MetadataTooLarge", 400, "Your metadata headers exceed the maximum allowed metadata size."},
 	object.IncompleteBody:      codeIncompleteBody,

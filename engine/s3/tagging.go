@@ -56,7 +56,7 @@ func parseTagging(s string) ([]object.Tag, error) {
 			}
 		}
 		if len(tags) == maxTagsParsed {
-			return nil, refuse(objectCodes[object.InvalidTag], "Object tags cannot be greater than 10")
+			return nil, refuse(objectCodes[object.TooManyTags], "Object tags cannot be greater than 10")
 		}
 		tags = append(tags, object.Tag{Key: key, Value: value})
 	}

@@ -114,6 +114,13 @@ func (c *conn) serveOne(x *requestContext) bool {
 		c.reading.Store(true)
 	}
 	c.answer.begin(&c.head)
+	if c.head.expects && c.body == nil {
+		// Nothing will be read that could ask for it, and botocore, which waits for it
+		// before an empty body too, takes the next answer of its connection amiss
+		// without: it waits for a minute and sends that request again.
+		c.answer.goOn()
+		c.head.expects = false
+	}
 	c.current.Store(x)
 	if r.Method == http.MethodOptions && r.RequestURI == "*" {
 		c.answer.header["Content-Length"] = []string{"0"} // the server as a whole can do what it can do
