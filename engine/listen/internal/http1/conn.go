@@ -119,7 +119,6 @@ func (c *conn) serveOne(x *requestContext) bool {
 		// before an empty body too, takes the next answer of its connection amiss
 		// without: it waits for a minute and sends that request again.
 		c.answer.goOn()
-		c.head.expects = false
 	}
 	c.current.Store(x)
 	if r.Method == http.MethodOptions && r.RequestURI == "*" {

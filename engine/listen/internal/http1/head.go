@@ -303,7 +303,7 @@ func (h *head) frame() *fault {
 		if !has(expect[:1], "100-continue") {
 			return unmetDemand
 		}
-		h.expects = r.ProtoAtLeast(1, 1) && (r.ContentLength != 0 || len(lengths) > 0)
+		h.expects = r.ProtoAtLeast(1, 1) && (h.chunked || len(lengths) > 0) // a body is told of, if only an empty one
 	}
 	return nil
 }
