@@ -2,7 +2,6 @@ package object
 
 import (
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -66,15 +65,6 @@ func (c *Conditions) evaluate(etag string, lastModified time.Time) error {
 
 func notModified(header, etag string, modified time.Time) error {
 	return &Error{Kind: NotModified, Message: "Not Modified", Condition: header, ETag: etag, LastModified: modified}
-}
-
-// forCopy is forRead for the source of a copy, where nothing answers 304.
-func (c *Conditions) forCopy(src *Info) error {
-	err := c.evaluate(src.ETag, src.Modified)
-	if e, ok := err.(*Error); ok {
-		return preconditionFailed("x-amz-copy-source-" + strings.ToLower(e.Condition))
-	}
-	return nil
 }
 
 // forWrite evaluates against the current version; exists is false where there

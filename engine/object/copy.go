@@ -2,7 +2,9 @@ package object
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cairnstore/cairn/engine/backend"
 )
@@ -20,15 +22,12 @@ func (s *Service) Copy(ctx context.Context, in *CopyInput) (CopyOutput, error) {
 	var out CopyOutput
 	err := s.again(ctx, func() error {
 		var tags []Tag
-		src, err := s.read(ctx, &GetInput{Bucket: in.SourceBucket, Key: in.SourceKey, VersionID: in.SourceVersionID}, true, &tags)
+		src, err := s.read(ctx, &GetInput{Bucket: in.SourceBucket, Key: in.SourceKey, VersionID: in.SourceVersionID, Conditions: in.SourceConditions}, true, &tags)
 		if err != nil {
 			return copySource(err)
 		}
 		defer src.Body.Close()
 		out.SourceVersionID = src.VersionID
-		if err := in.SourceConditions.forCopy(&src.Info); err != nil {
-			return err
-		}
 		if src.Size > MaxPutSize {
 			return refuse(InvalidRequest, "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")
 		}
@@ -77,12 +76,28 @@ func checkCopy(in *CopyInput) error {
 	return nil
 }
 
-// copySource says of a delete marker, named as a source, what S3 says there.
+// copySource says of a source that can't be read what S3 says there, where nothing
+// answers 304, 405 or 416.
 func copySource(err error) error {
-	if KindOf(err) == MethodNotAllowed {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Kind {
+	case MethodNotAllowed:
 		return refuse(InvalidRequest, "The source of a copy request may not specifically refer to a delete marker by version id.")
+	case PreconditionFailed, NotModified:
+		return preconditionFailed("x-amz-copy-source-" + strings.ToLower(e.Condition))
+	case InvalidRange:
+		return noSuchRange(e.Size)
 	}
 	return err
+}
+
+// noSuchRange refuses a range of a part's source that is not in it: an argument,
+// where a GET's range is one that cannot be satisfied.
+func noSuchRange(size int64) error {
+	return refuse(InvalidArgument, fmt.Sprintf("Range specified is not valid for source object of size: %d", size))
 }
 
 // A copyPut is the upload that a copy amounts to.

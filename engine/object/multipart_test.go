@@ -384,10 +384,15 @@ func TestCopyPart(t *testing.T) {
 	f(object.Range{Set: true, First: 3, Last: 4}, "34")
 	f(object.Range{Set: true, First: 3, Last: 10}, "")
 	f(object.Range{Set: true, First: 10, Last: 12}, "")
-	_, _, err := s.CopyPart(ctx, &object.CopyPartInput{SourceBucket: "bucket", SourceKey: "source", Bucket: "bucket", Key: "key", UploadID: id, PartNumber: 1,
-		SourceConditions: object.Conditions{IfMatch: []string{"x"}}})
-	require.Equal(t, "x-amz-copy-source-if-match", wantKind(t, err, object.PreconditionFailed).Condition)
-	_, _, err = s.CopyPart(ctx, &object.CopyPartInput{SourceBucket: "bucket", SourceKey: "none", Bucket: "bucket", Key: "key", UploadID: id, PartNumber: 1})
+	source := put(t, s, "bucket", "source", "0123456789").ETag
+	for _, r := range []object.Range{{}, {Set: true, First: 10, Last: 12}, {Set: true, First: 3, Last: 10}} { // a condition has the first say
+		for header, conditions := range map[string]object.Conditions{"if-match": {IfMatch: []string{"x"}}, "if-none-match": {IfNoneMatch: []string{source}}} {
+			_, _, err := s.CopyPart(ctx, &object.CopyPartInput{SourceBucket: "bucket", SourceKey: "source", SourceRange: r, Bucket: "bucket", Key: "key", UploadID: id, PartNumber: 1,
+				SourceConditions: conditions})
+			require.Equal(t, "x-amz-copy-source-"+header, wantKind(t, err, object.PreconditionFailed).Condition)
+		}
+	}
+	_, _, err := s.CopyPart(ctx, &object.CopyPartInput{SourceBucket: "bucket", SourceKey: "none", Bucket: "bucket", Key: "key", UploadID: id, PartNumber: 1})
 	wantKind(t, err, object.NoSuchKey)
 	_, _, err = s.CopyPart(ctx, &object.CopyPartInput{SourceBucket: "bucket", SourceKey: "source", Bucket: "bucket", Key: "key", UploadID: id, PartNumber: 10001})
 	wantKind(t, err, object.InvalidArgument)

@@ -3,8 +3,6 @@ package object
 import (
 	"context"
 	"encoding/binary"
-	"errors"
-	"fmt"
 
 	"github.com/cairnstore/cairn/engine/backend"
 )
@@ -346,18 +344,12 @@ func (s *Service) CopyPart(ctx context.Context, in *CopyPartInput) (info PartInf
 		return info, "", err
 	}
 	err = s.again(ctx, func() error {
-		src, err := s.Get(ctx, &GetInput{Bucket: in.SourceBucket, Key: in.SourceKey, VersionID: in.SourceVersionID, Range: in.SourceRange})
-		if e := (*Error)(nil); errors.As(err, &e) && e.Kind == InvalidRange {
-			return noSuchRange(e.Size)
-		}
+		src, err := s.Get(ctx, &GetInput{Bucket: in.SourceBucket, Key: in.SourceKey, VersionID: in.SourceVersionID, Range: in.SourceRange, Conditions: in.SourceConditions})
 		if err != nil {
 			return copySource(err)
 		}
 		defer src.Body.Close()
 		sourceVersion = src.VersionID
-		if err := in.SourceConditions.forCopy(&src.Info); err != nil {
-			return err
-		}
 		if in.SourceRange.Set && in.SourceRange.Last >= src.Size {
 			return noSuchRange(src.Size)
 		}
@@ -366,12 +358,6 @@ func (s *Service) CopyPart(ctx context.Context, in *CopyPartInput) (info PartInf
 		return err
 	})
 	return info, sourceVersion, failed("copying a part", err)
-}
-
-// noSuchRange refuses a range of a part's source that is not in it: for S3 an
-// argument, where a GET's range is one that cannot be satisfied.
-func noSuchRange(size int64) error {
-	return refuse(InvalidArgument, fmt.Sprintf("Range specified is not valid for source object of size: %d", size))
 }
 
 // ListParts implements API.
