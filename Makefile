@@ -8,7 +8,7 @@ SHELL := /bin/bash -euo pipefail
 # Larger parts of the lab have their commands in files of their own.
 -include ci/make/*.mk
 
-.PHONY: help run build build-lab build-rivals test test-race lint fuzz cover bench bench-packages bench-compare bench-latency bench-cache soak numa-proof setup clean
+.PHONY: help run build build-lab build-rivals test test-race lint fuzz cover bench bench-packages bench-compare bench-latency bench-growth bench-cache soak numa-proof setup clean
 
 DATA    ?= ./data
 ADDRESS ?= :9000
@@ -56,7 +56,7 @@ cover: ## coverage by package, and cover.out for `go tool cover`
 build-lab: ## build bin/lab, which measures servers from outside
 	go build -trimpath -ldflags '-X github.com/cairnstore/cairn/harness/record.version=$(VERSION)' -o bin/lab ./cmd/lab
 
-bench: bench-packages bench-compare bench-latency ## all measurements of speed; records go to results/runs
+bench: bench-packages bench-compare bench-latency bench-growth ## all measurements of speed; records go to results/runs
 
 bench-packages: ## the benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem -timeout 60m ./engine/...
@@ -66,6 +66,9 @@ bench-compare: build build-lab ## the speed table; MINIO= and VERSITYGW= name ri
 
 bench-latency: build build-lab ## P99 of small PUTs at 70 % of the capacity, during large uploads
 	bin/lab bench latency --cairn bin/cairn $(BENCH)
+
+bench-growth: build build-lab ## what a request costs with 5,000,000 objects, beside 10,000
+	bin/lab bench growth --cairn bin/cairn $(BENCH)
 
 # A Go module of its own: the product requires no rival.
 build-rivals: ## build bin/rivals, which measures the memory cache beside others

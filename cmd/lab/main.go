@@ -49,7 +49,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 	}
 	bench := &cobra.Command{Use: "bench", Short: "Measure speed", Args: unknownCommand, RunE: help}
-	bench.AddCommand(newCompare(), newLatency(), newCeiling(), newLoad(), newSink())
+	bench.AddCommand(newCompare(), newLatency(), newGrowth(), newCeiling(), newLoad(), newSink())
 	root.AddCommand(bench)
 	root.AddCommand(newRecord())
 	root.AddCommand(newProbe())

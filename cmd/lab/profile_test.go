@@ -44,7 +44,7 @@ func TestAProfileWithoutANameHasItsFiles(t *testing.T) {
 
 func TestAProfileThatCannotBeReadEndsBeforeAnythingIsMeasured(t *testing.T) {
 	for _, args := range [][]string{
-		{"run", "smoke"}, {"compare", "mixed"}, {"bench", "compare", "--cairn", "/nonexistent"}, {"bench", "latency"}, {"bench", "load"},
+		{"run", "smoke"}, {"compare", "mixed"}, {"bench", "compare", "--cairn", "/nonexistent"}, {"bench", "latency"}, {"bench", "growth"}, {"bench", "load"},
 	} {
 		_, _, err := run(t.Context(), append(args, "--profile", "/nonexistent", "--results", "")...)
 		require.ErrorContains(t, err, "--profile: load profile", args)

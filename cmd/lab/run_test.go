@@ -47,6 +47,7 @@ func TestOnARealServer(t *testing.T) {
 	binary := cairnBinary(t)
 	t.Run("run exits by its verdict", func(t *testing.T) { runExitsByItsVerdict(t, binary) })
 	t.Run("over TLS", func(t *testing.T) { overTLS(t, binary) })
+	t.Run("growth", func(t *testing.T) { growthIsMeasuredInTurns(t, binary) })
 	t.Run("the scoreboard", func(t *testing.T) { theScoreboard(t, binary) })
 	t.Run("the scoreboard counts failed uploads", func(t *testing.T) { theScoreboardCountsFailedUploads(t, binary) })
 }

@@ -136,12 +136,7 @@ func (o CompareOptions) conclude(rec *record.Record) {
 	for _, row := range table.Rows {
 		rec.Metrics = append(rec.Metrics, row.metrics()...)
 	}
-	for _, r := range table.Ratios {
-		both := durabilityOf(rec, r.Of) + " against " + durabilityOf(rec, r.To)
-		rec.Metrics = append(rec.Metrics,
-			record.Metric{Name: strings.Join([]string{r.Case, r.Of + "_over_" + r.To, "rate"}, "."), Value: r.Median, Unit: "×", Durability: both, Min: r.Min, Max: r.Max},
-			record.Metric{Name: strings.Join([]string{r.Case, r.To + "_over_" + r.Of, "server_cpu"}, "."), Value: r.CPU, Unit: "×", Durability: both, Min: r.CPU, Max: r.CPU})
-	}
+	rec.Metrics = append(rec.Metrics, ratioMetrics(rec, table.Ratios)...)
 	for _, row := range table.Ceilings {
 		rec.Metrics = append(rec.Metrics, row.metrics()...)
 	}
@@ -162,6 +157,17 @@ func (o CompareOptions) conclude(rec *record.Record) {
 			rec.Warn("%s: the generator's ceiling of %.0f %s is only %.1f times the highest figure: server CPU per request decides", c.Name, table.Ceilings[i].Rate.Median, c.Unit(), table.Ceilings[i].Rate.Median/best)
 		}
 	}
+}
+
+// ratioMetrics are the ratios under names of their own.
+func ratioMetrics(rec *record.Record, ratios []Ratio) (all []record.Metric) {
+	for _, r := range ratios {
+		both := durabilityOf(rec, r.Of) + " against " + durabilityOf(rec, r.To)
+		all = append(all,
+			record.Metric{Name: strings.Join([]string{r.Case, r.Of + "_over_" + r.To, "rate"}, "."), Value: r.Median, Unit: "×", Durability: both, Min: r.Min, Max: r.Max},
+			record.Metric{Name: strings.Join([]string{r.Case, r.To + "_over_" + r.Of, "server_cpu"}, "."), Value: r.CPU, Unit: "×", Durability: both, Min: r.CPU, Max: r.CPU})
+	}
+	return all
 }
 
 func durabilityOf(rec *record.Record, name string) string {
