@@ -48,7 +48,7 @@ func parsePayload(r *http.Request, value string) (payload, *Error) {
 	p := payload{hash: value, length: r.ContentLength}
 	switch value {
 	case sigv4.UnsignedPayload:
-		return p, nil
+		return p, p.checkPlain(r)
 	case sigv4.StreamingSigned:
 		p.kind = chunkedSigned
 	case sigv4.StreamingSignedTrailer:
@@ -56,9 +56,22 @@ func parsePayload(r *http.Request, value string) (payload, *Error) {
 	case sigv4.StreamingUnsignedTrailer:
 		p.kind, p.trailer = chunkedUnsigned, true
 	default:
-		return p, p.parseHash(r, value)
+		if flaw := p.parseHash(r, value); flaw != nil {
+			return p, flaw
+		}
+		return p, p.checkPlain(r)
 	}
 	return p, p.parseDecodedLength(r)
+}
+
+// checkPlain refuses a body that is said to be in chunks by its length alone:
+// stored as it is, their framing would be data.
+func (p *payload) checkPlain(r *http.Request) *Error {
+	values := r.Header["X-Amz-Decoded-Content-Length"]
+	if len(values) == 0 || len(values) == 1 && values[0] == strconv.FormatInt(p.length, 10) {
+		return nil
+	}
+	return refuse(InvalidContentSHA256, "x-amz-decoded-content-length is of a body in chunks, and x-amz-content-sha256 says that it is in none")
 }
 
 func (p *payload) parseHash(r *http.Request, value string) *Error {

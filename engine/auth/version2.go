@@ -23,6 +23,18 @@ const (
 	query2Signature = "Signature"
 )
 
+// subresources2 are the parameters that clients sign, as S3 and its SDKs list them.
+var subresources2 = func() map[string]bool {
+	m := make(map[string]bool)
+	for _, name := range strings.Fields(`accelerate acl analytics compose cors defaultObjectAcl delete encryption intelligent-tiering inventory legal-hold
+		lifecycle location logging metrics notification object-lock ownershipControls partNumber policy policyStatus publicAccessBlock replication
+		requestPayment restore retention select select-type storageClass tagging torrent uploadId uploads versionId versioning versions website
+		response-cache-control response-content-disposition response-content-encoding response-content-language response-content-type response-expires`) {
+		m[name] = true
+	}
+	return m
+}()
+
 // unsigned2 are parameters that only choose what a listing shows, or nothing.
 var unsigned2 = map[string]bool{
 	query2AccessKey: true, query2Expires: true, query2Signature: true,
@@ -113,6 +125,9 @@ func (v *Verifier) verify2(w *work, r *http.Request, accessKey, signature, date 
 			return nil, refuse(UnsupportedSignature, "signed chunks need AWS4-HMAC-SHA256")
 		}
 	}
+	if !w.unmistakable2(presigned) {
+		return nil, &Error{Kind: SignatureMismatch, AccessKey: accessKey, Message: "the query has a parameter that Version 2 signs in the same way as several others"}
+	}
 	t := sigv2.Text{
 		Method: r.Method, ContentMD5: strings.Join(r.Header["Content-Md5"], ","), ContentType: strings.Join(r.Header["Content-Type"], ","),
 		Date: date, Amz: w.amz2(r, presigned), Sub: w.sub2(presigned),
@@ -192,6 +207,45 @@ func (w *work) sub2(presigned bool) (out []sigv2.Pair) {
 		out = append(out, sigv2.Pair{Name: name, Value: value})
 	}
 	return out
+}
+
+// unmistakable2 reports whether the query reads in one way alone where its names
+// and values stand in the text unescaped, as Version 2 has them there. Otherwise
+// ?partNumber=1&uploadId=X would sign ?partNumber%3D1%26uploadId=X too, which names
+// no part and would put the object.
+func (w *work) unmistakable2(presigned bool) bool {
+	for name, value := range w.query.All() {
+		if !token2(name) {
+			return false
+		}
+		if presigned && mustSign(name) {
+			if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+				return false // a line of its own
+			}
+			continue
+		}
+		if unsigned2[name] {
+			continue
+		}
+		for _, piece := range strings.Split(value, "&")[1:] {
+			if next, _, _ := strings.Cut(piece, "="); subresources2[next] || mustSign(next) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// token2 reports whether a parameter's name has letters, digits, '-', '_' and '.' alone.
+func token2(name string) bool {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c|0x20 && c|0x20 <= 'z', '0' <= c && c <= '9', c == '-', c == '_', c == '.':
+		default:
+			return false
+		}
+	}
+	return name != ""
 }
 
 // verifyPost2 checks the signature over a form's policy.

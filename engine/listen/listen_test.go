@@ -170,6 +170,20 @@ func TestSlowHeadIsCutOff(t *testing.T) {
 	require.Eventually(t, func() bool { return s.Connections() == 0 }, 5*time.Second, 10*time.Millisecond)
 }
 
+// Empty lines before a request, sent in halves, do not buy time for its head.
+func TestEmptyLinesAreNoProgress(t *testing.T) {
+	s := start(t, Options{HeaderTimeout: stall, IdleTimeout: time.Minute, Handler: http.NotFoundHandler()})
+	c := dial(t, s)
+	began := time.Now()
+	for i := 0; time.Since(began) < 20*stall; i++ {
+		if _, err := c.Write([]byte("\r\n"[i%2 : i%2+1])); err != nil {
+			return
+		}
+		time.Sleep(stall / 4)
+	}
+	t.Fatal("the connection is still there")
+}
+
 func TestShutdownLetsRequestsFinish(t *testing.T) {
 	entered := make(chan struct{})
 	s := start(t, Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -341,4 +355,50 @@ func TestHTTP2OverTLS(t *testing.T) {
 	b, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprint("HTTP/2.0 ", 3<<20, " <nil>"), string(b))
+}
+
+// A client of HTTP/2 that opens no window for an answer is cut off as one that
+// reads nothing is, and a handler that takes its time between writes is not.
+func TestHTTP2ReaderThatStandsStillIsCutOff(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writePair(t, cert, key, 1)
+	got := make(chan error, 1)
+	s := start(t, Options{CertFile: cert, KeyFile: key, ProgressTimeout: stall, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			for range 3 {
+				_, _ = w.Write(make([]byte, 8<<10))
+				_ = http.NewResponseController(w).Flush()
+				time.Sleep(2 * stall)
+			}
+			return
+		}
+		for {
+			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+				got <- err
+				return
+			}
+		}
+	})})
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	defer transport.CloseIdleConnections()
+	get := func(path string) io.ReadCloser {
+		resp, err := (&http.Client{Transport: transport}).Get("https://" + s.Addr().String() + path)
+		require.NoError(t, err)
+		require.Equal(t, 2, resp.ProtoMajor)
+		return resp.Body
+	}
+	body := get("/")
+	defer body.Close()
+	select {
+	case err := <-got:
+		require.Error(t, err)
+	case <-time.After(50 * stall):
+		t.Fatal("the handler still writes")
+	}
+	slow := get("/slow")
+	defer slow.Close()
+	b, err := io.ReadAll(slow)
+	require.NoError(t, err)
+	require.Len(t, b, 24<<10)
 }

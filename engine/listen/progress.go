@@ -146,27 +146,67 @@ func (c *conn) Close() error {
 	return err
 }
 
-// progress gives each HTTP/2 request's body reads that must progress. The
-// server of HTTP/1 sees to it by itself.
+// progress gives each HTTP/2 request's body reads that must progress, and its
+// answer writes that must: a client that opens no window for them writes nothing to
+// the connection, whose own deadlines see nothing of it. The server of HTTP/1 sees
+// to it by itself.
 type progress struct {
 	next  http.Handler
 	stall time.Duration
 }
 
 func (p progress) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// An error of these means that the connection has no deadlines (an in-memory
+	// test's); all then goes without.
+	control := http.NewResponseController(w)
+	a := &answer{ResponseWriter: w, control: control, stall: p.stall}
 	if r.Body == nil || r.Body == http.NoBody {
-		p.next.ServeHTTP(w, r)
-		return
+		p.next.ServeHTTP(a, r)
+	} else {
+		b := &body{ReadCloser: r.Body, control: control, stall: p.stall}
+		r.Body = b
+		p.next.ServeHTTP(a, r)
+		if !b.ended && !b.failed {
+			// What is left is not waited for without end. After a read that failed,
+			// its deadline stays: nothing more is worth waiting for.
+			_ = control.SetReadDeadline(time.Now().Add(p.stall))
+		}
 	}
-	b := &body{ReadCloser: r.Body, control: http.NewResponseController(w), stall: p.stall}
-	r.Body = b
-	p.next.ServeHTTP(w, r)
-	if !b.ended && !b.failed {
-		// What is left is not waited for without end. After a read that failed,
-		// its deadline stays: nothing more is worth waiting for.
-		_ = b.control.SetReadDeadline(time.Now().Add(p.stall))
+	// For what is still in buffers, and is written when this has returned.
+	_ = control.SetWriteDeadline(time.Now().Add(p.stall))
+}
+
+// An answer is an HTTP/2 request's, of which every writeSlice must get through
+// within the stall time. Between writes there is no deadline: one that passes ends
+// the stream, and a handler may be at work for what comes next.
+type answer struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	stall   time.Duration
+}
+
+func (a *answer) Write(p []byte) (n int, err error) {
+	for {
+		end := min(len(p), n+writeSlice)
+		_ = a.control.SetWriteDeadline(time.Now().Add(a.stall))
+		w, err := a.ResponseWriter.Write(p[n:end])
+		_ = a.control.SetWriteDeadline(time.Time{})
+		if n += w; err != nil || n == len(p) {
+			return n, err
+		}
 	}
 }
+
+// FlushError is http.ResponseController's Flush.
+func (a *answer) FlushError() error {
+	_ = a.control.SetWriteDeadline(time.Now().Add(a.stall))
+	err := a.control.Flush()
+	_ = a.control.SetWriteDeadline(time.Time{})
+	return err
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // A body is an HTTP/2 request's, whose every read must bring something within
 // the stall time. The deadline is taken off at the body's end: one that passes

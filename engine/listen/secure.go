@@ -32,6 +32,11 @@ type secure struct {
 	}
 }
 
+// maxStreams is how many requests an HTTP/2 connection may have under way: no fewer
+// than RFC 9113, section 5.1.2, asks for, as each may hold memory that no slot of
+// requests bounds.
+const maxStreams = 100
+
 func newSecure(o Options, h *http1.Server) (*secure, error) {
 	pair, err := newKeyPair(o.CertFile, o.KeyFile, o.Log)
 	if err != nil {
@@ -47,6 +52,7 @@ func newSecure(o Options, h *http1.Server) (*secure, error) {
 		ReadHeaderTimeout: o.HeaderTimeout,
 		IdleTimeout:       o.IdleTimeout,
 		MaxHeaderBytes:    o.MaxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		TLSConfig:         s.config.Clone(),
 		ErrorLog:          log.New(serverLog{o.Log}, "", 0),
 		// ReadTimeout and WriteTimeout judge a request's whole length, which for

@@ -71,7 +71,7 @@ func validBucketName(name string) bool {
 	if looksLikeIPv4(name) {
 		return false
 	}
-	for _, p := range [...]string{"xn--", "sthree-"} {
+	for _, p := range [...]string{"xn--", "sthree-", "amzn-s3-demo-"} {
 		if strings.HasPrefix(name, p) {
 			return false
 		}

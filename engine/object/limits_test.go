@@ -37,6 +37,7 @@ func TestBucketNames(t *testing.T) {
 	f("a.-b", true) // S3 refuses this only for virtual hosts
 	f("xn--abc", false)
 	f("sthree-x", false)
+	f("amzn-s3-demo-x", false)
 	f("x-s3alias", false)
 	f("x--ol-s3", false)
 	f("x.mrap", false)

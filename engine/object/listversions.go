@@ -161,21 +161,39 @@ func (w *nullsAndVersions) seek(key []byte, seq uint64) error {
 		return nil
 	}
 	w.nulls.ok = w.nulls.it.SeekGE(append(appendFamily(nil, familyCurrent, w.bucket.id), key...))
-	lower := appendEscaped(appendFamily(nil, familyVersion, w.bucket.id), key)
-	if seq != 0 {
-		lower = append(appendVersionKey(nil, w.bucket.id, key, seq), 0)
-	}
-	w.rest.ok = w.rest.it.SeekGE(lower)
 	if err := w.readNull(); err != nil {
 		return err
 	}
-	if w.nulls.ok && seq != 0 && bytes.Equal(w.nulls.key, key) && w.nulls.meta.seq >= seq {
+	w.rest.ok = w.rest.it.SeekGE(appendEscaped(appendFamily(nil, familyVersion, w.bucket.id), key))
+	if err := w.readRest(); err != nil || seq == 0 {
+		return err
+	}
+	return w.passNewer(key, seq)
+}
+
+// passNewer moves on from the first of key's versions to those that are older than
+// seq. If there was none to pass, what the page before had of key is gone, and the
+// next one is the latest.
+func (w *nullsAndVersions) passNewer(key []byte, seq uint64) error {
+	passed := false
+	if w.nulls.ok && bytes.Equal(w.nulls.key, key) && w.nulls.meta.seq >= seq {
+		passed = !w.nulls.meta.is(flagPointer)
 		w.nulls.ok = w.nulls.it.Next()
 		if err := w.readNull(); err != nil {
 			return err
 		}
 	}
-	return w.readRest()
+	if w.rest.ok && bytes.Equal(w.rest.key, key) && w.rest.meta.seq >= seq {
+		passed = true
+		w.rest.ok = w.rest.it.SeekGE(append(appendVersionKey(nil, w.bucket.id, key, seq), 0))
+		if err := w.readRest(); err != nil {
+			return err
+		}
+	}
+	if !passed {
+		w.lastSeq = 0
+	}
+	return nil
 }
 
 func (w *nullsAndVersions) readNull() error {

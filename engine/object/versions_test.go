@@ -142,6 +142,42 @@ func TestListVersionsPages(t *testing.T) {
 	require.Equal(t, object.ListVersionsOutput{}, out, "a page of nothing")
 }
 
+// A page that begins within a key says of each version what a listing from the
+// start says, whatever of that key was removed since the page before.
+func TestLatestOnLaterPages(t *testing.T) {
+	for state := range 3 { // of what is at the key when versions begin: nothing, a null version that stays old, one that becomes the newest
+		for marked := range 5 {
+			for removed := range 5 {
+				s, _ := withBucket(t, memory.Options{})
+				if state > 0 {
+					put(t, s, "bucket", "k", "null")
+				}
+				require.NoError(t, s.SetVersioning(ctx, "bucket", object.Enabled))
+				put(t, s, "bucket", "k", "one")
+				remove(t, s, "k", "")
+				put(t, s, "bucket", "k", "three")
+				remove(t, s, "k", "")
+				put(t, s, "bucket", "l", "x")
+				if state == 2 {
+					require.NoError(t, s.SetVersioning(ctx, "bucket", object.Suspended))
+					put(t, s, "bucket", "k", "null")
+				}
+				_, all := versions(t, s, object.ListVersionsInput{})
+				if marked >= len(all.Versions)-1 || removed > marked {
+					continue
+				}
+				_, page := versions(t, s, object.ListVersionsInput{MaxKeys: marked + 1})
+				for i := range removed + 1 { // the newest ones, up to what the page ended with
+					remove(t, s, "k", all.Versions[i].VersionID)
+				}
+				want, _ := versions(t, s, object.ListVersionsInput{})
+				got, _ := versions(t, s, object.ListVersionsInput{KeyMarker: page.NextKeyMarker, VersionIDMarker: page.NextVersionIDMarker})
+				require.Equal(t, want[marked-removed:], got, "state %d, %d seen, %d removed", state, marked+1, removed+1)
+			}
+		}
+	}
+}
+
 // TestTagsKeepBodies: tags of every kind of version, before and after it moves.
 func TestTagsKeepBodies(t *testing.T) {
 	s, b := withBucket(t, memory.Options{Alias: object.Alias, MaxInline: 100})

@@ -170,8 +170,11 @@ func refusalOf(err error) *refusal {
 	if errors.As(err, &o) {
 		return objectRefusal(o)
 	}
-	var slow net.Error // a deadline of the connection's or of the context's
+	var slow net.Error                   // a deadline of the connection's or of the context's
+	var framing interface{ Malformed() } // of the listener, in reading a body
 	switch {
+	case errors.As(err, &framing):
+		return &refusal{code: codeIncompleteBody, message: "The request's body is not framed as HTTP wants it.", err: err}
 	case errors.Is(err, context.Canceled):
 		return &refusal{code: codeClientGone, err: err}
 	case errors.Is(err, io.ErrUnexpectedEOF):

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cairnstore/cairn/engine/object"
 )
@@ -157,7 +158,7 @@ func FuzzForm(f *testing.F) {
 	f.Add("multipart/form-data; boundary=X", []byte("--X\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\na${filename}\r\n--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nbody\r\n--X--"))
 	f.Add("multipart/form-data; boundary=\"a b\"", []byte("--a b--"))
 	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
-		form, err := readForm(bytes.NewReader(body), contentType)
+		form, err := readForm(bytes.NewReader(body), contentType, time.Time{})
 		if err != nil {
 			if w := refusalOf(err); w.status >= 500 {
 				t.Fatalf("%v", err)

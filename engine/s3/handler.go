@@ -128,8 +128,9 @@ type Handler struct {
 	owner     Owner
 	keepAlive time.Duration
 
-	limit   int64
-	serving atomic.Int64
+	limit     int64
+	serving   atomic.Int64
+	strangers atomic.Int64 // forms whose signature has not been seen yet
 
 	ids         atomic.Uint64
 	seed        uint64
@@ -180,6 +181,8 @@ type call struct {
 	h *Handler
 	w http.ResponseWriter
 	r *http.Request
+
+	place *atomic.Int64 // among the requests that are served at once
 
 	level
 	sub         string // the sub-resource that the request was resolved to
@@ -241,12 +244,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.observer.Started()
 	defer c.finish(began)
 
-	if h.serving.Add(1) > h.limit {
-		h.serving.Add(-1)
-		c.fail(refuse(codeSlowDown, ""))
+	defer c.leave()
+	if err := c.enter(&h.serving, h.limit); err != nil {
+		c.fail(err)
 		return
 	}
-	defer h.serving.Add(-1)
 	if err := c.serve(); err != nil {
 		if c.wrote {
 			// The length was promised: only a broken connection tells the client.
@@ -258,6 +260,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		}
 		c.fail(err)
+	}
+}
+
+// enter takes one of limit places, in place of the one that the call has.
+func (c *call) enter(places *atomic.Int64, limit int64) error {
+	c.leave()
+	if places.Add(1) > limit {
+		places.Add(-1)
+		return refuse(codeSlowDown, "")
+	}
+	c.place = places
+	return nil
+}
+
+// leave gives the call's place back, if it has one.
+func (c *call) leave() {
+	if c.place != nil {
+		c.place.Add(-1)
+		c.place = nil
 	}
 }
 
@@ -310,7 +331,9 @@ func (c *call) serve() error {
 	}
 	c.in.read(c.r.Header)
 	if c.presigned() {
-		c.in.readHoisted(&c.q)
+		if err := c.in.readHoisted(&c.q); err != nil {
+			return err
+		}
 	}
 	if err := c.screen(); err != nil {
 		return err

@@ -62,6 +62,53 @@ func TestMaxConcurrent(t *testing.T) {
 	require.Equal(t, 200, status)
 }
 
+// Forms, which are read before it is known whose they are, do not take the places
+// of those who have signed, and are not waited for without end.
+func TestUnsignedFormsTakeNoPlace(t *testing.T) {
+	server := newTestServer(t, newFake("b"), func(o *Options) { o.MaxConcurrent = 1 })
+	form := func(body io.Reader) (*http.Response, error) {
+		r, err := http.NewRequest("POST", server.URL+"/b", body)
+		require.NoError(t, err)
+		r.ContentLength = 100_000
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=B")
+		return server.Client().Do(r)
+	}
+	slow, feed := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		resp, err := form(slow)
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		done <- err
+	}()
+	_, err := io.WriteString(feed, "--B\r\n")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { // a second one must wait for its turn
+		resp, err := form(strings.NewReader("--B\r\n" + strings.Repeat("x", 100_000-5)))
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == 503
+	}, 5*time.Second, 10*time.Millisecond)
+	status, _ := do(t, server, "HEAD", "/b", nil)
+	require.Equal(t, 200, status, "who has signed is served meanwhile")
+	require.NoError(t, feed.CloseWithError(errBroken))
+	<-done
+	require.Eventually(t, func() bool {
+		resp, err := form(strings.NewReader("--B\r\n" + strings.Repeat("x", 100_000-5)))
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == 400
+	}, 5*time.Second, 10*time.Millisecond)
+
+	_, err = readForm(strings.NewReader("--B\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nx\r\n--B--"), "multipart/form-data; boundary=B", time.Now().Add(-time.Second))
+	require.Equal(t, codeRequestTimeout, refusalOf(err).code)
+}
+
 type recorder struct {
 	mu      sync.Mutex
 	started int
@@ -515,6 +562,19 @@ func TestPresignedCopies(t *testing.T) {
 	status, body := do(t, server, "PUT", "/b/k?x-amz-copy-source=b%2Fsource", nil, "new")
 	require.Equal(t, 200, status)
 	require.NotContains(t, body, "Copy")
+}
+
+// What could not be sent back as a header is not taken for one.
+func TestPresignedHeadersAreHeaders(t *testing.T) {
+	api := newFake("b")
+	server := newTestServer(t, api)
+	for _, header := range []string{"x-amz-meta-a=1%0D%0AX-Evil:%201", "x-amz-meta-a=%7F", "X-Amz-Meta-a%20b=1", "x-amz-meta-a:b=1", "x-amz-meta-%C3%A9=1"} {
+		status, body := do(t, server, "PUT", "/b/k?X-Amz-Signature=s&"+header, nil, "x")
+		require.Equal(t, 400, status, header)
+		require.Equal(t, "InvalidArgument", readError(t, body).Code, header)
+	}
+	status, _ := do(t, server, "PUT", "/b/k?X-Amz-Signature=s&x-amz-meta-a=1%09%C3%A9", nil, "x")
+	require.Equal(t, 200, status)
 }
 
 // What a signature of Version 2 and the SDKs add to a presigned URL is no

@@ -58,13 +58,17 @@ func (h *headers) read(in http.Header) {
 
 // readHoisted takes the headers that a presigned URL carries in its query:
 // SDKs move most x-amz- headers there, and what they ask for counts the same.
-func (h *headers) readHoisted(q *query) {
+func (h *headers) readHoisted(q *query) error {
 	for i := range q.params {
 		p := &q.params[i]
 		if len(p.name) > len("x-amz-") && strings.EqualFold(p.name[:len("x-amz-")], "x-amz-") {
+			if !headerName(p.name) || !fieldValue(p.value) {
+				return argument(p.name, p.value, "The parameter cannot be taken for a header.")
+			}
 			h.take(textproto.CanonicalMIMEHeaderKey(p.name), p.value)
 		}
 	}
+	return nil
 }
 
 // take takes one header in by its canonical name.

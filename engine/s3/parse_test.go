@@ -163,6 +163,7 @@ func TestEscapes(t *testing.T) {
 	for in, want := range map[string]string{
 		"": "", "plain/key": "plain/key", "<&>\"'": "&lt;&amp;&gt;&quot;&#39;", "a\x00b\x1f\r\n\t": "a&#x0;b&#x1f;&#xd;&#xa;&#x9;",
 		"ï¿": "ï¿", "\uFFFD": "\uFFFD", "\uFFFE\uFFFF!": "&#xfffe;&#xffff;!", "\x7f": "\x7f", "€": "€",
+		"\xff": "\uFFFD", "a\xed\xa0\x80<": "a\uFFFD\uFFFD\uFFFD&lt;", "€\xe2\x82": "€\uFFFD\uFFFD", "\U0010FFFF": "\U0010FFFF",
 	} {
 		require.Equal(t, want, string(appendEscaped(nil, in)), "%q", in)
 	}

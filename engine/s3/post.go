@@ -10,6 +10,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/cairnstore/cairn/engine/auth"
 	"github.com/cairnstore/cairn/engine/object"
@@ -25,8 +26,14 @@ func postNotForm(*call) error {
 		field{"Condition", "Bucket POST must be of the enclosure-type multipart/form-data"})
 }
 
-// maxFormFields bounds the parts before the file.
-const maxFormFields = 128
+// Bounds of what comes before the file. It is read before anybody knows whose form
+// it is, for its signature is in it.
+const (
+	maxFormFields   = 128
+	maxFormHeadTime = 30 * time.Second
+	// strangersShare of the requests that are served at once may be such forms.
+	strangersShare = 8
+)
 
 // A form is a browser's upload: fields, then the file, which streams.
 type form struct {
@@ -38,8 +45,9 @@ type form struct {
 // A headLimit bounds what a form may send before its file. Its slack is what
 // the multipart reader reads ahead.
 type headLimit struct {
-	r    io.Reader
-	left int64
+	r     io.Reader
+	left  int64
+	until time.Time // zero: without end
 }
 
 var errFormHead = refuse(codeMaxPostPreData, "")
@@ -47,6 +55,9 @@ var errFormHead = refuse(codeMaxPostPreData, "")
 func (l *headLimit) Read(b []byte) (int, error) {
 	if l.left <= 0 {
 		return 0, errFormHead
+	}
+	if !l.until.IsZero() && time.Now().After(l.until) {
+		return 0, refuse(codeRequestTimeout, "")
 	}
 	if int64(len(b)) > l.left {
 		b = b[:l.left]
@@ -56,14 +67,14 @@ func (l *headLimit) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// readForm reads up to the file's first byte.
-func readForm(body io.Reader, contentType string) (*form, error) {
+// readForm reads up to the file's first byte, which is to be there by until.
+func readForm(body io.Reader, contentType string, until time.Time) (*form, error) {
 	_, params, err := mime.ParseMediaType(contentType)
 	if err != nil || params["boundary"] == "" || len(params["boundary"]) > 70 { // RFC 2046, section 5.1.1
 		return nil, refuse(codeMalformedPOST, "")
 	}
 	const readAhead = 8 << 10
-	f := &form{fields: make(map[string]string), source: &headLimit{r: body, left: maxFormBytes + readAhead}}
+	f := &form{fields: make(map[string]string), source: &headLimit{r: body, left: maxFormBytes + readAhead, until: until}}
 	parts := multipart.NewReader(f.source, params["boundary"])
 	for n := 0; ; n++ {
 		part, err := parts.NextRawPart()
@@ -73,7 +84,7 @@ func readForm(body io.Reader, contentType string) (*form, error) {
 		name := strings.ToLower(part.FormName())
 		if name == "file" {
 			f.file = part
-			f.source.left = math.MaxInt64
+			f.source.left, f.source.until = math.MaxInt64, time.Time{}
 			f.expand(part.FileName())
 			return f, nil
 		}
@@ -186,12 +197,19 @@ func postObject(c *call) error {
 	if c.r.ContentLength < 0 {
 		return refuse(codeMissingLength, "")
 	}
-	f, err := readForm(c.r.Body, c.r.Header.Get("Content-Type"))
+	// Strangers must not take the places of those who have signed.
+	if err := c.enter(&c.h.strangers, max(1, c.h.limit/strangersShare)); err != nil {
+		return err
+	}
+	f, err := readForm(c.r.Body, c.r.Header.Get("Content-Type"), time.Now().Add(maxFormHeadTime))
 	if err != nil {
 		return err
 	}
 	grant, err := c.h.auth.VerifyPost(f.fields, c.bucket)
 	if err != nil {
+		return err
+	}
+	if err := c.enter(&c.h.serving, c.h.limit); err != nil {
 		return err
 	}
 	c.record.AccessKey = grant.AccessKey

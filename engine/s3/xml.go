@@ -117,13 +117,13 @@ var plain = func() (t [256]bool) {
 // XML 1.0 cannot carry most control characters, U+FFFE and U+FFFF. S3 writes
 // them as character references all the same: lenient parsers read the exact
 // key, strict ones fail loudly instead of reading another key, and a client
-// that must have them asks for encoding-type=url.
+// that must have them asks for encoding-type=url. What is no UTF-8, as parts of
+// refused requests may be, becomes U+FFFD.
 func appendEscaped(b []byte, s string) []byte {
 	start := 0
 	for i := 0; i < len(s); i++ {
 		c := s[i]
-		// Only 0xEF can begin U+FFFE and U+FFFF.
-		if plain[c] && c != 0xEF {
+		if plain[c] && c < utf8.RuneSelf {
 			continue
 		}
 		var ref string
@@ -139,12 +139,17 @@ func appendEscaped(b []byte, s string) []byte {
 			ref = "&quot;"
 		case c == '\'':
 			ref = "&#39;"
-		case c == 0xEF:
+		case c >= utf8.RuneSelf:
 			r, n := utf8.DecodeRuneInString(s[i:])
-			if r != 0xFFFE && r != 0xFFFF {
+			switch {
+			case r == utf8.RuneError && n == 1:
+				ref = "\uFFFD"
+			case r == 0xFFFE || r == 0xFFFF:
+				ref, width = "&#x"+strconv.FormatInt(int64(r), 16)+";", n
+			default:
+				i += n - 1
 				continue
 			}
-			ref, width = "&#x"+strconv.FormatInt(int64(r), 16)+";", n
 		default:
 			ref = "&#x" + strconv.FormatInt(int64(c), 16) + ";"
 		}

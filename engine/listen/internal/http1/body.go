@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"errors"
 	"io"
 	"math"
 	"net/http"
@@ -120,10 +119,18 @@ const (
 	maxSurplus   = 16 << 10
 )
 
-var (
-	errChunk   = errors.New("http1: malformed chunked body")
-	errSurplus = errors.New("http1: a chunked body has too much beside its data")
-	errTrailer = errors.New("http1: malformed or too large trailer")
+// malformed is an error of a body that is not framed as HTTP wants it.
+type malformed string
+
+func (m malformed) Error() string { return string(m) }
+
+// Malformed marks it for those who read bodies: what came is the client's fault.
+func (m malformed) Malformed() {}
+
+const (
+	errChunk   = malformed("http1: malformed chunked body")
+	errSurplus = malformed("http1: a chunked body has too much beside its data")
+	errTrailer = malformed("http1: malformed or too large trailer")
 )
 
 // chunks is where a chunked body (RFC 9112, section 7.1) stands.

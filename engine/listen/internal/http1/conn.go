@@ -179,7 +179,7 @@ var errRetired = errors.New("http1: the connection was closed while it was idle"
 // are skipped (RFC 9112, section 2.2), as many as the head's bound allows.
 func (c *conn) readHead() ([]byte, *fault, error) {
 	limit := c.server.MaxHeaderBytes
-	searched, skipped := 0, 0
+	searched, skipped, timed := 0, 0, false
 	for begun := false; ; {
 		for c.w-c.r >= 2 && c.buf[c.r] == '\r' && c.buf[c.r+1] == '\n' {
 			c.r += 2
@@ -206,7 +206,8 @@ func (c *conn) readHead() ([]byte, *fault, error) {
 		if len(unread)+skipped >= limit {
 			return nil, tooLong(unread), nil
 		}
-		if len(unread) > 0 && searched == 0 {
+		if len(unread) > 0 && !timed {
+			timed = true // once: else halves of empty lines would move it again and again
 			c.setReadDeadline(c.server.HeaderTimeout)
 		}
 		searched = len(unread)
