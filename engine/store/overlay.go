@@ -368,9 +368,19 @@ func (o *overlay) add(g *generation, e overlayEntry) {
 	g.nEntry++
 }
 
+// idle reports whether the index has every durable record: then a reader need not
+// wait for a line of the table, which is too large for the processor's caches.
+func (o *overlay) idle() bool {
+	gens := *o.gens.Load()
+	return len(gens) == 1 && gens[0].durable.Load() == 0
+}
+
 // find returns the newest record of a key, of the durable ones alone unless
 // pending.
 func (o *overlay) find(key []byte, pending bool) (*generation, *overlayEntry, uint32) {
+	if !pending && o.idle() {
+		return nil, nil, 0
+	}
 	h := maphash.Bytes(o.seed, key)
 	ref := o.slots[h>>o.shift].Load()
 	if ref == 0 {
