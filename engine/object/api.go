@@ -69,7 +69,9 @@ type Error struct {
 	CacheControl, Expires string
 	// Condition names the header that failed with PreconditionFailed.
 	Condition string
-	Err       error // the cause, if any
+	// Source: what is missing is the source of a copy.
+	Source bool
+	Err    error // the cause, if any
 }
 
 func (e *Error) Error() string {

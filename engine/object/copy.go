@@ -90,6 +90,10 @@ func copySource(err error) error {
 		return preconditionFailed("x-amz-copy-source-" + strings.ToLower(e.Condition))
 	case InvalidRange:
 		return noSuchRange(e.Size)
+	case NoSuchBucket, NoSuchKey, NoSuchVersion:
+		missing := *e
+		missing.Source = true
+		return &missing
 	}
 	return err
 }

@@ -309,16 +309,28 @@ func (c *call) resourceType(w *refusal) string {
 	return c.level.String()
 }
 
+// subject is what the refusal is about: of a copy it may be the source.
+func (c *call) subject(w *refusal) (bucket, key string) {
+	var o *object.Error
+	if errors.As(w.err, &o) && o.Source {
+		if src, err := parseSource(c.in.copySource); err == nil {
+			return src.bucket, src.key
+		}
+	}
+	return c.bucket, c.key
+}
+
 // errorXML writes the Error document.
 func (c *call) errorXML(x *xmlWriter, w *refusal) {
 	x.open("Error")
 	x.text("Code", w.name)
 	x.text("Message", w.text())
-	if c.bucket != "" {
-		x.text("BucketName", c.bucket)
+	bucket, key := c.subject(w)
+	if bucket != "" {
+		x.text("BucketName", bucket)
 	}
-	if c.key != "" {
-		x.text("Key", c.key)
+	if key != "" {
+		x.text("Key", key)
 	}
 	for _, f := range w.fields {
 		x.text(f.name, f.value)

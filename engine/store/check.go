@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -304,10 +305,10 @@ func (c *checker) loadFile(fileClass int, name string) error {
 	g := &segment{ordinal: h.ordinal, kind: h.kind, prev: h.prev, size: size, name: name, file: f}
 	g.mu.used, g.mu.sealed = blockSize, true
 	if half {
-		c.odd = append(c.odd, oddHeader{g, "one of the two copies fails its checksum"})
+		c.odd = append(c.odd, oddHeader{g, "one of the two copies fails its checksum", tornRetirement(b, &h)})
 	}
 	if h.size != size {
-		c.odd = append(c.odd, oddHeader{g, fmt.Sprintf("file has %d bytes, its header says %d", size, h.size)})
+		c.odd = append(c.odd, oddHeader{g, fmt.Sprintf("file has %d bytes, its header says %d", size, h.size), false})
 	}
 	if class(h.kind) != fileClass {
 		c.damageAt("header", g, 0, nil, fmt.Sprintf("a %v segment in the wrong directory", h.kind))
@@ -325,14 +326,31 @@ func (c *checker) loadFile(fileClass int, name string) error {
 type oddHeader struct {
 	g      *segment
 	detail string
+	ending bool // it may be what a crash made of the end of its life
+}
+
+// tornRetirement reports whether a header's block, of which one copy is h, is what
+// is left where power failed in writing that the life is over: that header up to
+// some byte, and h behind it.
+func tornRetirement(block []byte, h *segmentHeader) bool {
+	over := segmentHeader{kind: freeSegment, storeID: h.storeID, ordinal: h.ordinal, size: h.size}
+	after, before := over.encode()[:headerSize], h.encode()[:headerSize]
+	n := 0
+	for n < headerSize && block[n] == after[n] {
+		n++
+	}
+	return bytes.Equal(block[n:headerSize], before[n:])
 }
 
 func (c *checker) checkHeaders() {
 	for _, o := range c.odd {
 		_, err := readTable(o.g)
-		if err == nil || o.g.mu.live > 0 || c.synced(o.g) > blockSize {
+		switch {
+		case o.ending && c.index && o.g.mu.live == 0:
+			c.note("%s: power failed when its life ended; the next start makes its header whole", o.g.name)
+		case err == nil || o.g.mu.live > 0 || c.synced(o.g) > blockSize:
 			c.damageAt("header", o.g, 0, nil, o.detail)
-		} else {
+		default:
 			c.note("%s: power failed when its life began: %s", o.g.name, o.detail)
 		}
 	}
