@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"time"
 
@@ -15,6 +16,7 @@ func newGrowth() *cobra.Command {
 		out          output
 		hw           hardware
 		cairn, minio string
+		cache        string
 		o            bench.GrowthOptions
 	)
 	cmd := &cobra.Command{
@@ -29,6 +31,7 @@ The default of 5,000,000 objects of 1 KiB needs 10 GB of the drive, and some
 minutes to fill.`,
 		Example: `  lab bench growth
   lab bench growth --many 20000000 --rounds 5 --json
+  lab bench growth --cache 8GiB       # all bodies in memory, of many as of few
   lab bench growth --minio .tools/rivals/minio --many 1000000`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -37,7 +40,13 @@ minutes to fill.`,
 			}
 			o.Server = target.Cairn(cairn)
 			if minio != "" {
+				if cache != "" {
+					return errors.New("bench growth: --cache is Cairn's, and MinIO has none: leave one of the two out")
+				}
 				o.Server = target.MinIO(minio)
+			}
+			if cache != "" {
+				o.Arguments = []string{"--cache", cache}
 			}
 			o.Lines = out.lines(cmd)
 			rec, table, err := bench.Growth(cmd.Context(), o)
@@ -48,6 +57,7 @@ minutes to fill.`,
 	f := cmd.Flags()
 	f.StringVar(&cairn, "cairn", "bin/cairn", "Cairn's binary")
 	f.StringVar(&minio, "minio", "", "MinIO's binary, to measure it instead")
+	f.StringVar(&cache, "cache", "", "size of Cairn's cache in memory, as its flag of that name has it (default: Cairn's own)")
 	f.StringVar(&o.Dir, "dir", "results/tmp", "directory on the drive to measure; data is made and removed in a new folder of it")
 	f.Uint64Var(&o.Many, "many", 5_000_000, "objects of the one server")
 	f.Uint64Var(&o.Few, "few", 10_000, "objects of the other")

@@ -16,7 +16,7 @@ import (
 func growthIsMeasuredInTurns(t *testing.T, binary string) {
 	dir := t.TempDir()
 	out, progress, err := run(t.Context(), "bench", "growth", "--cairn", binary, "--dir", filepath.Join(dir, "tmp"), "--results", filepath.Join(dir, "runs"),
-		"--many", "1500", "--few", "30", "--rounds", "2", "--duration", "150ms", "--warmup", "10ms", "--settle", "0s", "--connections", "2", "--json", "--profile", exampleProfile)
+		"--many", "1500", "--few", "30", "--rounds", "2", "--duration", "150ms", "--warmup", "10ms", "--settle", "0s", "--connections", "2", "--cache", "64MiB", "--json", "--profile", exampleProfile)
 	require.NoError(t, err, progress)
 	require.Contains(t, progress, "cairn-1500: putting 1500 objects of 1024 bytes")
 	var printed struct{ Metrics []record.Metric }
@@ -35,6 +35,7 @@ func growthIsMeasuredInTurns(t *testing.T, binary string) {
 	require.Len(t, files, 1)
 	rec, err := record.Read(filepath.Join(dir, "runs", files[0].Name()))
 	require.NoError(t, err)
+	require.Equal(t, []any{"--cache", "64MiB"}, rec.Settings["arguments"])
 	var who []string
 	for _, r := range rec.Runs {
 		require.Empty(t, r.Result.Failures, r.Case)
@@ -48,4 +49,6 @@ func growthIsMeasuredInTurns(t *testing.T, binary string) {
 
 	_, _, err = run(t.Context(), "bench", "growth", "--cairn", binary, "--many", "30", "--few", "30", "--dir", dir, "--results", "")
 	require.ErrorContains(t, err, "needs few objects and more")
+	_, _, err = run(t.Context(), "bench", "growth", "--minio", binary, "--cache", "1GiB", "--dir", dir, "--results", "")
+	require.ErrorContains(t, err, "leave one of the two out")
 }

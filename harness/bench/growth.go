@@ -32,8 +32,10 @@ type GrowthOptions struct {
 	// Settle bounds how long a server may go on with what its many objects left
 	// it to do, before anything is measured.
 	Settle time.Duration
-	Seed   uint64
-	Lines  io.Writer // progress; nil: none
+	// Arguments are more of the server's.
+	Arguments []string
+	Seed      uint64
+	Lines     io.Writer // progress; nil: none
 }
 
 // growthCases are measured in this order: the last one makes few objects more.
@@ -68,6 +70,10 @@ func Growth(ctx context.Context, o GrowthOptions) (rec *record.Record, table Tab
 	rec = record.New("growth", dir, o.Seed)
 	rec.Settings["many"], rec.Settings["few"], rec.Settings["size"], rec.Settings["connections"] = o.Many, o.Few, o.Size, o.Connections
 	rec.Settings["rounds"], rec.Settings["duration"], rec.Settings["warmup"] = o.Rounds, o.Duration.String(), o.Warmup.String()
+	if len(o.Arguments) > 0 {
+		rec.Settings["arguments"] = o.Arguments
+		o.Server = o.Server.With(o.Arguments...)
+	}
 	both := []*holder{o.holder(dir, o.Many), o.holder(dir, o.Few)}
 	sum := CompareOptions{Cases: growthCases}
 	for _, h := range both {

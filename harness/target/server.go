@@ -66,6 +66,16 @@ func Versitygw(binary string) Server {
 	}
 }
 
+// With is the server with more arguments, behind its own.
+func (s Server) With(arguments ...string) Server {
+	command := s.Command
+	s.Command = func(dir, address string, c Credentials) (args, env []string) {
+		args, env = command(dir, address, c)
+		return append(args, arguments...), env
+	}
+	return s
+}
+
 // Version is what the binary says it was built from.
 func (s Server) Version() string {
 	if len(s.VersionArgs) > 0 {
