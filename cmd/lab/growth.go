@@ -46,7 +46,7 @@ minutes to fill.`,
 				o.Server = target.MinIO(minio)
 			}
 			if cache != "" {
-				o.Arguments = []string{"--cache", cache}
+				o.Arguments = []string{"--cache", cache, "--cache-write-through"}
 			}
 			o.Lines = out.lines(cmd)
 			rec, table, err := bench.Growth(cmd.Context(), o)
@@ -57,7 +57,7 @@ minutes to fill.`,
 	f := cmd.Flags()
 	f.StringVar(&cairn, "cairn", "bin/cairn", "Cairn's binary")
 	f.StringVar(&minio, "minio", "", "MinIO's binary, to measure it instead")
-	f.StringVar(&cache, "cache", "", "size of Cairn's cache in memory, as its flag of that name has it (default: Cairn's own)")
+	f.StringVar(&cache, "cache", "", "size of Cairn's cache in memory, which then takes what is written too, and not only what is read (default: Cairn's own size, and what is read)")
 	f.StringVar(&o.Dir, "dir", "results/tmp", "directory on the drive to measure; data is made and removed in a new folder of it")
 	f.Uint64Var(&o.Many, "many", 5_000_000, "objects of the one server")
 	f.Uint64Var(&o.Few, "few", 10_000, "objects of the other")

@@ -35,7 +35,7 @@ func growthIsMeasuredInTurns(t *testing.T, binary string) {
 	require.Len(t, files, 1)
 	rec, err := record.Read(filepath.Join(dir, "runs", files[0].Name()))
 	require.NoError(t, err)
-	require.Equal(t, []any{"--cache", "64MiB"}, rec.Settings["arguments"])
+	require.Equal(t, []any{"--cache", "64MiB", "--cache-write-through"}, rec.Settings["arguments"])
 	var who []string
 	for _, r := range rec.Runs {
 		require.Empty(t, r.Result.Failures, r.Case)
