@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"testing"
@@ -20,14 +19,7 @@ import (
 // A body whose chunks are malformed is its client's fault, not the server's, and
 // leaves what is stored as it was.
 func TestMalformedChunksAreTheClientsFault(t *testing.T) {
-	e, err := engine.Open(ctx, engine.Options{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), AccessKey: "key", SecretKey: "secret123"})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, e.Close(ctx)) })
-	s, err := listen.Listen(ctx, listen.Options{Address: "127.0.0.1:0", Handler: e.Handler(), Log: slog.New(slog.DiscardHandler)})
-	require.NoError(t, err)
-	served := make(chan error, 1)
-	go func() { served <- s.Serve() }()
-	t.Cleanup(func() { _ = s.Close(); require.NoError(t, <-served) })
+	e, s := serve(t, engine.Options{}, listen.Options{})
 	require.NoError(t, e.CreateBucket(ctx, "bucket"))
 	for _, target := range []string{"/bucket/key", "/bucket?tagging"} {
 		for _, body := range []string{"ZZ\r\n", "5\r\nhelloXX", "0\r\nno trailer\r\n\r\n"} {
@@ -50,6 +42,6 @@ func TestMalformedChunksAreTheClientsFault(t *testing.T) {
 			require.NoError(t, c.Close())
 		}
 	}
-	_, err = e.Get(ctx, "bucket", "key")
+	_, err := e.Get(ctx, "bucket", "key")
 	require.Error(t, err)
 }

@@ -43,23 +43,32 @@ type recorder struct {
 func (r *recorder) Header() http.Header { return r.header }
 func (r *recorder) WriteHeader(int)     {}
 
-// Large bodies over the wire: whole and in ranges, from the drive and from
-// memory, plain; and clients who stop reading are cut off and hold nothing.
-func TestLargeBodiesFromMemory(t *testing.T) {
-	e, err := engine.Open(ctx, engine.Options{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), AccessKey: "key", SecretKey: "secret123", CacheBytes: 64 << 20})
+// serve opens an engine with the key "key" and the secret "secret123", and a listener for it.
+func serve(t *testing.T, o engine.Options, l listen.Options) (*engine.Engine, *listen.Server) {
+	t.Helper()
+	o.Dir, o.Log, o.AccessKey, o.SecretKey = t.TempDir(), slog.New(slog.DiscardHandler), "key", "secret123"
+	e, err := engine.Open(ctx, o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close(ctx)) })
-	s, err := listen.Listen(ctx, listen.Options{Address: "127.0.0.1:0", Handler: e.Handler(), ProgressTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
+	l.Address, l.Handler, l.Log = "127.0.0.1:0", e.Handler(), o.Log
+	s, err := listen.Listen(ctx, l)
 	require.NoError(t, err)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve() }()
 	t.Cleanup(func() { _ = s.Close(); require.NoError(t, <-served) })
+	return e, s
+}
+
+// Large bodies over the wire: whole and in ranges, from the drive and from
+// memory, plain; and clients who stop reading are cut off and hold nothing.
+func TestLargeBodiesFromMemory(t *testing.T) {
+	e, s := serve(t, engine.Options{CacheBytes: 64 << 20}, listen.Options{ProgressTimeout: 300 * time.Millisecond})
 
 	const size = 8<<20 + 12345
 	want := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(want)
 	require.NoError(t, e.CreateBucket(ctx, "bucket"))
-	_, err = e.Put(ctx, "bucket", "key", bytes.NewReader(want), size)
+	_, err := e.Put(ctx, "bucket", "key", bytes.NewReader(want), size)
 	require.NoError(t, err)
 	signer := sign.New("key", "secret123", "us-east-1")
 	request := func(method, byteRange string) *http.Request {

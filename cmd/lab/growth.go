@@ -8,16 +8,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairnstore/cairn/harness/bench"
-	"github.com/cairnstore/cairn/harness/target"
 )
 
 func newGrowth() *cobra.Command {
 	var (
-		out          output
-		hw           hardware
-		cairn, minio string
-		cache        string
-		o            bench.GrowthOptions
+		out   output
+		hw    hardware
+		one   oneServer
+		cache string
+		o     bench.GrowthOptions
 	)
 	cmd := &cobra.Command{
 		Use:   "growth",
@@ -38,14 +37,11 @@ minutes to fill.`,
 			if err := hw.load(); err != nil {
 				return err
 			}
-			o.Server = target.Cairn(cairn)
-			if minio != "" {
-				if cache != "" {
+			o.Server = one.server()
+			if cache != "" {
+				if one.minio != "" {
 					return errors.New("bench growth: --cache is Cairn's, and MinIO has none: leave one of the two out")
 				}
-				o.Server = target.MinIO(minio)
-			}
-			if cache != "" {
 				o.Arguments = []string{"--cache", cache, "--cache-write-through"}
 			}
 			o.Lines = out.lines(cmd)
@@ -55,8 +51,7 @@ minutes to fill.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&cairn, "cairn", "bin/cairn", "Cairn's binary")
-	f.StringVar(&minio, "minio", "", "MinIO's binary, to measure it instead")
+	one.flags(cmd)
 	f.StringVar(&cache, "cache", "", "size of Cairn's cache in memory, which then takes what is written too, and not only what is read (default: Cairn's own size, and what is read)")
 	f.StringVar(&o.Dir, "dir", "results/tmp", "directory on the drive to measure; data is made and removed in a new folder of it")
 	f.Uint64Var(&o.Many, "many", 5_000_000, "objects of the one server")

@@ -6,17 +6,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairnstore/cairn/harness/bench"
-	"github.com/cairnstore/cairn/harness/target"
 )
 
 func newLatency() *cobra.Command {
 	var (
-		out          output
-		hw           hardware
-		cairn, minio string
-		rateMB       int64
-		sizeMiB      int64
-		o            bench.LatencyOptions
+		out     output
+		hw      hardware
+		one     oneServer
+		rateMB  int64
+		sizeMiB int64
+		o       bench.LatencyOptions
 	)
 	cmd := &cobra.Command{
 		Use:   "latency",
@@ -36,10 +35,7 @@ syncs before it answers can be here.`,
 			if err := hw.load(); err != nil {
 				return err
 			}
-			o.Server = target.Cairn(cairn)
-			if minio != "" {
-				o.Server = target.MinIO(minio)
-			}
+			o.Server = one.server()
 			o.UploadRate, o.UploadSize = rateMB*1e6, sizeMiB<<20
 			o.Lines = out.lines(cmd)
 			rec, err := bench.Latency(cmd.Context(), o)
@@ -48,8 +44,7 @@ syncs before it answers can be here.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&cairn, "cairn", "bin/cairn", "Cairn's binary")
-	f.StringVar(&minio, "minio", "", "MinIO's binary, to measure it instead")
+	one.flags(cmd)
 	f.StringVar(&o.Dir, "dir", "results/tmp", "directory on the drive to measure; data is made and removed in a new folder of it")
 	f.IntVar(&o.Connections, "connections", 64, "connections of the closed loop; the open loop has four times as many")
 	f.IntVar(&o.Size, "size", 4096, "bytes of a small PUT")

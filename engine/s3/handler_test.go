@@ -84,26 +84,22 @@ func TestUnsignedFormsTakeNoPlace(t *testing.T) {
 	}()
 	_, err := io.WriteString(feed, "--B\r\n")
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { // a second one must wait for its turn
-		resp, err := form(strings.NewReader("--B\r\n" + strings.Repeat("x", 100_000-5)))
-		if err != nil {
-			return false
+	answered := func(status int) func() bool {
+		return func() bool {
+			resp, err := form(strings.NewReader("--B\r\n" + strings.Repeat("x", 100_000-5)))
+			if err != nil {
+				return false
+			}
+			defer resp.Body.Close()
+			return resp.StatusCode == status
 		}
-		defer resp.Body.Close()
-		return resp.StatusCode == 503
-	}, 5*time.Second, 10*time.Millisecond)
+	}
+	require.Eventually(t, answered(503), 5*time.Second, 10*time.Millisecond, "a second one must wait for its turn")
 	status, _ := do(t, server, "HEAD", "/b", nil)
 	require.Equal(t, 200, status, "who has signed is served meanwhile")
 	require.NoError(t, feed.CloseWithError(errBroken))
 	<-done
-	require.Eventually(t, func() bool {
-		resp, err := form(strings.NewReader("--B\r\n" + strings.Repeat("x", 100_000-5)))
-		if err != nil {
-			return false
-		}
-		defer resp.Body.Close()
-		return resp.StatusCode == 400
-	}, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, answered(400), 5*time.Second, 10*time.Millisecond)
 
 	_, err = readForm(strings.NewReader("--B\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nx\r\n--B--"), "multipart/form-data; boundary=B", time.Now().Add(-time.Second))
 	require.Equal(t, codeRequestTimeout, refusalOf(err).code)

@@ -333,8 +333,7 @@ type oddHeader struct {
 // is left where power failed in writing that the life is over: that header up to
 // some byte, and h behind it.
 func tornRetirement(block []byte, h *segmentHeader) bool {
-	over := segmentHeader{kind: freeSegment, storeID: h.storeID, ordinal: h.ordinal, size: h.size}
-	after, before := over.encode()[:headerSize], h.encode()[:headerSize]
+	after, before := freeHeader(h.storeID, h.ordinal, h.size).encode()[:headerSize], h.encode()[:headerSize]
 	n := 0
 	for n < headerSize && block[n] == after[n] {
 		n++

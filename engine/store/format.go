@@ -57,6 +57,11 @@ type segmentHeader struct {
 	size    int64
 }
 
+// freeHeader ends a segment's life.
+func freeHeader(storeID [16]byte, ordinal uint64, size int64) *segmentHeader {
+	return &segmentHeader{kind: freeSegment, storeID: storeID, ordinal: ordinal, size: size}
+}
+
 func (h *segmentHeader) encode() []byte {
 	b := make([]byte, blockSize)
 	le := binary.LittleEndian

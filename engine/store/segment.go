@@ -222,7 +222,7 @@ func (t *segments) nextOrdinal() (uint64, error) {
 // retire ends a life, durably: a rebuild will not look into the file. Nothing
 // may point into it any more.
 func (t *segments) retire(g *segment) error {
-	h := segmentHeader{kind: freeSegment, storeID: t.storeID, ordinal: g.ordinal, size: g.size}
+	h := freeHeader(t.storeID, g.ordinal, g.size)
 	if _, err := g.file.WriteAt(h.encode(), 0); err != nil {
 		return fmt.Errorf("retire segment %d: %w", g.ordinal, err)
 	}

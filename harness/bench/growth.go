@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,12 +101,8 @@ func Growth(ctx context.Context, o GrowthOptions) (rec *record.Record, table Tab
 			for i := range both {
 				h := both[(i+round-1)%2]
 				announce(o.Lines, "%s on %s, round %d of %d", c.Name, h.Name, round, o.Rounds)
-				connections := c.Connections
-				if connections == 0 {
-					connections = o.Connections
-				}
 				run, err := Measured(ctx, h.Server, h.process, c.Name, round, load.Options{
-					Target: client(h.process), Workspace: h.ws, Mix: c.Mix, Connections: connections,
+					Target: client(h.process), Workspace: h.ws, Mix: c.Mix, Connections: cmp.Or(c.Connections, o.Connections),
 					Warmup: o.Warmup, Duration: o.Duration, Seed: o.Seed + uint64(round), Progress: o.Lines,
 				})
 				if err != nil {
