@@ -174,14 +174,15 @@ func (s *server) limitMemory() error {
 	if s.rate, err = memory.Rate("flash-cache-write-rate", s.settings.FlashCacheWriteRate); err != nil {
 		return err
 	}
-	if limit > 0 && s.cache > 0 && s.settings.MemoryLimit == "" {
-		limit = max(limit-s.cache, limit/8) // it is not in Go's heap
+	said := s.settings.MemoryLimit != "" || limit == 0
+	if now := debug.SetMemoryLimit(-1); limit == 0 && now != math.MaxInt64 {
+		limit = now // GOMEMLIMIT
 	}
-	if limit > 0 {
+	if limit, s.cache = memory.Divide(limit, said, s.cache); limit > 0 {
 		debug.SetMemoryLimit(limit)
 	}
 	if now := debug.SetMemoryLimit(-1); now != math.MaxInt64 {
-		s.log.Info("memory limit", "bytes", now)
+		s.log.Info("memory limit", "bytes", now, "cache", max(s.cache, 0))
 	}
 	return nil
 }

@@ -22,8 +22,8 @@ func newGrowth() *cobra.Command {
 		Use:   "growth",
 		Short: "Run the same loads on a server with many objects and on one with few, in turns",
 		Long: `Fill one server with many objects and another one of the same kind with few,
-wait until both have no more to do, read their files once, as a server that has
-run for a while has done, and then measure both in turns: GET, HEAD, LIST, PUT
+wait until both have no more to do, get every object once, as the clients of a
+server that has run for a while have, and then measure both in turns: GET, HEAD, LIST, PUT
 of keys that are there, PUT of new keys. What a request costs should not grow.
 
 The default of 5,000,000 objects of 1 KiB needs 10 GB of the drive, and some

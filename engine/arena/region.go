@@ -139,14 +139,17 @@ func (r *Region) fill(o Options) error {
 // Populate brings all of a lazy region into memory and measures what it got. The
 // region may be in use meanwhile: what it holds stays. It ends early with ctx's
 // error, and what is missing then comes when it is touched.
-func (r *Region) Populate(ctx context.Context) error { return r.populate(ctx, allOut()) }
+func (r *Region) Populate(ctx context.Context) error { return r.populate(ctx, r.bytes, allOut()) }
 
-// PopulateBehind is Populate for a region that is served from meanwhile: it takes a
-// small part of the machine, and several times as long.
-func (r *Region) PopulateBehind(ctx context.Context) error { return r.populate(ctx, behind()) }
+// PopulateBehind is Populate of the bytes from one place up to another, in a region
+// that is served from meanwhile: it takes a small part of the machine, and several
+// times as long.
+func (r *Region) PopulateBehind(ctx context.Context, from, to int64) error {
+	return r.populate(ctx, r.bytes[from:to], behind())
+}
 
-func (r *Region) populate(ctx context.Context, e effort) error {
-	err := bring(r.bytes, func(b []byte) error { return populate(ctx, b, r.node, e) })
+func (r *Region) populate(ctx context.Context, part []byte, e effort) error {
+	err := bring(part, func(b []byte) error { return populate(ctx, b, r.node, e) })
 	return errors.Join(err, r.Measure())
 }
 

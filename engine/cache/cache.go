@@ -27,8 +27,9 @@ type Options struct {
 	// called by whoever puts something, with a lock held: it must not wait, nor
 	// call the cache. Nil: nobody is told.
 	OnEvict func(key, value []byte)
-	// Background brings the memory in while the cache is used already: New returns
-	// at once, and not after some 100 ms per GiB. Close ends it.
+	// Background brings the memory in while the cache is used already, 1 GiB at once
+	// and more as it fills: New returns at once, and not after some 100 ms per GiB.
+	// Close ends it.
 	Background bool
 }
 
@@ -73,9 +74,9 @@ type ownPins pin.Own
 type region interface {
 	Bytes() []byte
 	Release() error
-	// Populate brings it into memory; PopulateBehind does while it is served from.
+	// Populate brings it into memory; PopulateBehind does a part while it is served from.
 	Populate(ctx context.Context) error
-	PopulateBehind(ctx context.Context) error
+	PopulateBehind(ctx context.Context, from, to int64) error
 	// Kind and HugeBytes say in what pages it lies.
 	Kind() arena.Kind
 	HugeBytes() int64
@@ -90,7 +91,8 @@ type hooks struct {
 
 func mapRegion(size int64) (region, error) { return arena.Map(size, arena.Options{Lazy: true}) }
 
-// New makes a cache. Its memory is taken at once, in huge pages where there are any.
+// New makes a cache. Its memory is taken at once unless o says otherwise, in huge
+// pages where there are any.
 func New(o Options) (*Cache, error) { return newCache(o, hooks{}) }
 
 func newCache(o Options, h hooks) (*Cache, error) {
@@ -141,8 +143,7 @@ func newCache(o Options, h hooks) (*Cache, error) {
 	if o.Background {
 		ctx, cancel := context.WithCancel(context.Background())
 		var done sync.WaitGroup
-		// What it could not bring in comes, or fails to come, when it is touched.
-		done.Go(func() { _ = r.PopulateBehind(ctx) })
+		done.Go(func() { c.bringIn(ctx, bringAtOnce, bringAhead) })
 		c.endPopulate = func() { cancel(); done.Wait() }
 	}
 	return c, nil

@@ -20,10 +20,10 @@ type heap struct{ b []byte }
 func (h heap) Bytes() []byte  { return h.b }
 func (h heap) Release() error { return nil }
 
-func (h heap) Populate(context.Context) error       { return nil }
-func (h heap) PopulateBehind(context.Context) error { return nil }
-func (h heap) Kind() arena.Kind                     { return arena.Plain }
-func (h heap) HugeBytes() int64                     { return 0 }
+func (h heap) Populate(context.Context) error                     { return nil }
+func (h heap) PopulateBehind(context.Context, int64, int64) error { return nil }
+func (h heap) Kind() arena.Kind                                   { return arena.Plain }
+func (h heap) HugeBytes() int64                                   { return 0 }
 
 // onHeap is a region whose beginning is aligned as a mapping is, to a page at least.
 func onHeap(size int64) (region, error) {

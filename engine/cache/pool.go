@@ -31,7 +31,7 @@ type pool struct {
 	empty  func(segment uint32) // told of each segment that is free again; nil: nobody is
 	spare  atomic.Int32         // segments that are free, or will be for the asking
 	mu     sync.Mutex           // guards what follows; the last in the order of locks
-	free   []uint32             // a stack: what was used last is warm
+	free   []uint32             // a stack: what was used last is warm, what never was comes in order
 	limbo  []uint32             // emptied, and perhaps still looked at
 	held   int                  // of limbo, those that were when it was last asked
 	sealed [queues]ring         // oldest first
@@ -39,6 +39,7 @@ type pool struct {
 	target int                  // sealed segments of small above which it is evicted from first
 	rest   int                  // victims that are taken in the order of queues before one is looked for among the hollow
 	barren int                  // how long the next rest is, if there is none
+	border border
 }
 
 // A segment's account; its lane's while it is open or a victim.
@@ -56,6 +57,7 @@ func newPool(segments int, size uint32, pins *pin.Table) *pool {
 	for q := range p.sealed {
 		p.sealed[q].segments = make([]uint32, segments)
 	}
+	p.border.init()
 	p.count()
 	p.target = max(segments*smallShare/100, 1)
 	return p
@@ -73,6 +75,7 @@ func (p *pool) take(keep int) uint32 {
 	}
 	s := p.free[len(p.free)-1]
 	p.free = p.free[:len(p.free)-1]
+	p.border.took(s)
 	p.gone.Clear(s)
 	p.count()
 	return s

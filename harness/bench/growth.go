@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -126,7 +125,7 @@ func (o *GrowthOptions) holder(dir string, n uint64) *holder {
 }
 
 // fill puts a server's objects, and brings it to the state of one that has run
-// for a while: nothing left to do, and on the system's page cache what fits.
+// for a while: nothing left to do, and in memory what fits of what clients have asked for.
 func (o *GrowthOptions) fill(ctx context.Context, h *holder) error {
 	announce(o.Lines, "%s: putting %d objects of %d bytes", h.Name, h.ws.Stored.Count, o.Size)
 	if err := load.CreateBucket(ctx, client(h.process), h.ws.Bucket); err != nil {
@@ -142,8 +141,8 @@ func (o *GrowthOptions) fill(ctx context.Context, h *holder) error {
 	if err := syncDrive(h.dir); err != nil {
 		return err
 	}
-	announce(o.Lines, "%s: reading its files once", h.Name)
-	return readAll(ctx, h.dir)
+	announce(o.Lines, "%s: getting every object once", h.Name)
+	return load.ReadStored(ctx, client(h.process), h.ws, o.Connections, o.Lines)
 }
 
 // settle waits until a process uses less than a twentieth of a core.
@@ -162,34 +161,6 @@ func settle(ctx context.Context, pid int, limit time.Duration) error {
 			return nil
 		}
 		last = now
-	}
-	return err
-}
-
-// readAll reads every file below dir that is still there.
-func readAll(ctx context.Context, dir string) error {
-	buf := make([]byte, 1<<20)
-	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err == nil {
-			err = context.Cause(ctx)
-		}
-		if err != nil || !d.Type().IsRegular() {
-			return ignoreGone(err)
-		}
-		f, err := os.Open(name)
-		if err != nil {
-			return ignoreGone(err)
-		}
-		// Not by the file's own WriteTo, which would send it from file to file.
-		_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{f}, buf)
-		return errors.Join(err, f.Close())
-	})
-}
-
-// ignoreGone forgives what a server has removed meanwhile.
-func ignoreGone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
 	}
 	return err
 }

@@ -45,6 +45,21 @@ const preloadTries = 8
 
 // Preload puts all stored objects of the workspace, in parallel.
 func Preload(ctx context.Context, target Target, ws *Workspace, connections int, lines io.Writer) error {
+	return eachStored(ctx, target, ws, connections, lines, "preload", (*client).putSurely)
+}
+
+// ReadStored gets all stored objects of the workspace once, in parallel, as the
+// clients of a server that has run for a while have.
+func ReadStored(ctx context.Context, target Target, ws *Workspace, connections int, lines io.Writer) error {
+	return eachStored(ctx, target, ws, connections, lines, "read", func(c *client, _ context.Context, id uint64) error {
+		_, err := c.get(time.Now(), id)
+		return err
+	})
+}
+
+// eachStored does the same with every stored object, in parallel, and tells how
+// far it is; verb says what it does.
+func eachStored(ctx context.Context, target Target, ws *Workspace, connections int, lines io.Writer, verb string, do func(*client, context.Context, uint64) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var next, done atomic.Uint64
@@ -58,8 +73,8 @@ func Preload(ctx context.Context, target Target, ws *Workspace, connections int,
 				if id >= ws.Stored.Count {
 					return
 				}
-				if err := c.putSurely(ctx, id); err != nil {
-					cancel(fmt.Errorf("preload object %d of %d: %w", id, ws.Stored.Count, err))
+				if err := do(c, ctx, id); err != nil {
+					cancel(fmt.Errorf("%s object %d of %d: %w", verb, id, ws.Stored.Count, err))
 					return
 				}
 				done.Add(1)
@@ -76,7 +91,7 @@ func Preload(ctx context.Context, target Target, ws *Workspace, connections int,
 			return context.Cause(ctx)
 		case <-tick.C:
 			if lines != nil {
-				fmt.Fprintf(lines, "preloaded %d of %d objects\n", done.Load(), ws.Stored.Count)
+				fmt.Fprintf(lines, "%s: %d of %d objects\n", verb, done.Load(), ws.Stored.Count)
 			}
 		}
 	}

@@ -78,7 +78,7 @@ func (s *Settings) Flags(fs *pflag.FlagSet) {
 	fs.IntVar(&s.MaxConnections, "max-connections", 16384, "connections open at once; others wait to be accepted")
 	fs.IntVar(&s.MaxRequests, "max-requests", 1024, "S3 requests served at once; others get 503 SlowDown")
 	fs.StringVar(&s.MemoryLimit, "memory-limit", "", "soft `limit` for memory: 2GiB, 60% (of what this process may use), or off (default: GOMEMLIMIT, else 75%)")
-	fs.StringVar(&s.Cache, "cache", "", "`size` of the cache of metadata and small objects: 4GiB, 10%, or off (default: a sixteenth of the memory limit, 1GiB at most)")
+	fs.StringVar(&s.Cache, "cache", "", "`size` of the cache of metadata and small objects: 4GiB, 10%, or off (default: a third of the memory limit, out of it; taken as it fills)")
 	fs.StringVar(&s.FlashCache, "flash-cache", "", "`directory` on a fast local drive, for small objects that the cache in memory has no room for")
 	fs.StringVar(&s.FlashCacheSize, "flash-cache-size", "10GiB", "`size` of all that is kept there")
 	fs.StringVar(&s.FlashCacheWriteRate, "flash-cache-write-rate", "42MiB", "`size` that may be written there each second, or off for no bound; what is over it is not kept")

@@ -1,4 +1,5 @@
-// Package memory decides the soft limit that Go's collector keeps to.
+// Package memory decides the soft limit that Go's collector keeps to, and what the
+// caches may take beside it.
 package memory
 
 import (
@@ -57,10 +58,35 @@ func Cache(setting string) (int64, error) {
 	if most := Available("/") / 10 * 9; most > 0 && n > most {
 		return 0, fmt.Errorf("cache: %q: this process may use %d MiB in all; leave a tenth for the rest", setting, most/9*10>>20)
 	}
-	if n < 16<<20 {
+	if n < leastCache {
 		return 0, fmt.Errorf("cache: %q: less than 16MiB is no cache; say off to do without", setting)
 	}
 	return n, nil
+}
+
+// cacheShare is which part of the limit the cache in memory has by default.
+const (
+	cacheShare = 3
+	leastCache = 16 << 20
+)
+
+// Divide divides a limit between Go's heap and the cache, which is not in it. Limit
+// and cache are as Limit and Cache return them, but that 0 is no limit that anybody
+// knows. A cache whose size nobody said has a third of the limit, and leaves the
+// heap the rest; one whose size was said lies beside a limit that was.
+func Divide(limit int64, limitSaid bool, cache int64) (heap, cacheBytes int64) {
+	said := cache != 0
+	switch {
+	case said:
+	case limit == math.MaxInt64: // off
+		cache = Available("/") / 100 * share / cacheShare
+	case limit > 0:
+		cache = max(limit/cacheShare, leastCache)
+	}
+	if limit == 0 || limit == math.MaxInt64 || cache < 0 || said && limitSaid {
+		return limit, cache
+	}
+	return max(limit-cache, limit/8), cache
 }
 
 // Flash returns the bytes of the cache on a drive.

@@ -86,3 +86,31 @@ func TestCache(t *testing.T) {
 		require.ErrorContains(t, err, "cache", setting)
 	}
 }
+
+func TestDivide(t *testing.T) {
+	const gib = 1 << 30
+	for _, c := range []struct {
+		name        string
+		limit       int64
+		said        bool
+		cache       int64
+		heap, bytes int64
+	}{
+		{"neither said", 18 * gib, false, 0, 12 * gib, 6 * gib},
+		{"limit said", 3 * gib, true, 0, 2 * gib, gib},
+		{"cache said", 18 * gib, false, 2 * gib, 16 * gib, 2 * gib},
+		{"cache said, most of it", 8 * gib, false, 9 * gib, gib, 9 * gib},
+		{"both said", 2 * gib, true, 3 * gib, 2 * gib, 3 * gib},
+		{"no cache", 18 * gib, false, -1, 18 * gib, -1},
+		{"a small limit", 64 << 20, true, 0, 64<<20 - (64<<20)/3, 64 << 20 / 3},
+		{"a tiny limit", 20 << 20, true, 0, 4 << 20, leastCache},
+		{"nothing known", 0, true, 0, 0, 0},
+		{"no limit, cache said", math.MaxInt64, true, gib, math.MaxInt64, gib},
+	} {
+		heap, bytes := Divide(c.limit, c.said, c.cache)
+		require.Equal(t, []int64{c.heap, c.bytes}, []int64{heap, bytes}, c.name)
+	}
+	heap, bytes := Divide(math.MaxInt64, true, 0)
+	require.EqualValues(t, math.MaxInt64, heap, "off is off")
+	require.InDelta(t, .25, float64(bytes)/float64(Available("/")), .01)
+}

@@ -1,0 +1,71 @@
+package cache
+
+import (
+	"context"
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A told region says which parts of it were asked to be brought in.
+type told struct {
+	region
+	parts chan [2]int64
+}
+
+func (r told) PopulateBehind(_ context.Context, from, to int64) error {
+	r.parts <- [2]int64{from, to}
+	return nil
+}
+
+func TestMemoryIsTakenAsACacheFills(t *testing.T) {
+	const stretch, ahead = 4 << 20, 1 << 20
+	var r told
+	c := openCache(t, Options{Bytes: 16 << 20}, hooks{region: func(size int64) (region, error) {
+		inner, err := onHeap(size)
+		r = told{inner, make(chan [2]int64, 8)}
+		return r, err
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { c.bringIn(ctx, stretch, ahead); close(ended) }()
+	require.Equal(t, [2]int64{0, stretch}, <-r.parts)
+
+	var key [8]byte
+	value := make([]byte, 1<<10)
+	n := 0
+	put := func(bytes int) {
+		for range bytes / len(value) {
+			binary.LittleEndian.PutUint64(key[:], uint64(n))
+			require.True(t, c.Set(key[:], value))
+			n++
+		}
+	}
+	put(stretch / 2)
+	select {
+	case part := <-r.parts:
+		require.Fail(t, "memory was taken that nothing fills", "%d", part)
+	case <-time.After(20 * time.Millisecond):
+	}
+	size := int64(len(c.region.Bytes()))
+	for at := int64(stretch); at < size; at = min(at+stretch, size) {
+		put(stretch)
+		require.Equal(t, [2]int64{at, min(at+stretch, size)}, <-r.parts)
+	}
+	<-ended // all of it is there
+	put(2 * int(size))
+	cancel()
+}
+
+func TestTakingMemoryEndsWithItsCache(t *testing.T) {
+	c, err := newCache(Options{Bytes: 16 << 20}, hooks{region: onHeap})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { c.bringIn(ctx, 4<<20, 1<<20); close(ended) }()
+	cancel()
+	<-ended
+	require.NoError(t, c.Close())
+}
