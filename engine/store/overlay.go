@@ -301,15 +301,19 @@ func (o *overlay) bringIn(stop <-chan struct{}) {
 		pages = 64 // between two rests, each as long as these took
 	)
 	start := time.Now()
+	rest := time.NewTimer(0) // one for all, or who counts what a put allocates counts these too
+	defer rest.Stop()
+	<-rest.C
 	for i := 0; i < len(o.slots); i += page {
 		o.slots[i].Or(0)
 		if i%(pages*page) != 0 {
 			continue
 		}
+		rest.Reset(time.Since(start))
 		select {
 		case <-stop:
 			return
-		case <-time.After(time.Since(start)):
+		case <-rest.C:
 		}
 		start = time.Now()
 	}
