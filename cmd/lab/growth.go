@@ -23,8 +23,9 @@ func newGrowth() *cobra.Command {
 		Short: "Run the same loads on a server with many objects and on one with few, in turns",
 		Long: `Fill one server with many objects and another one of the same kind with few,
 wait until both have no more to do, get every object once, as the clients of a
-server that has run for a while have, and then measure both in turns: GET, HEAD, LIST, PUT
-of keys that are there, PUT of new keys. What a request costs should not grow.
+server that has run for a while have, and then measure both in turns: GET, HEAD,
+LIST, PUT of keys that are there, PUT of new keys. What a request costs should
+not grow.
 
 The default of 5,000,000 objects of 1 KiB needs 10 GB of the drive, and some
 minutes to fill.`,

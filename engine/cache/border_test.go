@@ -28,9 +28,8 @@ func TestMemoryIsTakenAsACacheFills(t *testing.T) {
 		r = told{inner, make(chan [2]int64, 8)}
 		return r, err
 	}})
-	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { c.bringIn(ctx, stretch, ahead); close(ended) }()
+	go func() { c.bringIn(t.Context(), stretch, ahead); close(ended) }()
 	require.Equal(t, [2]int64{0, stretch}, <-r.parts)
 
 	var key [8]byte
@@ -56,7 +55,6 @@ func TestMemoryIsTakenAsACacheFills(t *testing.T) {
 	}
 	<-ended // all of it is there
 	put(2 * int(size))
-	cancel()
 }
 
 func TestTakingMemoryEndsWithItsCache(t *testing.T) {

@@ -303,7 +303,6 @@ func (o *overlay) bringIn(stop <-chan struct{}) {
 	start := time.Now()
 	rest := time.NewTimer(0) // one for all, or who counts what a put allocates counts these too
 	defer rest.Stop()
-	<-rest.C
 	for i := 0; i < len(o.slots); i += page {
 		o.slots[i].Or(0)
 		if i%(pages*page) != 0 {

@@ -24,7 +24,7 @@ func Limit(setting, gomemlimit string) (int64, error) {
 	case setting == "" && gomemlimit != "":
 		return 0, nil
 	case setting == "":
-		return Available("/") / 100 * share, nil
+		return byDefault(), nil
 	}
 	n, err := amount("memory-limit", setting, 100, "2GiB, a share as 60%")
 	if err != nil {
@@ -38,6 +38,9 @@ func Limit(setting, gomemlimit string) (int64, error) {
 	}
 	return n, nil
 }
+
+// byDefault is the limit where nobody said one; 0 where nothing is known.
+func byDefault() int64 { return Available("/") / 100 * share }
 
 // Cache returns the bytes of the cache in memory: 0 to leave it to the engine,
 // negative for none.
@@ -64,10 +67,9 @@ func Cache(setting string) (int64, error) {
 	return n, nil
 }
 
-// cacheShare is which part of the limit the cache in memory has by default.
 const (
-	cacheShare = 3
-	leastCache = 16 << 20
+	cacheShare = 3        // which part of the limit the cache in memory has by default
+	leastCache = 16 << 20 // the smallest that is worth its name
 )
 
 // Divide divides a limit between Go's heap and the cache, which is not in it. Limit
@@ -79,7 +81,7 @@ func Divide(limit int64, limitSaid bool, cache int64) (heap, cacheBytes int64) {
 	switch {
 	case said:
 	case limit == math.MaxInt64: // off
-		cache = Available("/") / 100 * share / cacheShare
+		cache = byDefault() / cacheShare
 	case limit > 0:
 		cache = max(limit/cacheShare, leastCache)
 	}
