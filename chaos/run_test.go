@@ -85,7 +85,7 @@ func plan(t *testing.T, steps string) *Plan {
 	t.Helper()
 	p, err := ParsePlan([]byte("name: test\nasks: a\nfails: b\nload: {keys: 32, sizes: [100, 4KiB, 100KiB]}\n" + steps))
 	require.NoError(t, err)
-	p.Server.Args = []string{"--cache", "32MiB"} // to take 1 GiB at each start is slow
+	p.Server.Args = []string{"--cache", "32MiB"} // many servers at a time
 	for i := range p.Steps {                     // a test does not fail because a machine is slow
 		p.Steps[i].BiteWithin, p.Steps[i].HealWithin = maxWait, maxWait
 	}

@@ -10,8 +10,8 @@ import (
 // one when most of that is in use: a writer who has to touch new memory waits
 // longer for it than for all else, and memory that nothing fills is the system's.
 const (
-	bringAtOnce = 1 << 30
-	bringAhead  = bringAtOnce / 4
+	bringFirst = 64 << 20 // before anything is in use
+	bringMost  = 1 << 30  // at a time
 )
 
 // A border is the first segment whose use calls for more memory. The pool's lock
@@ -40,18 +40,19 @@ func (p *pool) setBorder(segment uint32) {
 	p.mu.Unlock()
 }
 
-// bringIn brings the region into memory in the background as the cache fills, a
-// stretch of so many bytes at a time, and calls for the next so many before its
-// end. What it could not bring in comes, or fails to come, when it is touched.
-func (c *Cache) bringIn(ctx context.Context, stretch, ahead int64) {
+// bringIn brings the region into memory in the background as the cache fills: so
+// many bytes first and then a stretch as long as all before it, up to the most at a
+// time, each when the last quarter of the one before comes into use. What it could
+// not bring in comes, or fails to come, when it is touched.
+func (c *Cache) bringIn(ctx context.Context, first, most int64) {
 	size := int64(len(c.region.Bytes()))
-	for at := int64(0); ; {
+	for at, stretch := int64(0), first; ; stretch = min(at, most) {
 		end := min(at+stretch, size)
 		if c.region.PopulateBehind(ctx, at, end) != nil || end == size {
 			return
 		}
 		at = end
-		c.pool.setBorder(uint32((at - ahead) / int64(c.segmentSize)))
+		c.pool.setBorder(uint32((at - stretch/4) / int64(c.segmentSize)))
 		select {
 		case <-c.pool.border.reached:
 		case <-ctx.Done():

@@ -21,16 +21,16 @@ func (r told) PopulateBehind(_ context.Context, from, to int64) error {
 }
 
 func TestMemoryIsTakenAsACacheFills(t *testing.T) {
-	const stretch, ahead = 4 << 20, 1 << 20
+	const first, most = 4 << 20, 8 << 20
 	var r told
-	c := openCache(t, Options{Bytes: 16 << 20}, hooks{region: func(size int64) (region, error) {
+	c := openCache(t, Options{Bytes: 32 << 20}, hooks{region: func(size int64) (region, error) {
 		inner, err := onHeap(size)
 		r = told{inner, make(chan [2]int64, 8)}
 		return r, err
 	}})
 	ended := make(chan struct{})
-	go func() { c.bringIn(t.Context(), stretch, ahead); close(ended) }()
-	require.Equal(t, [2]int64{0, stretch}, <-r.parts)
+	go func() { c.bringIn(t.Context(), first, most); close(ended) }()
+	require.Equal(t, [2]int64{0, first}, <-r.parts)
 
 	var key [8]byte
 	value := make([]byte, 1<<10)
@@ -42,16 +42,18 @@ func TestMemoryIsTakenAsACacheFills(t *testing.T) {
 			n++
 		}
 	}
-	put(stretch / 2)
+	put(first / 4)
 	select {
 	case part := <-r.parts:
 		require.Fail(t, "memory was taken that nothing fills", "%d", part)
 	case <-time.After(20 * time.Millisecond):
 	}
 	size := int64(len(c.region.Bytes()))
-	for at := int64(stretch); at < size; at = min(at+stretch, size) {
-		put(stretch)
-		require.Equal(t, [2]int64{at, min(at+stretch, size)}, <-r.parts)
+	for at := int64(first); at < size; {
+		put(int(at) - n*len(value)) // as much as is there
+		end := min(at+min(at, most), size)
+		require.Equal(t, [2]int64{at, end}, <-r.parts)
+		at = end
 	}
 	<-ended // all of it is there
 	put(2 * int(size))
@@ -62,7 +64,7 @@ func TestTakingMemoryEndsWithItsCache(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { c.bringIn(ctx, 4<<20, 1<<20); close(ended) }()
+	go func() { c.bringIn(ctx, 1<<20, 4<<20); close(ended) }()
 	cancel()
 	<-ended
 	require.NoError(t, c.Close())

@@ -27,8 +27,8 @@ type Options struct {
 	// called by whoever puts something, with a lock held: it must not wait, nor
 	// call the cache. Nil: nobody is told.
 	OnEvict func(key, value []byte)
-	// Background brings the memory in while the cache is used already, 1 GiB at once
-	// and more as it fills: New returns at once, and not after some 100 ms per GiB.
+	// Background brings the memory in as the cache fills: New returns at once, and
+	// not after some 100 ms per GiB.
 	// Close ends it.
 	Background bool
 }
@@ -143,7 +143,7 @@ func newCache(o Options, h hooks) (*Cache, error) {
 	if o.Background {
 		ctx, cancel := context.WithCancel(context.Background())
 		var done sync.WaitGroup
-		done.Go(func() { c.bringIn(ctx, bringAtOnce, bringAhead) })
+		done.Go(func() { c.bringIn(ctx, bringFirst, bringMost) })
 		c.endPopulate = func() { cancel(); done.Wait() }
 	}
 	return c, nil

@@ -341,7 +341,7 @@ type digest struct {
 }
 
 func (d *digest) of(body []byte, a ChecksumAlgorithm) {
-	d.size, d.md5, d.sum.algorithm = int64(len(body)), md5.Sum(body), a
+	d.size, d.md5, d.sum.algorithm = int64(len(body)), checksum.MD5(body), a
 	checksum.Append(d.sum.value[:0], a, body)
 }
 

@@ -131,6 +131,7 @@ func TestEveryWayAgreesWithTheDefinition(t *testing.T) {
 		}
 		want := md5.Sum(p)
 		require.Equal(t, want[:], m.AppendMD5(nil))
+		require.Equal(t, want, MD5(p))
 	})
 }
 
@@ -226,6 +227,7 @@ func TestMultiAllocatesNothing(t *testing.T) {
 		b = m.AppendSum(b, CRC64NVME)
 		m.AppendSum(b, SHA256)
 		m.Release()
+		MD5(p)
 	}
 	once()
 	if raceEnabled {

@@ -63,6 +63,18 @@ func (m *Multi) Reset(withMD5 bool, with ...Algorithm) {
 	}
 }
 
+// MD5 is the sum of p, computed together with others that are at work on theirs.
+func MD5(p []byte) (sum [md5.Size]byte) {
+	if len(p) < md5lanes.Smallest {
+		return md5.Sum(p)
+	}
+	m := GetMulti(true)
+	defer m.Release()
+	m.Write(p)
+	m.AppendMD5(sum[:0])
+	return sum
+}
+
 func fresh(h hash.Hash, create func() hash.Hash) hash.Hash {
 	if h == nil {
 		return create()

@@ -2,11 +2,37 @@ package md5lanes
 
 import "golang.org/x/sys/cpu"
 
-// parallel reports whether blocks can run.
-var parallel = cpu.X86.HasAVX512F
+var (
+	hasAVX2  = cpu.X86.HasAVX2
+	hasWide  = cpu.X86.HasAVX512F
+	parallel = hasAVX2 || hasWide // blocks can run
+)
 
 // blocks adds n blocks, which begin at off of each lane's data, to the lanes'
-// states: words a, b, c and d, each of all lanes. n is at least 1.
+// states: words a, b, c and d, each of all lanes. n is at least 1, and lanes past
+// the first used are nobody's.
+func blocks(state *[4][Lanes]uint32, data *[Lanes]*byte, used, off, n int) {
+	switch {
+	case hasWide:
+		wide(state, data, off, n)
+	case used <= Lanes/2:
+		eight(state, data, off, n)
+	default:
+		sixteen(state, data, off, n)
+	}
+}
+
+// wide is for all lanes, by AVX-512.
 //
 //go:noescape
-func blocks(state *[4][Lanes]uint32, data *[Lanes]*byte, off, n int)
+func wide(state *[4][Lanes]uint32, data *[Lanes]*byte, off, n int)
+
+// eight is for the first half of them, by AVX2.
+//
+//go:noescape
+func eight(state *[4][Lanes]uint32, data *[Lanes]*byte, off, n int)
+
+// sixteen is for all of them, by AVX2.
+//
+//go:noescape
+func sixteen(state *[4][Lanes]uint32, data *[Lanes]*byte, off, n int)
