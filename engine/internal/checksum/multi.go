@@ -25,6 +25,7 @@ type Multi struct {
 
 	// Made when first wanted and kept for the next user.
 	md5, sha1, sha256 hash.Hash
+	result            [md5.Size]byte // so that MD5 makes none
 
 	crc32, crc32c uint32
 	crc64         uint64
@@ -64,15 +65,15 @@ func (m *Multi) Reset(withMD5 bool, with ...Algorithm) {
 }
 
 // MD5 is the sum of p, computed together with others that are at work on theirs.
-func MD5(p []byte) (sum [md5.Size]byte) {
+func MD5(p []byte) [md5.Size]byte {
 	if len(p) < md5lanes.Smallest {
 		return md5.Sum(p)
 	}
 	m := GetMulti(true)
 	defer m.Release()
 	m.Write(p)
-	m.AppendMD5(sum[:0])
-	return sum
+	m.AppendMD5(m.result[:0])
+	return m.result
 }
 
 func fresh(h hash.Hash, create func() hash.Hash) hash.Hash {
