@@ -103,12 +103,19 @@ type StagedBlob interface {
 	Discard()
 }
 
-// A BlobWriter takes one blob's bytes in order.
+// A BlobWriter takes one blob's bytes in order: by Write, or without a copy where
+// its caller puts them into Room and says by Took how many they are.
 type BlobWriter interface {
 	io.Writer
+	// Room is where the next bytes go; never empty. What was put there and taken can
+	// be read until Room has been called twice more, or until Abort: beside Finish too.
+	Room() []byte
+	// Took adds the first n bytes of Room, as Write does.
+	Took(n int) error
 	// Finish syncs the bytes to the drive.
 	Finish() (StagedBlob, error)
-	// Abort frees what was written. It does nothing after Finish.
+	// Abort gives the writer's memory back, and frees what was written unless Finish
+	// has returned it. It comes last, and may come twice.
 	Abort()
 }
 

@@ -386,84 +386,69 @@ func verify(d *digest, contentMD5 []byte, c *Checksum, trailer func() ([]byte, e
 	return nil
 }
 
-// chunkSize is what goes through the hashes while the chunk before it is being
-// written and the one after it read.
-const chunkSize = 256 << 10
-
 // stage streams head and then body into a blob. MD5, which is slower than any
-// drive here, runs beside the reading and the writing. The caller adopts or
-// discards the blob.
+// drive here, runs beside the reading, the writing and the sync. The caller adopts
+// or discards the blob.
 func (s *Service) stage(ctx context.Context, id backend.BlobID, head []byte, body io.Reader, size int64, a ChecksumAlgorithm) (staged backend.StagedBlob, d digest, err error) {
 	w, err := s.backend.StageBlob(ctx, id, size)
 	if err != nil {
 		return nil, d, failed("staging a body", err)
 	}
-	defer w.Abort() // nothing after Finish
+	defer w.Abort() // when nothing is hashed any more
 	h := startHashing(a)
-	d.size, err = pump(ctx, w, h, head, body, size)
+	if d.size, err = pump(ctx, w, h, head, body, size); err == nil {
+		if staged, err = w.Finish(); err != nil {
+			err = failed("staging a body", err)
+		}
+	}
 	h.finish(&d)
-	if err != nil {
-		return nil, d, err
-	}
-	if staged, err = w.Finish(); err != nil {
-		return nil, d, failed("staging a body", err)
-	}
-	return staged, d, nil
+	return staged, d, err
 }
 
-// pump reads into one of two chunks while the other is being hashed.
-func pump(ctx context.Context, w io.Writer, h *hashing, head []byte, body io.Reader, size int64) (total int64, err error) {
-	limit, length := int64(MaxPutSize), int64(chunkSize)
+// pump reads into the writer's memory, where one chunk is hashed while the next one comes.
+func pump(ctx context.Context, w backend.BlobWriter, h *hashing, head []byte, body io.Reader, size int64) (total int64, err error) {
+	limit := int64(MaxPutSize)
 	if size >= 0 {
-		limit, length = size, min(length, size+1)
+		limit = size
 	}
-	var chunks [2]*buffer
-	defer func() {
-		h.wait() // none of them is borrowed any more
-		chunks[0].release()
-		chunks[1].release()
-	}()
-	if err := pass(w, h, head); err != nil {
-		return 0, err
+	if len(head) > 0 {
+		h.add(head)
+		if _, err := w.Write(head); err != nil {
+			return 0, failed("staging a body", err)
+		}
+		total = int64(len(head))
 	}
-	total = int64(len(head))
-	for i := 0; ; i ^= 1 {
+	for total < limit {
 		if err := ctx.Err(); err != nil {
 			return total, err
 		}
-		if chunks[i] == nil {
-			chunks[i] = getBuffer(length)
-		}
-		n, ended, err := fill(body, chunks[i].b)
+		room := w.Room()
+		n, ended, err := fill(body, room[:min(int64(len(room)), limit-total)])
 		if err != nil {
 			return total, err
 		}
-		if total += int64(n); total > limit {
-			if size >= 0 {
-				return total, errExcess
+		total += int64(n)
+		h.add(room[:n])
+		if err := w.Took(n); err != nil {
+			return total, failed("staging a body", err)
+		}
+		if ended {
+			if total < size {
+				return total, errIncomplete
 			}
-			return total, errTooLarge
-		}
-		if ended && total < size {
-			return total, errIncomplete
-		}
-		if err := pass(w, h, chunks[i].b[:n]); err != nil || ended {
-			return total, err
+			return total, nil
 		}
 	}
-}
-
-// pass gives a chunk to the hashes and to the writer.
-func pass(w io.Writer, h *hashing, chunk []byte) error {
-	if len(chunk) == 0 {
-		return nil
+	// The end must come now, and may bring the verdict on a signature.
+	var one [1]byte
+	if n, _, err := fill(body, one[:]); err != nil {
+		return total, err
+	} else if n > 0 && size >= 0 {
+		return total, errExcess
+	} else if n > 0 {
+		return total, errTooLarge
 	}
-	h.wait() // for the chunk before
-	h.add(chunk)
-	if _, err := w.Write(chunk); err != nil {
-		return failed("staging a body", err)
-	}
-	return nil
+	return total, nil
 }
 
 // hashing computes a digest in a goroutine of its own, one chunk at a time.
@@ -486,8 +471,13 @@ func startHashing(a ChecksumAlgorithm) *hashing {
 	return h
 }
 
-// add borrows the chunk until the next wait.
+// add borrows the chunk until the next add or finish, for the one before it has been
+// hashed when add returns.
 func (h *hashing) add(chunk []byte) {
+	if len(chunk) == 0 {
+		return
+	}
+	h.wait()
 	h.busy = true
 	h.chunks <- chunk
 }

@@ -176,8 +176,10 @@ type BlobWriter struct {
 	blob   blob
 	held   map[uint64]*segment
 
-	buf  *[]byte // header and data gathered
-	fill int     // bytes of data in it
+	buf   *[]byte // header and data gathered
+	fill  int     // bytes of data in it
+	spare *[]byte // the chunk's before, which may be read still
+	lent  bool    // buf's bytes may be read still
 
 	run    *segment // room given out and not used
 	runOff int64
@@ -200,17 +202,41 @@ func (s *Store) Stage(ctx context.Context, id backend.BlobID, size int64) (*Blob
 	}, nil
 }
 
+// Room is where the next bytes of the chunk go. Two buffers take turns, so that
+// what the caller put into one can be read while the next one is filled.
+func (w *BlobWriter) Room() []byte {
+	if w.fill == 0 && w.lent {
+		if w.spare == nil {
+			w.spare = chunkBuffers.Get().(*[]byte)
+		}
+		w.buf, w.spare, w.lent = w.spare, w.buf, false
+	}
+	return (*w.buf)[blockSize+w.fill : blockSize+chunkData]
+}
+
+// Took adds the first n bytes of Room, and writes the chunk when it is full.
+func (w *BlobWriter) Took(n int) error {
+	w.lent = true
+	return w.took(n)
+}
+
+func (w *BlobWriter) took(n int) error {
+	if w.err != nil {
+		return w.err
+	}
+	if w.fill += n; w.fill == chunkData {
+		w.err = w.flush()
+	}
+	return w.err
+}
+
 // Write takes the next bytes. It borrows p until it returns.
-func (w *BlobWriter) Write(p []byte) (int, error) {
-	n := 0
+func (w *BlobWriter) Write(p []byte) (n int, err error) {
 	for len(p) > 0 && w.err == nil {
-		k := copy((*w.buf)[blockSize+w.fill:], p)
-		w.fill += k
+		k := copy(w.Room(), p)
 		n += k
 		p = p[k:]
-		if w.fill == chunkData {
-			w.err = w.flush()
-		}
+		_ = w.took(k)
 	}
 	return n, w.err
 }
@@ -304,27 +330,27 @@ func (w *BlobWriter) distinct() []*segment {
 }
 
 func (w *BlobWriter) close() {
-	if w.done {
-		return
-	}
 	w.done = true
-	chunkBuffers.Put(w.buf)
-	w.buf = nil
 	w.s.bulk.leave(w.lane)
 	w.err = errors.New("blob is finished")
 }
 
-// Abort frees what was written. It does nothing after Finish.
+// Abort gives the writer's buffers back, and frees what was written unless it is finished.
 func (w *BlobWriter) Abort() {
-	if w.done {
-		return
+	if !w.done {
+		for _, g := range w.held {
+			g.mu.Lock()
+			g.mu.staged--
+			g.mu.Unlock()
+		}
+		w.close()
 	}
-	for _, g := range w.held {
-		g.mu.Lock()
-		g.mu.staged--
-		g.mu.Unlock()
+	for _, b := range []**[]byte{&w.buf, &w.spare} {
+		if *b != nil {
+			chunkBuffers.Put(*b)
+			*b = nil
+		}
 	}
-	w.close()
 }
 
 // Staged is a blob on the drive that no record owns yet.

@@ -93,12 +93,16 @@ func script(s *Store, h *history, rng *rand.Rand, rounds int) error {
 			if w, err = s.Stage(ctx, backend.BlobID{Group: group}, int64(n)); err != nil {
 				break
 			}
-			if _, err = w.Write(bytesOf(v)); err != nil {
-				w.Abort()
-				break
+			for rest := bytesOf(v); len(rest) > 0 && err == nil; {
+				n := copy(w.Room(), rest)
+				rest, err = rest[n:], w.Took(n)
 			}
 			var st backend.StagedBlob
-			if st, err = w.Finish(); err != nil {
+			if err == nil {
+				st, err = w.Finish()
+			}
+			w.Abort()
+			if err != nil {
 				break
 			}
 			dropOld(&b, s, l, seq)

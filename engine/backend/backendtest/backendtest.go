@@ -47,6 +47,7 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 		{"BlobGroups", (*suite).blobGroups},
 		{"Blobs", (*suite).blobs},
 		{"BlobOfUnknownSize", (*suite).blobUnknownSize},
+		{"BlobRoom", (*suite).blobRoom},
 		{"BlobStaged", (*suite).blobStaged},
 		{"BlobRefused", (*suite).blobRefused},
 		{"BlobDropped", (*suite).blobDropped},
@@ -179,14 +180,21 @@ func (s *suite) stage(id backend.BlobID, size int64, data []byte) backend.Staged
 	s.Helper()
 	w, err := s.b.StageBlob(ctx, id, size)
 	require.NoError(s, err)
-	for rest := data; len(rest) > 0; { // in pieces of no round size
-		n, err := w.Write(rest[:min(len(rest), 70_001)])
+	for i, rest := 0, data; len(rest) > 0; i++ { // in pieces of no round size, in both ways
+		piece := rest[:min(len(rest), 70_001)]
+		var n int
+		if i%3 == 0 {
+			n = copy(w.Room(), piece)
+			err = w.Took(n)
+		} else {
+			n, err = w.Write(piece)
+		}
 		require.NoError(s, err)
 		rest = rest[n:]
 	}
 	staged, err := w.Finish()
 	require.NoError(s, err)
-	w.Abort() // nothing after Finish
+	w.Abort()
 	require.Equal(s, id, staged.ID())
 	require.Equal(s, int64(len(data)), staged.Size())
 	return staged
@@ -809,6 +817,32 @@ func (s *suite) blobUnknownSize() {
 		})
 		require.True(s, bytes.Equal(data, s.readBlob(id, 0, int64(n))))
 	}
+}
+
+func (s *suite) blobRoom() {
+	id := backend.BlobID{Group: s.b.NewBlobGroup()}
+	data := pattern(1, 3<<20+5)
+	w, err := s.b.StageBlob(ctx, id, int64(len(data)))
+	require.NoError(s, err)
+	var taken, want []byte
+	for rest := data; len(rest) > 0; {
+		room := w.Room()
+		require.NotEmpty(s, room)
+		n := copy(room, rest)
+		require.NoError(s, w.Took(n))
+		require.True(s, bytes.Equal(want, taken), "what was taken last can be read while this is filled and written")
+		taken, want, rest = room[:n], rest[:n], rest[n:]
+	}
+	staged, err := w.Finish()
+	require.NoError(s, err)
+	require.True(s, bytes.Equal(want, taken), "and after the sync")
+	w.Abort()
+	w.Abort()
+	s.update(func(tx backend.Tx) {
+		tx.AdoptBlob(staged)
+		tx.Put(backend.Put{Key: []byte("k")})
+	}, "k")
+	require.True(s, bytes.Equal(data, s.readBlob(id, 0, int64(len(data)))))
 }
 
 func (s *suite) blobStaged() {

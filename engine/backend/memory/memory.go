@@ -283,7 +283,23 @@ type blobWriter struct {
 	id   backend.BlobID
 	blob *blob
 	size int64
+	room []byte
 	done bool
+}
+
+// Room implements backend.BlobWriter.
+func (w *blobWriter) Room() []byte {
+	if len(w.room) == 0 {
+		w.room = make([]byte, 64<<10)
+	}
+	return w.room
+}
+
+// Took implements backend.BlobWriter.
+func (w *blobWriter) Took(n int) error {
+	_, err := w.Write(w.room[:n])
+	w.room = w.room[n:]
+	return err
 }
 
 func (w *blobWriter) Write(p []byte) (int, error) {
