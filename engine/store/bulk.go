@@ -345,12 +345,12 @@ func (w *BlobWriter) Abort() {
 		}
 		w.close()
 	}
-	for _, b := range []**[]byte{&w.buf, &w.spare} {
-		if *b != nil {
-			chunkBuffers.Put(*b)
-			*b = nil
+	for _, b := range []*[]byte{w.buf, w.spare} {
+		if b != nil {
+			chunkBuffers.Put(b)
 		}
 	}
+	w.buf, w.spare = nil, nil
 }
 
 // Staged is a blob on the drive that no record owns yet.

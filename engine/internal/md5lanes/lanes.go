@@ -3,9 +3,9 @@
 // AVX-512, or with twice 8 of AVX2, in which time one core does little more than
 // one stream by itself.
 //
-// A writer that comes while another one's bytes are being hashed waits, and the
-// next batch is of all who wait. So batches grow with the load, as groups of
-// commits do, and a stream that is alone goes through crypto/md5 at once.
+// A writer that comes while another one's bytes are being hashed joins it after its
+// next few KiB. So batches grow with the load, and a stream that is alone goes
+// through crypto/md5 at once.
 package md5lanes
 
 import (
@@ -13,6 +13,7 @@ import (
 	"encoding/binary"
 	"hash"
 	"runtime"
+	"slices"
 	"sync"
 )
 
@@ -21,11 +22,8 @@ const Lanes = 16
 
 const (
 	blockSize = 64
-	// fewest lanes that are worth a batch: one of up to 8 takes 1.5 to 1.7 times as
-	// long as crypto/md5 for one.
-	fewest = 2
 	// step is how many blocks of each lane go through at a time: nothing can
-	// interrupt them, and they take some 30 µs.
+	// interrupt them, and they take some 30 to 50 µs. Then others may join.
 	step = 256
 	// Smallest is what is worth waiting for others.
 	Smallest = 16 << 10
@@ -43,8 +41,9 @@ func Write(h hash.Hash, p []byte) {
 
 var shared = newQueue(max(1, runtime.GOMAXPROCS(0)/4))
 
-// A queue has those who wait to be hashed. A leader takes a batch of them, hashes
-// it, and makes another one who waits the next leader.
+// A queue has those who wait to be hashed. A leader hashes its own bytes and those of
+// all others that there are lanes for, step by step. When its own are done it leaves
+// the rest to another one of them.
 type queue struct {
 	leaders int // at the same time, at most
 	mu      struct {
@@ -57,11 +56,12 @@ type queue struct {
 // A job is one writer's.
 type job struct {
 	h     hash.Hash
-	p     []byte
+	p     []byte // what is left of it
 	wake  chan role
-	state [4]uint32
-	count uint64 // of bytes that are in the state
-	saved []byte // of h
+	taken bool      // the state is out of h
+	state [4]uint32 // then
+	count uint64    // of bytes that are in the state
+	saved []byte    // of h
 }
 
 // A role is what a writer wakes up to.
@@ -89,33 +89,25 @@ func (q *queue) write(h hash.Hash, p []byte) {
 	} else {
 		q.mu.leading++
 		q.mu.Unlock()
+		q.gather()
 		q.lead(j)
 	}
 	j.h, j.p = nil, nil
 	jobs.Put(j)
 }
 
-// lead hashes the leader's own job and others that wait.
+// lead hashes the leader's own job and those that wait, until its own is done.
 func (q *queue) lead(own *job) {
-	q.gather()
-	batch := [Lanes]*job{own}
-	q.mu.Lock()
-	n := 1 + copy(batch[1:], q.mu.waiting)
-	q.take(n - 1)
-	q.mu.Unlock()
-	run(batch[:n])
-	for _, j := range batch[1:n] {
-		j.wake <- done
+	var lanes [Lanes]*job
+	active := append(lanes[:0], own)
+	for {
+		active = q.join(active)
+		active = advance(active, own)
+		if len(active) == 0 || active[0] != own {
+			q.leave(active)
+			return
+		}
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.mu.waiting) == 0 {
-		q.mu.leading--
-		return
-	}
-	next := q.mu.waiting[0]
-	q.take(1)
-	next.wake <- leader
 }
 
 // gather lets others who are ready to run come so far that they wait, as long as
@@ -133,66 +125,100 @@ func (q *queue) gather() {
 	}
 }
 
-// take takes the first n out of those who wait. q.mu is held.
-func (q *queue) take(n int) {
-	left := copy(q.mu.waiting, q.mu.waiting[n:])
-	clear(q.mu.waiting[left:])
-	q.mu.waiting = q.mu.waiting[:left]
+// join adds those who wait to the active ones while there are lanes.
+func (q *queue) join(active []*job) []*job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := min(Lanes-len(active), len(q.mu.waiting))
+	active = append(active, q.mu.waiting[:n]...)
+	q.mu.waiting = slices.Delete(q.mu.waiting, 0, n)
+	return active
 }
 
-// run hashes a batch. What is left of those that are longer than the others when
-// too few lanes are in use goes on by itself.
-func run(batch []*job) {
-	var active [Lanes]*job
-	n := 0
-	for _, j := range batch {
-		if parallel && len(batch) >= fewest && j.begin() {
-			active[n] = j
-			n++
-		} else {
-			j.h.Write(j.p)
-		}
+// leave makes the first of those who are not done the next leader.
+func (q *queue) leave(active []*job) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.mu.waiting = slices.Insert(q.mu.waiting, 0, active...)
+	if len(q.mu.waiting) == 0 {
+		q.mu.leading--
+		return
 	}
-	for n >= fewest {
-		together(active[:n])
-		left := 0
-		for _, j := range active[:n] {
-			if len(j.p) >= blockSize {
-				active[left] = j
-				left++
-			} else {
-				j.end()
-			}
-		}
-		n = left
-	}
-	for _, j := range active[:n] {
-		j.end()
-	}
+	next := q.mu.waiting[0]
+	q.mu.waiting = slices.Delete(q.mu.waiting, 0, 1)
+	next.wake <- leader
 }
 
-// together hashes as many blocks of each job as the shortest has.
-func together(active []*job) {
+// advance hashes up to a step of each job, and returns those that are not done. It
+// wakes whoever's is, save own, which is the first.
+func advance(active []*job, own *job) []*job {
+	if len(active) == 1 || !parallel {
+		for _, j := range active {
+			j.alone()
+		}
+	} else {
+		together(active)
+	}
+	left := active[:0]
+	for _, j := range active {
+		switch {
+		case len(j.p) > 0:
+			left = append(left, j)
+		case j != own:
+			j.wake <- done
+		}
+	}
+	return left
+}
+
+// alone hashes a step of the job by crypto/md5.
+func (j *job) alone() {
+	if j.taken {
+		j.putBack()
+	}
+	n := min(len(j.p), step*blockSize)
+	j.h.Write(j.p[:n])
+	j.p = j.p[n:]
+}
+
+// together hashes as many blocks of each job as the shortest has, a step at most.
+func together(jobs []*job) {
 	var state [4][Lanes]uint32
 	var data [Lanes]*byte
-	n := len(active[0].p) / blockSize
+	var batch [Lanes]*job
+	active := batch[:0]
+	n := step
+	for _, j := range jobs {
+		if !j.taken && !j.take() {
+			j.h.Write(j.p)
+			j.p = nil
+			continue
+		}
+		active = append(active, j)
+		n = min(n, len(j.p)/blockSize)
+	}
+	if len(active) == 0 {
+		return
+	}
 	for i := range data {
 		j := active[min(i, len(active)-1)] // lanes that nobody needs do one twice
 		data[i] = &j.p[0]
-		n = min(n, len(j.p)/blockSize)
 		for w := range state {
 			state[w][i] = j.state[w]
 		}
 	}
-	for at := 0; at < n; at += step {
-		blocks(&state, &data, len(active), at*blockSize, min(step, n-at))
-	}
+	blocks(&state, &data, len(active), 0, n)
 	for i, j := range active {
 		for w := range state {
 			j.state[w] = state[w][i]
 		}
 		j.p = j.p[n*blockSize:]
 		j.count += uint64(n) * blockSize
+		if len(j.p) < blockSize {
+			j.putBack()
+			j.h.Write(j.p)
+			j.p = nil
+		}
 	}
 }
 
@@ -205,9 +231,10 @@ const (
 	savedLen = lengthAt + 8
 )
 
-// begin takes the state out of the job's hash. It reports false if that has it in
-// another form, or if there are no blocks to do: the hash is then as it was.
-func (j *job) begin() bool {
+// take takes the state out of the job's hash, at a block's end and with at least one
+// block to come. It reports false if there is none, or if the hash has its state in
+// another form: the state is then in the hash.
+func (j *job) take() bool {
 	m, ok := j.h.(encoding.BinaryAppender)
 	if !ok {
 		return false
@@ -233,11 +260,12 @@ func (j *job) begin() bool {
 		j.state[w] = binary.BigEndian.Uint32(j.saved[stateAt+4*w:])
 	}
 	j.count = binary.BigEndian.Uint64(j.saved[lengthAt:])
+	j.taken = true
 	return true
 }
 
-// end puts the state back into the hash and adds what is left.
-func (j *job) end() {
+// putBack puts the state back into the hash.
+func (j *job) putBack() {
 	for w, v := range j.state {
 		binary.BigEndian.PutUint32(j.saved[stateAt+4*w:], v)
 	}
@@ -245,5 +273,5 @@ func (j *job) end() {
 	if err := j.h.(encoding.BinaryUnmarshaler).UnmarshalBinary(j.saved); err != nil {
 		panic("md5lanes: crypto/md5 does not take its own state: " + err.Error())
 	}
-	j.h.Write(j.p)
+	j.taken = false
 }

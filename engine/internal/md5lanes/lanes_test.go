@@ -4,6 +4,8 @@ import (
 	"crypto/md5"
 	"hash"
 	"math/rand/v2"
+	"runtime"
+	"slices"
 	"sync"
 	"testing"
 
@@ -14,6 +16,15 @@ func random(seed uint64, n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)}).Read(b)
 	return b
+}
+
+func jobOf(h hash.Hash, p []byte) *job { return &job{h: h, p: p, wake: make(chan role, 1)} }
+
+// run hashes a batch to its end.
+func run(batch []*job) {
+	for batch = slices.Clone(batch); len(batch) > 0; {
+		batch = advance(batch, nil)
+	}
 }
 
 // A batch of any number of lanes, of any lengths, with any beginnings, is what
@@ -32,7 +43,7 @@ func testBatches(t *testing.T) {
 			data := random(uint64(round*Lanes+i), head+n)
 			h := md5.New()
 			h.Write(data[:head])
-			batch = append(batch, &job{h: h, p: data[head:]})
+			batch = append(batch, jobOf(h, data[head:]))
 			sum := md5.Sum(data)
 			want = append(want, sum[:])
 		}
@@ -71,6 +82,31 @@ func TestWriters(t *testing.T) {
 	}
 }
 
+// Who has little to hash is done while others who have much go on.
+func TestShortJobsDoNotWaitForLongOnes(t *testing.T) {
+	q := newQueue(1)
+	long, short := make([]byte, 256<<20), random(5, Smallest)
+	ended := make(chan struct{})
+	go func() { defer close(ended); q.write(md5.New(), long) }()
+	for leading := 0; leading == 0; runtime.Gosched() {
+		q.mu.Lock()
+		leading = q.mu.leading
+		q.mu.Unlock()
+	}
+	for range 3 {
+		h := md5.New()
+		q.write(h, short)
+		want := md5.Sum(short)
+		require.Equal(t, want[:], h.Sum(nil))
+	}
+	select {
+	case <-ended:
+		require.Fail(t, "the short ones have waited")
+	default:
+	}
+	<-ended
+}
+
 // Write takes any size, and hashes of any kind.
 func TestWrite(t *testing.T) {
 	for _, n := range []int{0, 1, Smallest - 1, Smallest, Smallest + 1, 1 << 20} {
@@ -82,7 +118,7 @@ func TestWrite(t *testing.T) {
 	}
 	h := &opaque{md5.New()}
 	data := random(4, 2*Smallest)
-	run([]*job{{h: h, p: data}, {h: &opaque{md5.New()}, p: data}})
+	run([]*job{jobOf(h, data), jobOf(&opaque{md5.New()}, data)})
 	want := md5.Sum(data)
 	require.Equal(t, want[:], h.Sum(nil), "a hash whose state cannot be had")
 }
@@ -102,7 +138,7 @@ func FuzzBatch(f *testing.F) {
 			end := max(at, min(len(data), at+int(to)))
 			h := md5.New()
 			h.Write(data[:at])
-			batch = append(batch, &job{h: h, p: data[at:end]})
+			batch = append(batch, jobOf(h, data[at:end]))
 			want := md5.Sum(data[:end])
 			defer func() { require.Equal(t, want[:], h.Sum(nil)) }()
 		}
@@ -118,7 +154,7 @@ func BenchmarkLanes(b *testing.B) {
 			for b.Loop() {
 				batch := make([]*job, lanes)
 				for i := range batch {
-					batch[i] = &job{h: md5.New(), p: data}
+					batch[i] = jobOf(md5.New(), data)
 				}
 				run(batch)
 			}
