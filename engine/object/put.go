@@ -440,12 +440,13 @@ func pump(ctx context.Context, w backend.BlobWriter, h *hashing, head []byte, bo
 		}
 	}
 	// The end must come now, and may bring the verdict on a signature.
-	var one [1]byte
-	if n, _, err := fill(body, one[:]); err != nil {
+	n, _, err := fill(body, h.past[:])
+	switch {
+	case err != nil:
 		return total, err
-	} else if n > 0 && size >= 0 {
+	case n > 0 && size >= 0:
 		return total, errExcess
-	} else if n > 0 {
+	case n > 0:
 		return total, errTooLarge
 	}
 	return total, nil
@@ -458,6 +459,7 @@ type hashing struct {
 	chunks chan []byte
 	hashed chan struct{}
 	busy   bool
+	past   [1]byte // what comes past the body's end
 }
 
 func startHashing(a ChecksumAlgorithm) *hashing {
