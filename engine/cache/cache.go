@@ -28,8 +28,7 @@ type Options struct {
 	// call the cache. Nil: nobody is told.
 	OnEvict func(key, value []byte)
 	// Background brings the memory in as the cache fills: New returns at once, and
-	// not after some 100 ms per GiB.
-	// Close ends it.
+	// not after some 100 ms per GiB. Close ends it.
 	Background bool
 }
 

@@ -47,19 +47,19 @@ func main() {
 	}
 }
 
-// enter begins a function: DI has the state, SI the data, DX the offset, CX how
-// many blocks are left, BX the table.
+// enter begins a function: DI has the state, SI the data, DX how far in them it is,
+// CX how many blocks are left, BX the table.
 func enter(name, flags string, frame int) {
 	line("")
-	line("// func %s(state *[4][Lanes]uint32, data *[Lanes]*byte, off, n int)", name)
-	line("TEXT ·%s(SB), %s, $%d-32", name, flags, frame)
+	line("// func %s(state *[4][Lanes]uint32, data *[Lanes]*byte, n int)", name)
+	line("TEXT ·%s(SB), %s, $%d-24", name, flags, frame)
 	if frame > 0 {
 		line("\tNO_LOCAL_POINTERS")
 	}
 	line("\tMOVQ state+0(FP), DI")
 	line("\tMOVQ data+8(FP), SI")
-	line("\tMOVQ off+16(FP), DX")
-	line("\tMOVQ n+24(FP), CX")
+	line("\tMOVQ n+16(FP), CX")
+	line("\tXORQ DX, DX")
 	line("\tLEAQ table<>(SB), BX")
 }
 
@@ -134,7 +134,8 @@ func avx512() {
 }
 
 // avx2 writes a function for one or two sets of 8 lanes in registers of 8 words.
-// Of two the steps alternate: one set's wait for one another and leave room.
+// Of two the steps alternate: each waits for the one before it in its own set, and
+// leaves room for the other's.
 //
 // There are no registers for the message: it is transposed into the frame, word by
 // word, each of all lanes of a set. The states are Y0 to Y3 and Y4 to Y7.

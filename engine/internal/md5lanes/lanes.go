@@ -207,7 +207,7 @@ func together(jobs []*job) {
 			state[w][i] = j.state[w]
 		}
 	}
-	blocks(&state, &data, len(active), 0, n)
+	blocks(&state, &data, len(active), n)
 	for i, j := range active {
 		for w := range state {
 			j.state[w] = state[w][i]

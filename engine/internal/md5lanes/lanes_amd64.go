@@ -8,31 +8,31 @@ var (
 	parallel = hasAVX2 || hasWide // blocks can run
 )
 
-// blocks adds n blocks, which begin at off of each lane's data, to the lanes'
-// states: words a, b, c and d, each of all lanes. n is at least 1, and lanes past
-// the first used are nobody's.
-func blocks(state *[4][Lanes]uint32, data *[Lanes]*byte, used, off, n int) {
+// blocks adds the first n blocks of each lane's data to the lanes' states: words a,
+// b, c and d, each of all lanes. n is at least 1, and lanes past the first used are
+// nobody's.
+func blocks(state *[4][Lanes]uint32, data *[Lanes]*byte, used, n int) {
 	switch {
 	case hasWide:
-		wide(state, data, off, n)
+		wide(state, data, n)
 	case used <= Lanes/2:
-		eight(state, data, off, n)
+		eight(state, data, n)
 	default:
-		sixteen(state, data, off, n)
+		sixteen(state, data, n)
 	}
 }
 
 // wide is for all lanes, by AVX-512.
 //
 //go:noescape
-func wide(state *[4][Lanes]uint32, data *[Lanes]*byte, off, n int)
+func wide(state *[4][Lanes]uint32, data *[Lanes]*byte, n int)
 
 // eight is for the first half of them, by AVX2.
 //
 //go:noescape
-func eight(state *[4][Lanes]uint32, data *[Lanes]*byte, off, n int)
+func eight(state *[4][Lanes]uint32, data *[Lanes]*byte, n int)
 
 // sixteen is for all of them, by AVX2.
 //
 //go:noescape
-func sixteen(state *[4][Lanes]uint32, data *[Lanes]*byte, off, n int)
+func sixteen(state *[4][Lanes]uint32, data *[Lanes]*byte, n int)

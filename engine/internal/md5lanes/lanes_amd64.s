@@ -71,12 +71,12 @@ DATA table<>+248(SB)/4, $0x2ad7d2bb
 DATA table<>+252(SB)/4, $0xeb86d391
 GLOBL table<>(SB), RODATA|NOPTR, $256
 
-// func wide(state *[4][Lanes]uint32, data *[Lanes]*byte, off, n int)
-TEXT ·wide(SB), NOSPLIT, $0-32
+// func wide(state *[4][Lanes]uint32, data *[Lanes]*byte, n int)
+TEXT ·wide(SB), NOSPLIT, $0-24
 	MOVQ state+0(FP), DI
 	MOVQ data+8(FP), SI
-	MOVQ off+16(FP), DX
-	MOVQ n+24(FP), CX
+	MOVQ n+16(FP), CX
+	XORQ DX, DX
 	LEAQ table<>(SB), BX
 
 next:
@@ -642,13 +642,13 @@ next:
 	VZEROUPPER
 	RET
 
-// func eight(state *[4][Lanes]uint32, data *[Lanes]*byte, off, n int)
-TEXT ·eight(SB), 0, $544-32
+// func eight(state *[4][Lanes]uint32, data *[Lanes]*byte, n int)
+TEXT ·eight(SB), 0, $544-24
 	NO_LOCAL_POINTERS
 	MOVQ state+0(FP), DI
 	MOVQ data+8(FP), SI
-	MOVQ off+16(FP), DX
-	MOVQ n+24(FP), CX
+	MOVQ n+16(FP), CX
+	XORQ DX, DX
 	LEAQ table<>(SB), BX
 	LEAQ 31(SP), R12
 	ANDQ $-32, R12
@@ -1457,13 +1457,13 @@ next:
 	VZEROUPPER
 	RET
 
-// func sixteen(state *[4][Lanes]uint32, data *[Lanes]*byte, off, n int)
-TEXT ·sixteen(SB), 0, $1056-32
+// func sixteen(state *[4][Lanes]uint32, data *[Lanes]*byte, n int)
+TEXT ·sixteen(SB), 0, $1056-24
 	NO_LOCAL_POINTERS
 	MOVQ state+0(FP), DI
 	MOVQ data+8(FP), SI
-	MOVQ off+16(FP), DX
-	MOVQ n+24(FP), CX
+	MOVQ n+16(FP), CX
+	XORQ DX, DX
 	LEAQ table<>(SB), BX
 	LEAQ 31(SP), R12
 	ANDQ $-32, R12
