@@ -65,3 +65,13 @@ func fill(r io.Reader, b []byte) (n int, ended bool, err error) {
 	}
 	return n, false, nil
 }
+
+// expectEnd reads the end of r, which must come now and may bring the verdict on a
+// signature. It returns more if something else comes; past has room for that.
+func expectEnd(r io.Reader, past []byte, more error) error {
+	n, _, err := fill(r, past)
+	if err == nil && n > 0 {
+		return more
+	}
+	return err
+}

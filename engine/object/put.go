@@ -279,11 +279,9 @@ func (p *put) takeInline(size int64) error {
 			return errIncomplete
 		}
 	}
-	if p.in.Body != nil { // its end must come now, and may bring the verdict on a signature
-		if n, _, err := fill(p.in.Body, p.one[:]); err != nil {
+	if p.in.Body != nil {
+		if err := expectEnd(p.in.Body, p.one[:], errExcess); err != nil {
 			return err
-		} else if n > 0 {
-			return errExcess
 		}
 	}
 	p.digest.of(p.content.body, p.in.Checksum.Algorithm)
@@ -407,9 +405,9 @@ func (s *Service) stage(ctx context.Context, id backend.BlobID, head []byte, bod
 
 // pump reads into the writer's memory, where one chunk is hashed while the next one comes.
 func pump(ctx context.Context, w backend.BlobWriter, h *hashing, head []byte, body io.Reader, size int64) (total int64, err error) {
-	limit := int64(MaxPutSize)
+	limit, more := int64(MaxPutSize), error(errTooLarge)
 	if size >= 0 {
-		limit = size
+		limit, more = size, errExcess
 	}
 	if len(head) > 0 {
 		h.add(head)
@@ -439,17 +437,7 @@ func pump(ctx context.Context, w backend.BlobWriter, h *hashing, head []byte, bo
 			return total, nil
 		}
 	}
-	// The end must come now, and may bring the verdict on a signature.
-	n, _, err := fill(body, h.past[:])
-	switch {
-	case err != nil:
-		return total, err
-	case n > 0 && size >= 0:
-		return total, errExcess
-	case n > 0:
-		return total, errTooLarge
-	}
-	return total, nil
+	return total, expectEnd(body, h.past[:], more)
 }
 
 // hashing computes a digest in a goroutine of its own, one chunk at a time.
