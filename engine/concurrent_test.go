@@ -3,12 +3,14 @@ package engine_test
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -59,9 +61,9 @@ func (c *crowd) step(rng *rand.Rand) error {
 	if rng.IntN(12) == 0 {
 		size = 256<<10 + rng.IntN(100<<10)
 	}
-	switch rng.IntN(14) {
+	switch rng.IntN(15) {
 	case 0, 1, 2, 3:
-		return c.put(bucket, key, size, object.Conditions{})
+		return c.put(ctx, bucket, key, size, object.Conditions{})
 	case 4:
 		_, err := c.Delete(ctx, &object.DeleteInput{Bucket: bucket, Key: key})
 		return err
@@ -79,6 +81,13 @@ func (c *crowd) step(rng *rand.Rand) error {
 		return c.list(bucket)
 	case 11:
 		return c.trim(bucket, key)
+	case 12: // by a client that leaves, at any point of it
+		ctx, leave := context.WithTimeout(ctx, time.Duration(rng.IntN(1000))*time.Microsecond)
+		defer leave()
+		if err := c.put(ctx, bucket, key, size, object.Conditions{}); !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		return nil
 	default:
 		return c.increment()
 	}
@@ -93,10 +102,21 @@ func allow(err error, kinds ...object.Kind) error {
 	return err
 }
 
-func (c *crowd) put(bucket, key string, size int, when object.Conditions) error {
+func (c *crowd) put(ctx context.Context, bucket, key string, size int, when object.Conditions) error {
 	b := selfDescribing(c.seeds.Add(1), size)
-	_, err := c.Put(ctx, &object.PutInput{Bucket: bucket, Key: key, Body: bytes.NewReader(b), Size: int64(len(b)), Conditions: when})
-	return err
+	out, err := c.Put(ctx, &object.PutInput{Bucket: bucket, Key: key, Body: bytes.NewReader(b), Size: int64(len(b)), Conditions: when})
+	if err != nil {
+		return err
+	}
+	return checkETag(out.ETag, b)
+}
+
+// checkETag says what is wrong with the ETag of a body, unless it came in parts.
+func checkETag(etag string, b []byte) error {
+	if sum := fmt.Sprintf("%x", md5.Sum(b)); etag != sum && !strings.Contains(etag, "-") {
+		return fmt.Errorf("the ETag of %d bytes is %s, their MD5 %s", len(b), etag, sum)
+	}
+	return nil
 }
 
 func (c *crowd) multipart(bucket, key string, rng *rand.Rand) error {
@@ -139,7 +159,7 @@ func (c *crowd) read(bucket, key string) error {
 	if int64(len(b)) != out.Size {
 		return fmt.Errorf("%s/%s: %d bytes of %d", bucket, key, len(b), out.Size)
 	}
-	return checkSelf(b)
+	return errors.Join(checkSelf(b), checkETag(out.ETag, b))
 }
 
 func (c *crowd) list(bucket string) error {
@@ -230,7 +250,7 @@ func TestCrowd(t *testing.T) {
 			for n := 0; until.Err() == nil && errs[i] == nil; n++ {
 				errs[i] = c.step(rng)
 				if n < 100 && errs[i] == nil { // all clients want the same keys, at about the same time
-					err := c.put("once", fmt.Sprint(n), 100, object.Conditions{IfNoneMatch: []string{"*"}})
+					err := c.put(ctx, "once", fmt.Sprint(n), 100, object.Conditions{IfNoneMatch: []string{"*"}})
 					if err == nil {
 						firsts.Add(1)
 					}

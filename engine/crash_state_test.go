@@ -260,6 +260,9 @@ func lookAtVersion(api object.API, name string, v *object.Info) (line, error) {
 	if out.ETag != v.ETag || out.Size != v.Size || !out.Modified.Equal(v.Modified) || out.Size != int64(len(body)) {
 		return line{}, fmt.Errorf("got %d bytes, %d %s %v, listed %d %s %v", len(body), out.Size, out.ETag, out.Modified, v.Size, v.ETag, v.Modified)
 	}
+	if err := checkETag(out.ETag, body); err != nil {
+		return line{}, err
+	}
 	tags, _, err := api.Tags(ctx, name, v.Key, v.VersionID)
 	if err != nil {
 		return line{}, fmt.Errorf("tags: %w", err)

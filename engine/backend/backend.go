@@ -5,6 +5,7 @@ package backend
 
 import (
 	"context"
+	"crypto/md5"
 	"errors"
 	"io"
 )
@@ -61,6 +62,11 @@ type Put struct {
 	Weight     int64
 	Body       []byte  // a new small body, at most MaxInline bytes
 	Keep       BodyRef // or the body of an entry read in this transaction, passed on without copying
+	// MD5, if not nil, takes the MD5 of Body, which the backend also puts into its copy
+	// of Value, at MD5At: it computes those of many writes together. The sum is there
+	// when Update or Wait has returned nil. After an error it may still be written.
+	MD5   *[md5.Size]byte
+	MD5At int
 }
 
 // A Tx is one transaction. It sees every write before it, also those whose

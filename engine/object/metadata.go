@@ -62,15 +62,22 @@ func (m *meta) is(flag byte) bool { return m.flags&flag != 0 }
 
 // appendMeta appends m as a record's value. The sequence is written only with flagSeq.
 func appendMeta(dst []byte, m *meta) []byte {
+	dst, _ = appendMetaWithMD5(dst, m)
+	return dst
+}
+
+// appendMetaWithMD5 is appendMeta that says where in dst the MD5 is, 0 where there is none.
+func appendMetaWithMD5(dst []byte, m *meta) (value []byte, md5At int) {
 	dst = append(dst, metaVersion, m.flags)
 	dst = binary.AppendVarint(dst, m.modified)
 	if m.is(flagSeq) {
 		dst = binary.AppendUvarint(dst, m.seq)
 	}
 	if m.is(flagMarker) {
-		return append(dst, m.sections...)
+		return append(dst, m.sections...), 0
 	}
 	dst = binary.AppendUvarint(dst, uint64(m.size))
+	md5At = len(dst)
 	dst = append(dst, m.md5[:]...)
 	if m.is(flagMultipart) {
 		dst = binary.AppendUvarint(dst, uint64(m.parts))
@@ -85,7 +92,7 @@ func appendMeta(dst []byte, m *meta) []byte {
 	if m.is(flagSum) {
 		dst = append(append(dst, byte(m.sum.algorithm)), m.sum.bytes()...)
 	}
-	return append(dst, m.sections...)
+	return append(dst, m.sections...), md5At
 }
 
 // decodeMeta reads a record's value, which m then aliases. A sequence that is

@@ -19,6 +19,7 @@ func (s *Service) Put(ctx context.Context, in *PutInput) (PutOutput, error) {
 		return PutOutput{}, err
 	}
 	if err := p.commit(ctx); err != nil {
+		p.lost = true
 		return PutOutput{}, failed("putting an object", err)
 	}
 	return p.output(), nil
@@ -73,6 +74,7 @@ func (s *Service) PutMany(ctx context.Context, in []*PutInput) []PutResult {
 	for i, q := range all {
 		if q.done != nil {
 			if err := q.done.Wait(ctx); err != nil {
+				q.put.lost = true
 				out[i].Err = failed("putting an object", err)
 			} else {
 				out[i].PutOutput = q.put.output()
@@ -196,6 +198,7 @@ type put struct {
 	body     *buffer
 	sections []byte
 	one      [1]byte
+	lost     bool // the commit failed: the backend may still write into meta
 	runPut   func(backend.Tx) error
 }
 
@@ -212,6 +215,9 @@ func (p *put) release() {
 		p.staged.Discard()
 	}
 	p.body.release()
+	if p.lost && p.content.md5 != nil {
+		return
+	}
 	s := p.s
 	*p = put{
 		write:    write{s: s, slot: slot{curKey: p.slot.curKey[:0], scratch: p.slot.scratch[:0]}},
@@ -262,7 +268,7 @@ func (p *put) takeBody(ctx context.Context) (err error) {
 	if int64(len(p.content.body)) > inline {
 		return p.stage(ctx, p.content.body, -1)
 	}
-	p.digest.of(p.content.body, p.in.Checksum.Algorithm)
+	p.digestBody()
 	return nil
 }
 
@@ -284,8 +290,21 @@ func (p *put) takeInline(size int64) error {
 			return err
 		}
 	}
-	p.digest.of(p.content.body, p.in.Checksum.Algorithm)
+	p.digestBody()
 	return nil
+}
+
+// digestBody computes the sums of a body that is in memory. Its MD5 may be left to the
+// commit, which computes it together with others', unless the client said what it is.
+func (p *put) digestBody() {
+	body, d := p.content.body, &p.digest
+	d.size, d.sum.algorithm = int64(len(body)), p.in.Checksum.Algorithm
+	checksum.Append(d.sum.value[:0], d.sum.algorithm, body)
+	if p.in.ContentMD5 == nil && checksum.MayWait(len(body)) {
+		p.content.md5 = &p.meta.md5
+		return
+	}
+	d.md5 = checksum.MD5(body)
 }
 
 // gather reads a body of unknown size until its end, or until there are limit bytes.
@@ -336,11 +355,6 @@ type digest struct {
 	size int64
 	md5  [md5.Size]byte
 	sum  sum
-}
-
-func (d *digest) of(body []byte, a ChecksumAlgorithm) {
-	d.size, d.md5, d.sum.algorithm = int64(len(body)), checksum.MD5(body), a
-	checksum.Append(d.sum.value[:0], a, body)
 }
 
 func (d *digest) describe(m *meta) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/internal/checksum"
 )
 
 // A slot is one key within one transaction: what it holds, and what a write
@@ -64,6 +65,7 @@ func (k *slot) own() bool { return k.has && !k.cur.is(flagPointer) }
 type content struct {
 	body []byte          // new
 	keep backend.BodyRef // or passed on from the current version
+	md5  *[16]byte       // of the new version's metadata: the commit may compute it; nil: it is there
 }
 
 // publish makes m the newest version.
@@ -80,14 +82,18 @@ func (k *slot) publish(m *meta, c content) error {
 	}
 	own := *m
 	own.flags |= flagNull
-	k.scratch = appendMeta(k.scratch[:0], &own)
-	k.tx.Put(backend.Put{Key: k.curKey, Value: k.scratch, Space: k.bucket.id, Weight: m.size, Body: c.body, Keep: c.keep})
+	var md5At int
+	k.scratch, md5At = appendMetaWithMD5(k.scratch[:0], &own)
+	k.tx.Put(backend.Put{Key: k.curKey, Value: k.scratch, Space: k.bucket.id, Weight: m.size, Body: c.body, Keep: c.keep, MD5: c.md5, MD5At: md5At})
 	return nil
 }
 
 func (k *slot) publishVersion(m *meta, c content) error {
 	if k.own() {
 		k.moveAside()
+	}
+	if c.md5 != nil { // two records have it
+		*c.md5 = checksum.MD5(c.body)
 	}
 	k.tx.Put(backend.Put{Key: k.versionKey(k.tx.Seq()), Value: appendMeta(nil, m), Space: k.bucket.id, Weight: m.size, Body: c.body})
 	k.point(m, k.tx.Seq())

@@ -2,16 +2,19 @@ package store
 
 import (
 	"context"
+	"crypto/md5"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
 	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/disk"
+	"github.com/cairnstore/cairn/engine/internal/md5lanes"
 )
 
 // position is a place in the commit log: everything before it is in the past.
@@ -32,6 +35,7 @@ type Batch struct {
 	muts   []mutation
 	bodies [][]byte
 	body   int
+	sums   []batchSum
 	staged []*Staged
 	urgent bool // may use the space reserve: it frees more than it takes
 }
@@ -50,7 +54,8 @@ type mutation struct {
 func (b *Batch) Reset() {
 	clear(b.bodies)
 	clear(b.staged)
-	*b = Batch{meta: b.meta[:0], muts: b.muts[:0], bodies: b.bodies[:0], staged: b.staged[:0]}
+	clear(b.sums)
+	*b = Batch{meta: b.meta[:0], muts: b.muts[:0], bodies: b.bodies[:0], sums: b.sums[:0], staged: b.staged[:0]}
 }
 
 // Empty reports whether there is nothing to append.
@@ -84,6 +89,10 @@ func (b *Batch) Put(seq uint64, p *backend.Put, fresh bool) {
 	m.recLen = len(b.meta) - start
 	m.keyOff, m.keyLen = start+2+uvarintLen(uint64(len(p.Key))), len(p.Key)
 	m.valOff, m.valLen = len(b.meta)-len(p.Value), len(p.Value)
+	if p.MD5 != nil {
+		m.flags |= overlaySum
+		b.sums = append(b.sums, batchSum{mutation: len(b.muts), at: m.valOff + p.MD5At, out: p.MD5})
+	}
 	b.muts = append(b.muts, m)
 }
 
@@ -118,6 +127,8 @@ type group struct {
 	index   uint32 // in gen
 	done    chan struct{}
 	err     error // once done is closed
+	sums    []groupSum
+	summed  atomic.Bool // all sums are in their places
 }
 
 func (g *group) size() int64 { return roundUp(int64(len(g.buf) + g.metaLen)) }
@@ -189,6 +200,7 @@ type committer struct {
 	need  sync.Cond     // a segment to prepare
 	hurry chan struct{} // to prepare at once
 	done  chan struct{}
+	sums  []md5lanes.Sum // the writer's
 }
 
 // tableRow tells a rebuild where a group's records are.
@@ -352,6 +364,14 @@ func (c *committer) copyIn(g *group, b *Batch) {
 		o.add(gen, e)
 		bytes += overlayEntrySize
 	}
+	first := uint32(gen.nEntry - len(b.muts))
+	for i := range b.sums {
+		s := &b.sums[i]
+		g.sums = append(g.sums, groupSum{
+			entry: first + uint32(s.mutation), body: b.muts[s.mutation].ref.Offset + base, length: b.muts[s.mutation].ref.Length,
+			at: (*[md5.Size]byte)(at[s.at:]), out: s.out,
+		})
+	}
 	for _, st := range b.staged {
 		st.adopted = true
 	}
@@ -445,7 +465,7 @@ func (c *committer) takeNothing() (*group, *segment, int64) {
 func (c *committer) newGroup() *group {
 	g := &group{}
 	if n := len(c.mu.spare); n > 0 {
-		g.buf = c.mu.spare[n-1].buf[:groupHeaderSize]
+		g.buf, g.sums = c.mu.spare[n-1].buf[:groupHeaderSize], c.mu.spare[n-1].sums
 		c.mu.spare = c.mu.spare[:n-1]
 	} else {
 		g.buf = disk.AlignedBuffer(smallestGroup)[:groupHeaderSize]
@@ -472,6 +492,7 @@ func (c *committer) turn() error {
 
 // write brings one group to the drive.
 func (c *committer) write(g *group, seg *segment, off int64) error {
+	c.sum(g)
 	g.bodyLen = len(g.buf) - groupHeaderSize
 	h := groupHeader{
 		kind: commitGroup, ordinal: seg.ordinal, offset: uint32(off), prev: uint32(c.mu.last),
@@ -533,7 +554,8 @@ func (c *committer) finish(g *group, seg *segment, off int64, err error, took ti
 	}
 	c.s.stats.logged.Add(size)
 	if cap(g.buf) <= int(c.s.opt.GroupBytes)*2 && len(c.mu.spare) < 2 {
-		c.mu.spare = append(c.mu.spare, &group{buf: g.buf})
+		clear(g.sums)
+		c.mu.spare = append(c.mu.spare, &group{buf: g.buf, sums: g.sums[:0]})
 	}
 	c.room.Broadcast()
 }

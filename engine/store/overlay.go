@@ -54,6 +54,7 @@ const (
 	overlayFresh  = 1 << 2 // neither overlay nor index had the key
 	overlayKept   = 1 << 3
 	overlayStaged = 1 << 4 // the value lists extents of a staged blob
+	overlaySum    = 1 << 5 // the value gets the body's MD5 before the group is written
 )
 
 // groupPlace is where a group was written; zero until it was.

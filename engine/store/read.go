@@ -70,6 +70,9 @@ func (s *Store) Latest(key []byte) (Look, error) {
 	if l.Pending.g == nil {
 		x = g.index(e)
 	} else {
+		if e.flags&overlaySum != 0 {
+			s.log.needSum(g, e, i)
+		}
 		x = indexEntry{seq: e.seq, space: e.space, weight: e.weight, body: e.body, value: g.value(e)}
 		if e.flags&overlayInline != 0 {
 			x.body.Segment = PendingBody

@@ -4,6 +4,7 @@ package backendtest
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -39,6 +40,8 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 		{"IterDuringWrites", (*suite).iterDuringWrites},
 		{"Bodies", (*suite).bodies},
 		{"BodyRanges", (*suite).bodyRanges},
+		{"BodyMD5", (*suite).bodyMD5},
+		{"BodyMD5Abandoned", (*suite).bodyMD5Abandoned},
 		{"BodyOutlivesRecord", (*suite).bodyOutlivesRecord},
 		{"KeepInPlace", (*suite).keepInPlace},
 		{"KeepMoves", (*suite).keepMoves},
@@ -607,6 +610,84 @@ func (s *suite) bodies() {
 	s.put("k0", "bare")
 	e, _ = s.get("k0")
 	require.Zero(s, e.Body)
+}
+
+// withMD5 is a record whose MD5 is the backend's to compute.
+func withMD5(key string, body []byte, sum *[md5.Size]byte) backend.Put {
+	return backend.Put{Key: []byte(key), Value: make([]byte, 1+md5.Size+1), Body: body, MD5: sum, MD5At: 1}
+}
+
+// wantMD5 is what such a record's value then is.
+func wantMD5(body []byte) []byte {
+	sum := md5.Sum(body)
+	return append(append([]byte{0}, sum[:]...), 0)
+}
+
+// bodyMD5: the sum is there for whoever put the body, reads the record, or finds it in
+// a transaction before it is durable, however many come together.
+func (s *suite) bodyMD5() {
+	var acknowledged sync.Map // by key, the body of the latest
+	together(16, func(w int) {
+		for i := range 40 {
+			var sum [md5.Size]byte
+			body := pattern(100*w+i, 1+i*i*3)
+			key := fmt.Sprintf("k%d", (w+i)%5)
+			err := s.b.Update(ctx, locks(key), func(tx backend.Tx) error {
+				if before, ok := acknowledged.Load(key); ok {
+					e, found, err := tx.Get([]byte(key))
+					if err != nil || !found || bytes.Equal(e.Value[1:1+md5.Size], make([]byte, md5.Size)) {
+						return fmt.Errorf("found %v, %x, %w, where %d bytes were", found, e.Value, err, len(before.([]byte)))
+					}
+				}
+				acknowledged.Store(key, body) // in the order of the transactions
+				tx.Put(withMD5(key, body, &sum))
+				return nil
+			})
+			if err != nil || sum != md5.Sum(body) {
+				s.Errorf("%d bytes: %x, %v", len(body), sum, err)
+			}
+		}
+	})
+	acknowledged.Range(func(key, body any) bool {
+		e, found := s.get(key.(string))
+		require.True(s, found)
+		require.Equal(s, wantMD5(body.([]byte)), e.Value)
+		return true
+	})
+	// Several of one transaction, and what it decides before it sees them.
+	var sums [3][md5.Size]byte
+	s.update(func(tx backend.Tx) {
+		for i := range sums {
+			tx.Put(withMD5(fmt.Sprintf("of-one-%d", i), pattern(i, 500*i+1), &sums[i]))
+			tx.Put(backend.Put{Key: fmt.Appendf(nil, "between-%d", i), Value: []byte("v"), Body: pattern(i, 77)})
+		}
+	}, "of-one-0", "of-one-1", "of-one-2", "between-0", "between-1", "between-2")
+	for i := range sums {
+		require.Equal(s, md5.Sum(pattern(i, 500*i+1)), sums[i])
+		e, _ := s.get(fmt.Sprintf("of-one-%d", i))
+		require.Equal(s, wantMD5(pattern(i, 500*i+1)), e.Value)
+		require.Equal(s, pattern(i, 500*i+1), s.readBody(fmt.Sprintf("of-one-%d", i), 0, int64(500*i+1)))
+	}
+}
+
+// bodyMD5Abandoned: a sum that nobody waits for any more is in the record all the same.
+func (s *suite) bodyMD5Abandoned() {
+	for i := range 50 {
+		ctx, cancel := context.WithCancel(ctx)
+		key, body, sum := fmt.Sprintf("k%d", i), pattern(i, 2000), new([md5.Size]byte)
+		err := s.b.Update(ctx, locks(key), func(tx backend.Tx) error {
+			tx.Put(withMD5(key, body, sum))
+			cancel()
+			return nil
+		})
+		if err != nil {
+			require.ErrorIs(s, err, context.Canceled)
+		}
+		s.put("after", "")
+		e, found := s.get(key)
+		require.True(s, found)
+		require.Equal(s, wantMD5(body), e.Value)
+	}
 }
 
 func (s *suite) bodyRanges() {

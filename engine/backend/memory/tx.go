@@ -2,6 +2,7 @@ package memory
 
 import (
 	"bytes"
+	"crypto/md5"
 	"fmt"
 
 	"github.com/cairnstore/cairn/engine/backend"
@@ -157,6 +158,10 @@ func (b *Backend) put(p *backend.Put, seq uint64, kept map[uint64]bool) {
 		b.forget(old, kept)
 	}
 	both := append(append(make([]byte, 0, len(p.Key)+len(p.Value)), p.Key...), p.Value...)
+	if p.MD5 != nil {
+		*p.MD5 = md5.Sum(p.Body)
+		copy(both[len(p.Key)+p.MD5At:], p.MD5[:])
+	}
 	r := &record{key: both[:len(p.Key):len(p.Key)], value: both[len(p.Key):], seq: seq, space: p.Space, weight: p.Weight, body: p.Keep}
 	if len(p.Body) > 0 {
 		b.mu.lastBody++

@@ -80,6 +80,11 @@ func MD5(p []byte) [md5.Size]byte {
 	return m.result
 }
 
+// MayWait reports whether the MD5 of n bytes is better left to whoever has those of
+// others too, and computes all together (md5lanes.Sums): what is smaller than what
+// MD5 computes in company.
+func MayWait(n int) bool { return n > 0 && n < worthCompany && md5lanes.Parallel() }
+
 func fresh(h hash.Hash, create func() hash.Hash) hash.Hash {
 	if h == nil {
 		return create()

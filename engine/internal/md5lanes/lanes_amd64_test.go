@@ -10,4 +10,5 @@ func TestBatchesInNarrowRegisters(t *testing.T) {
 	hasWide = false
 	defer func() { hasWide = true }()
 	testBatches(t)
+	testSums(t)
 }
