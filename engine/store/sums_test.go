@@ -31,7 +31,7 @@ func summed(body []byte) []byte {
 	return append(append([]byte{'<'}, sum[:]...), '>')
 }
 
-// bodies of many lengths, also around those of a block.
+// anyBody is of any length, short ones more often.
 func anyBody(rng *rand.Rand) []byte {
 	b := make([]byte, 1+rng.IntN(1+rng.IntN(9000)))
 	for i := range b {
@@ -81,8 +81,8 @@ func TestSumOfPendingRecord(t *testing.T) {
 	s, f, _ := faultyStore(t, nil)
 	defer s.Close()
 	rng := rand.New(rand.NewPCG(7, 8))
-	require.NoError(t, f.Add(disk.Rule{Ops: []disk.OpKind{disk.OpSync}, Glob: "log/*", Effect: disk.EffectDelay, Delay: 20 * time.Millisecond}))
-	for i := range 20 {
+	require.NoError(t, f.Add(disk.Rule{Ops: []disk.OpKind{disk.OpSync}, Glob: "log/*", Effect: disk.EffectDelay, Delay: 200 * time.Millisecond}))
+	for i := range 6 {
 		var sums [2][md5.Size]byte
 		key := fmt.Sprintf("k%d", i)
 		first, second := anyBody(rng), anyBody(rng)
