@@ -39,6 +39,7 @@ func exposeMemory(t *telemetry.Scrape, c *cache.Cache) {
 	counter("cairn_cache_moved_bytes_total", "Bytes copied because their entries stayed.", s.MovedBytes)
 	gauge("cairn_cache_entries", "Entries in memory.", float64(s.Items))
 	gauge("cairn_cache_budget_bytes", "Memory that the cache may take in all.", float64(s.Bytes))
+	gauge("cairn_cache_taken_bytes", "Of that, taken from the system so far: it comes in as the cache fills.", float64(s.BroughtBytes))
 	gauge("cairn_cache_huge_page_bytes", "Of that, in huge pages; `cairn hardware` says what would give more.", float64(s.HugeBytes))
 	t.Reading(telemetry.Reading{Name: "cairn_cache_pages", Help: "1 for the kind of pages that most of the memory has.", Label: "kind", LabelValue: s.Pages.String(), Value: 1})
 	gauge("cairn_cache_free_bytes", "Of that, empty.", float64(s.FreeBytes))

@@ -49,6 +49,7 @@ type TierReport struct {
 	Entries  int64   `json:"entries,omitempty"`
 	Bytes    int64   `json:"bytes,omitempty"`  // used
 	Budget   int64   `json:"budget,omitempty"` // bytes
+	Taken    int64   `json:"taken,omitempty"`  // of the budget, from the system so far: it comes in as it fills
 	Evicted  int64   `json:"evicted,omitempty"`
 	Dropped  int64   `json:"dropped,omitempty"` // not taken in
 	Age      float64 `json:"age,omitempty"`     // of the oldest entries, in seconds
@@ -119,7 +120,7 @@ func (e *Engine) CacheReport() (CacheReport, error) {
 	r := CacheReport{
 		Tiers: []TierReport{{
 			Name: "memory", Hits: int64(m.Hits + m.Absent), Misses: int64(m.Misses), HitRatio: ratio(int64(m.Hits+m.Absent), int64(m.Misses)),
-			Entries: m.Items, Bytes: m.Bytes - m.FreeBytes, Budget: m.Bytes, Evicted: int64(m.EvictedSmall + m.EvictedMain),
+			Entries: m.Items, Bytes: m.Bytes - m.FreeBytes, Budget: m.Bytes, Taken: m.BroughtBytes, Evicted: int64(m.EvictedSmall + m.EvictedMain),
 			Dropped: int64(m.TooLarge + m.NoMemory + m.StaleFills), Age: max(m.SmallAge, m.MainAge).Seconds(), Fragmentation: m.Fragmentation,
 		}},
 		Curve:    []CurvePoint{},

@@ -48,7 +48,10 @@ func (c *Cache) bringIn(ctx context.Context, first, most int64) {
 	size := int64(len(c.region.Bytes()))
 	for at, stretch := int64(0), first; ; stretch = min(at, most) {
 		end := min(at+stretch, size)
-		if c.region.PopulateBehind(ctx, at, end) != nil || end == size {
+		if c.region.PopulateBehind(ctx, at, end) != nil {
+			return
+		}
+		if c.brought.Store(end); end == size {
 			return
 		}
 		at = end

@@ -31,6 +31,7 @@ func TestMemoryIsTakenAsACacheFills(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { c.bringIn(t.Context(), first, most); close(ended) }()
 	require.Equal(t, [2]int64{0, first}, <-r.parts)
+	require.Eventually(t, func() bool { return c.Stats().BroughtBytes == first }, time.Second, time.Millisecond)
 
 	var key [8]byte
 	value := make([]byte, 1<<10)
@@ -56,6 +57,7 @@ func TestMemoryIsTakenAsACacheFills(t *testing.T) {
 		at = end
 	}
 	<-ended // all of it is there
+	require.Equal(t, size, c.Stats().BroughtBytes)
 	put(2 * int(size))
 }
 

@@ -63,6 +63,7 @@ type Cache struct {
 	budget      int64
 	_           [64]byte      // what follows is written
 	emptied     atomic.Uint32 // segments, ever
+	brought     atomic.Int64  // bytes of the region that were brought into memory
 }
 
 // ownPins is pin.Own under a name of this package: assembly is told of no other's fields. Without
@@ -139,7 +140,9 @@ func newCache(o Options, h hooks) (*Cache, error) {
 	}
 	c.reserve = 2*len(c.lanes) + 1
 	c.endPopulate = func() {}
-	if o.Background {
+	if !o.Background {
+		c.brought.Store(int64(len(r.Bytes())))
+	} else {
 		ctx, cancel := context.WithCancel(context.Background())
 		var done sync.WaitGroup
 		done.Go(func() { c.bringIn(ctx, bringFirst, bringMost) })

@@ -35,6 +35,7 @@ type Stats struct {
 	Items         int64         // live entries, expired ones among them
 	Bytes         int64         // the budget
 	MappedBytes   int64         // of segments; what is left of the budget is bookkeeping
+	BroughtBytes  int64         // of those, brought into memory so far
 	IndexBytes    int64         // in segments that the index has
 	OpenBytes     int64         // in segments that are being filled or emptied
 	SmallBytes    int64         // in sealed segments of new items
@@ -56,7 +57,7 @@ func (c *Cache) Stats() Stats {
 	s := Stats{
 		Misses: c.pins.Counted(pin.Missed), Absent: c.pins.Counted(pin.Absent), Bytes: c.budget,
 		MappedBytes: int64(len(c.pool.meta)) * int64(c.segmentSize), PlainPins: c.pins.PerProcessor(),
-		Pages: c.region.Kind(), HugeBytes: c.region.HugeBytes(),
+		Pages: c.region.Kind(), HugeBytes: c.region.HugeBytes(), BroughtBytes: c.brought.Load(),
 	}
 	s.Hits = c.reads() - s.Misses - s.Absent
 	for i := range c.lanes {
