@@ -57,6 +57,7 @@ func (e *StatusError) Error() string {
 type Conn struct {
 	target Target
 	signer *Signer
+	poller poller // nil: Go's own
 	nc     net.Conn
 	dials  int64 // connections made so far
 	in     *reader
@@ -68,6 +69,12 @@ type Conn struct {
 	until  time.Time // the deadline set on nc
 	stop   context.Context
 	unhook func() bool // of the hook that closes nc when stop ends
+}
+
+// A poller waits for a connection in place of Go's own.
+type poller interface {
+	aside(block func())                  // calls what may block where that holds up nothing
+	adopt(nc net.Conn) (net.Conn, error) // takes over a connection, and closes it in any case
 }
 
 // NewConn returns a connection that is dialled at its first request and gives
@@ -93,14 +100,15 @@ func (c *Conn) Close() {
 
 // dial connects, which with TLS includes the handshake.
 func (c *Conn) dial() error {
-	d := net.Dialer{Timeout: c.target.Timeout}
 	var nc net.Conn
 	var err error
-	if c.target.TLS == nil {
-		nc, err = d.DialContext(c.stop, "tcp", c.target.Address)
+	if c.poller == nil {
+		nc, err = c.connect()
 	} else {
-		secure := tls.Dialer{NetDialer: &d, Config: c.target.TLS}
-		nc, err = secure.DialContext(c.stop, "tcp", c.target.Address)
+		c.poller.aside(func() { nc, err = c.connect() })
+		if err == nil {
+			nc, err = c.poller.adopt(nc)
+		}
 	}
 	if err != nil {
 		var plain tls.RecordHeaderError
@@ -111,9 +119,21 @@ func (c *Conn) dial() error {
 	}
 	c.nc, c.until = nc, time.Time{}
 	c.dials++
-	c.unhook = context.AfterFunc(c.stop, func() { _ = nc.Close() })
+	c.unhook = func() bool { return true }
+	if c.poller == nil {
+		c.unhook = context.AfterFunc(c.stop, func() { _ = nc.Close() })
+	}
 	c.in.reset(nc)
 	return nil
+}
+
+func (c *Conn) connect() (net.Conn, error) {
+	d := net.Dialer{Timeout: c.target.Timeout}
+	if c.target.TLS == nil {
+		return d.DialContext(c.stop, "tcp", c.target.Address)
+	}
+	secure := tls.Dialer{NetDialer: &d, Config: c.target.TLS}
+	return secure.DialContext(c.stop, "tcp", c.target.Address)
 }
 
 // setDeadline bounds the request. Timers cost more than a look at the clock,
@@ -203,6 +223,9 @@ func (c *Conn) send(now time.Time, q *request) error {
 		return err
 	}
 	c.parts = [3][]byte{b, q.prefix, q.tail}
+	if nc, ok := c.nc.(interface{ writeAll(net.Buffers) error }); ok {
+		return nc.writeAll(c.parts[:])
+	}
 	c.iov = c.parts[:]
 	_, err := c.iov.WriteTo(c.nc)
 	return err

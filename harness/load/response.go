@@ -35,13 +35,25 @@ type sink interface{ take(p []byte) error }
 type reader struct {
 	src  io.Reader
 	buf  []byte
-	r, w int      // buf[r:w] is read and not yet consumed
-	skip *skipper // of src; nil: bytes are dropped by reading them
+	r, w int     // buf[r:w] is read and not yet consumed
+	skip dropper // of src; nil: bytes are dropped by reading them
+}
+
+// A dropper takes between 1 and n bytes off a connection without looking at them.
+type dropper interface {
+	skip(n int64) (int64, error)
 }
 
 func newReader(src io.Reader) *reader { return &reader{src: src, buf: make([]byte, readBuffer)} }
 
-func (rd *reader) reset(src net.Conn) { rd.src, rd.r, rd.w, rd.skip = src, 0, 0, newSkipper(src) }
+func (rd *reader) reset(src net.Conn) {
+	rd.src, rd.r, rd.w, rd.skip = src, 0, 0, nil
+	if d, ok := src.(dropper); ok {
+		rd.skip = d
+	} else if s := newSkipper(src); s != nil {
+		rd.skip = s
+	}
+}
 
 // fill reads more behind what is buffered. io.EOF is io.ErrUnexpectedEOF once
 // anything of the answer was read; the caller says whether it was.

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -206,7 +207,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r := &run{Options: o, ctx: ctx, limit: o.MaxRequests}
+	r := &run{Options: o, ctx: ctx, cancel: cancel, limit: o.MaxRequests}
 	if o.Requests > 0 {
 		r.limit = o.Requests
 	}
@@ -238,8 +239,11 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 type run struct {
 	Options
 	ctx      context.Context
+	cancel   context.CancelFunc
 	schedule *schedule // nil: closed loop
-	clock    *clock    // of the schedule
+	loops    []*loop   // that drive the workers; none: each is a goroutine
+	clock    *clock    // of the schedule, for goroutines
+	dealer   *dealer   // of the schedule, for loops
 	// warmupStages come before Options.Stages in the schedule.
 	warmupStages int
 	stages       stageCounts // nil: a closed loop, or one stage
@@ -254,6 +258,16 @@ type run struct {
 func (r *run) addWorkers() error {
 	for i := range r.Connections {
 		r.workers = append(r.workers, newWorker(r, uint64(i)))
+	}
+	if r.Target.TLS == nil {
+		var rate float64
+		for _, s := range r.Stages {
+			rate = max(rate, s.From, s.To)
+		}
+		var err error
+		if r.loops, err = newLoops(r.workers, rate); err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
 	}
 	// One connection must work before the clock starts: a wrong address is an
 	// error of the call, not a result.
@@ -293,6 +307,7 @@ func (r *run) closeWorkers() {
 	for _, w := range r.workers {
 		w.close()
 	}
+	closeLoops(r.loops)
 }
 
 func (r *run) measure() (*Result, error) {
@@ -304,29 +319,15 @@ func (r *run) measure() (*Result, error) {
 	r.begin = r.start.Add(r.Warmup)
 	r.end = r.begin.Add(r.Duration)
 
-	var all sync.WaitGroup
-	var timing chan error // the clock's end
-	var mistimed error
-	if r.schedule != nil {
-		var err error
-		if r.clock, err = newClock(r.schedule, r.start); err != nil {
-			return nil, err
-		}
-		defer context.AfterFunc(r.ctx, r.clock.stop)()
-		timing = make(chan error, 1)
-		go func() { timing <- r.clock.run() }()
-	}
-	for _, w := range r.workers {
-		all.Go(w.work)
+	wait, err := r.drive()
+	if err != nil {
+		return nil, fmt.Errorf("load: %w", err)
 	}
 	finished := make(chan struct{})
+	var broken error // what drove the workers
 	go func() {
 		defer close(finished)
-		all.Wait()
-		if r.clock != nil {
-			r.clock.stop()
-			mistimed = <-timing
-		}
+		broken = wait()
 	}()
 	done := finished
 
@@ -357,7 +358,7 @@ func (r *run) measure() (*Result, error) {
 			seen = r.report(seen)
 		case <-r.ctx.Done(): // which has closed all connections
 			<-finished
-			return nil, r.ctx.Err()
+			return nil, cmp.Or(broken, r.ctx.Err())
 		case <-done:
 			// An open loop lasts as long as its schedule, though nothing more is due.
 			early := time.Now().Before(r.end) && r.schedule != nil && !r.spent()
@@ -366,13 +367,73 @@ func (r *run) measure() (*Result, error) {
 		running = running && (done != nil || !ended)
 	}
 	finish()
-	if mistimed != nil {
-		return nil, fmt.Errorf("load: %w", mistimed)
+	if broken != nil {
+		return nil, fmt.Errorf("load: %w", broken)
 	}
 	if !began {
 		return nil, fmt.Errorf("load: over before its warm-up was: %v", r.failures())
 	}
 	return r.result(elapsed), nil
+}
+
+// drive starts the workers. wait returns when all of them are done.
+func (r *run) drive() (wait func() error, err error) {
+	if r.loops != nil {
+		return r.driveLoops(), nil
+	}
+	timing := make(chan error, 1) // the clock's end
+	unhook := func() bool { return true }
+	if r.schedule == nil {
+		timing <- nil
+	} else {
+		if r.clock, err = newClock(r.schedule, r.start); err != nil {
+			return nil, err
+		}
+		unhook = context.AfterFunc(r.ctx, r.clock.stop)
+		go func() { timing <- r.clock.run() }()
+	}
+	var all sync.WaitGroup
+	for _, w := range r.workers {
+		all.Go(w.work)
+	}
+	return func() error {
+		all.Wait()
+		if unhook(); r.clock != nil {
+			r.clock.stop()
+		}
+		return <-timing
+	}, nil
+}
+
+func (r *run) driveLoops() (wait func() error) {
+	if r.schedule != nil {
+		r.dealer = newDealer(r.schedule, r.start, len(r.loops))
+		for i, l := range r.loops {
+			l.follow(func() (arrival, bool) { return r.dealer.next(i) })
+		}
+	}
+	ended := make(chan error, len(r.loops))
+	for _, l := range r.loops {
+		go func() { ended <- l.run(r.ctx, r.cancel) }()
+	}
+	return func() (err error) {
+		for range r.loops {
+			err = errors.Join(err, <-ended)
+		}
+		return err
+	}
+}
+
+// unsent calls each with the stages of the arrivals that nobody was given.
+func (r *run) unsent(each func(stage int)) {
+	if r.clock != nil {
+		r.clock.rest(each)
+		return
+	}
+	for _, l := range r.loops {
+		l.rest(each)
+	}
+	r.dealer.rest(each)
 }
 
 // spent: there were more requests to make than the limit.
@@ -439,7 +500,7 @@ func (r *run) openResult(res *Result) {
 	// Arrivals are given out in order: what comes after the limit was met is no
 	// part of the load.
 	if !r.spent() {
-		r.clock.rest(func(stage int) {
+		r.unsent(func(stage int) {
 			if stage -= r.warmupStages; stage >= 0 {
 				due++
 				res.Dropped++

@@ -40,16 +40,22 @@ func newSkipper(nc net.Conn) *skipper {
 
 func (s *skipper) recv(fd uintptr) (done bool) {
 	for {
-		n, _, errno := syscall.Syscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&void)), uintptr(min(s.want, int64(len(void)))), syscall.MSG_TRUNC, 0, 0)
+		n, errno := drop(fd, s.want)
 		switch errno {
 		case syscall.EINTR:
 			continue
 		case syscall.EAGAIN:
 			return false
 		}
-		s.got, s.errs = int(n), errno
+		s.got, s.errs = n, errno
 		return true
 	}
+}
+
+// drop drops up to n bytes that have come.
+func drop(fd uintptr, n int64) (int, syscall.Errno) {
+	got, _, errno := syscall.Syscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&void)), uintptr(min(n, int64(len(void)))), syscall.MSG_TRUNC, 0, 0)
+	return int(got), errno
 }
 
 // skip drops between 1 and n of the next bytes and says how many.

@@ -18,8 +18,10 @@ type worker struct {
 	*client
 	run    *run
 	number uint64
+	loop   *loop        // that drives it; nil: it is a goroutine
 	given  chan arrival // by the clock, in an open loop
 	cancel context.CancelFunc
+	coroutine
 
 	ops      [numOps]OpResult
 	queued   *measure.Histogram
@@ -72,7 +74,7 @@ func (w *worker) close() {
 }
 
 func (w *worker) work() {
-	if w.run.clock != nil {
+	if w.run.schedule != nil {
 		w.open()
 	} else {
 		w.closed()
@@ -97,7 +99,7 @@ func (w *worker) closed() {
 func (w *worker) open() {
 	last := w.run.end.Add(w.run.Drain)
 	for w.run.ctx.Err() == nil {
-		next, ok := w.run.clock.take(w.given)
+		next, ok := w.next()
 		if !ok {
 			return
 		}
@@ -131,6 +133,14 @@ func (w *worker) open() {
 	}
 }
 
+// next waits for an arrival; false: there are no more.
+func (w *worker) next() (arrival, bool) {
+	if w.loop != nil {
+		return w.loop.take(w)
+	}
+	return w.run.clock.take(w.given)
+}
+
 // take asks for one request of the budget, which only measured ones use.
 func (w *worker) take(start time.Time) bool {
 	return start.Before(w.run.begin) || w.run.budget.Add(1) <= w.run.limit
@@ -158,7 +168,7 @@ func (w *worker) once(from, now time.Time) bool {
 		case refused(err):
 			w.backOff()
 		case !reusable(err):
-			time.Sleep(10 * time.Millisecond) // a dead server is not to be dialled in a tight loop
+			w.rest(10 * time.Millisecond) // a dead server is not to be dialled in a tight loop
 		}
 		return true
 	}
@@ -198,7 +208,16 @@ func (w *worker) backOff() {
 		return
 	}
 	w.pause = min(max(2*w.pause, b.Min), b.Max)
-	timer := time.NewTimer(w.pause - time.Duration(w.random.Int64N(int64(w.pause)/2+1)))
+	w.rest(w.pause - time.Duration(w.random.Int64N(int64(w.pause)/2+1)))
+}
+
+// rest waits for d, or until the load is over.
+func (w *worker) rest(d time.Duration) {
+	if w.loop != nil {
+		w.sleep(d)
+		return
+	}
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
