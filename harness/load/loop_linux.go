@@ -2,13 +2,11 @@ package load
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"runtime"
 	"sync"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +20,8 @@ import (
 type loop struct {
 	epoll   int
 	bell    int // an eventfd that ends the wait
+	alarm   int // a timer that does, at alarmAt
+	alarmAt time.Time
 	workers []*worker
 	events  [256]unix.EpollEvent
 
@@ -60,31 +60,30 @@ type coroutine struct {
 const (
 	// sweep is how often the deadlines of connections are looked at.
 	sweep = 100 * time.Millisecond
-	// busiest is how many arrivals a second one loop is given: half of what it could
-	// do, for what it does late counts as the server's.
-	busiest = 40_000
-	bellTag = -1
+	// busiest is how many arrivals a second one loop is given, and widest how many bytes:
+	// half of what it could do, for what it does late counts as the server's.
+	busiest = 40_000.
+	widest  = 1e9
+	// alarmTag and bellTag are the events of no connection.
+	alarmTag, bellTag = -1, -2
 	// breath is how often the loop lets Go's scheduler look around. Of a goroutine that it
 	// has not seen for 10 ms it takes the processor in every system call, and wakes up
 	// for that every 20 µs.
 	breath = 4 * time.Millisecond
 )
 
-// newLoops makes loops for the workers and gives each its share of them; nil where
-// there can be none, on a system before Linux 5.11.
-func newLoops(workers []*worker, rate float64) ([]*loop, error) {
+// newLoops makes loops for the workers and gives each its share of them. The rate is
+// an open loop's, of bodies of up to so many bytes; 0: a closed loop.
+func newLoops(workers []*worker, rate, size float64) ([]*loop, error) {
 	n := min(runtime.GOMAXPROCS(0), len(workers))
 	if rate > 0 {
-		n = min(n, 1+int(rate/busiest))
+		n = min(n, 1+int(rate*(1/busiest+size/widest)))
 	}
 	var loops []*loop
 	for i := range n {
 		l, err := newLoop()
 		if err != nil {
 			closeLoops(loops)
-			if errors.Is(err, unix.ENOSYS) {
-				return nil, nil
-			}
 			return nil, err
 		}
 		for k := i; k < len(workers); k += n {
@@ -108,17 +107,21 @@ func newLoop() (*loop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create epoll: %w", err)
 	}
-	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("create eventfd: %w", err), unix.Close(epoll))
-	}
-	l := &loop{epoll: epoll, bell: bell}
-	if err = unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, bell, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: bellTag}); err == nil {
-		_, err = l.wait(0) // which an old system has not
-	}
-	if err != nil {
+	l := &loop{epoll: epoll, bell: -1, alarm: -1}
+	if l.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		l.close()
-		return nil, fmt.Errorf("epoll: %w", err)
+		return nil, fmt.Errorf("create eventfd: %w", err)
+	}
+	if l.alarm, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
+		l.close()
+		return nil, fmt.Errorf("create timer: %w", err)
+	}
+	// Edges alone are told of these too: nobody has to read them.
+	for fd, tag := range map[int]int32{l.bell: bellTag, l.alarm: alarmTag} {
+		if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: tag}); err != nil {
+			l.close()
+			return nil, fmt.Errorf("epoll: %w", err)
+		}
 	}
 	return l, nil
 }
@@ -127,7 +130,11 @@ func (l *loop) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mu.closed = true
-	_, _ = unix.Close(l.epoll), unix.Close(l.bell)
+	for _, fd := range []int{l.epoll, l.bell, l.alarm} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
 }
 
 // follow has the loop give out arrivals, as an open loop does.
@@ -169,7 +176,7 @@ func (l *loop) run(ctx context.Context, cancel context.CancelFunc) error {
 			runtime.Gosched()
 			yielded = time.Now()
 		}
-		n, err := l.wait(l.patience(now))
+		n, err := l.wait(l.patience())
 		if err != nil {
 			cancel()
 			l.stopped = true // nobody waits any more
@@ -179,10 +186,15 @@ func (l *loop) run(ctx context.Context, cancel context.CancelFunc) error {
 			return fmt.Errorf("wait for connections: %w", err)
 		}
 		for _, e := range l.events[:n] {
-			if e.Fd == bellTag {
+			switch e.Fd {
+			case alarmTag:
+				l.alarmAt = time.Time{}
+			case bellTag:
 				l.answerBell()
-			} else if w := l.workers[e.Fd]; w.conn != nil && w.conn.happened(e.Events) {
-				l.wake(w)
+			default:
+				if w := l.workers[e.Fd]; w.conn != nil && w.conn.happened(e.Events) {
+					l.wake(w)
+				}
 			}
 		}
 	}
@@ -211,7 +223,7 @@ func (l *loop) take(w *worker) (arrival, bool) {
 	if l.over() {
 		return arrival{}, false
 	}
-	if next := l.next; len(l.idle) == 0 && !time.Now().Before(next.due) {
+	if next := l.next; !time.Now().Before(next.due) {
 		l.advance()
 		return next, true
 	}
@@ -258,37 +270,50 @@ func (l *loop) rouse(now time.Time) {
 	}
 }
 
-// patience is how long the loop may wait for its connections.
-func (l *loop) patience(now time.Time) time.Duration {
+// patience is until when the loop may wait for its connections.
+func (l *loop) patience() time.Time {
 	until := l.swept.Add(sweep)
 	if len(l.idle) > 0 {
-		due := l.next.due
-		if soonest := l.given.Add(resolution); due.Before(soonest) {
-			due = soonest
-		}
-		if due.Before(until) {
-			until = due
-		}
+		until = earlier(until, later(l.next.due, l.given.Add(resolution)))
 	}
 	for _, w := range l.asleep {
-		if w.wakeAt.Before(until) {
-			until = w.wakeAt
-		}
+		until = earlier(until, w.wakeAt)
 	}
-	return max(0, until.Sub(now))
+	return until
 }
 
-// wait waits for events, and says how many there are.
-func (l *loop) wait(d time.Duration) (int, error) {
-	t := unix.NsecToTimespec(int64(d))
-	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(l.epoll), uintptr(unsafe.Pointer(&l.events)), uintptr(len(l.events)), uintptr(unsafe.Pointer(&t)), 0, 0)
-	switch errno {
-	case 0:
-		return int(n), nil
-	case unix.EINTR:
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// wait waits for events, at most until the given time, and says how many there are.
+func (l *loop) wait(until time.Time) (int, error) {
+	limit := -1 // the alarm ends it
+	if d := time.Until(until); d <= 0 {
+		limit = 0
+	} else if !until.Equal(l.alarmAt) {
+		// A timer, for epoll's own time-out is rounded up by the thread's slack of 50 µs.
+		spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}
+		if err := unix.TimerfdSettime(l.alarm, 0, &spec, nil); err != nil {
+			return 0, fmt.Errorf("set timer: %w", err)
+		}
+		l.alarmAt = until
+	}
+	n, err := unix.EpollWait(l.epoll, l.events[:], limit)
+	if err == unix.EINTR {
 		return 0, nil // the loop looks around and waits again
 	}
-	return 0, errno
+	return max(n, 0), err
 }
 
 // stop ends the workers' waits, from any goroutine.
@@ -309,8 +334,6 @@ func (l *loop) ring() {
 
 // answerBell takes what other goroutines had to say.
 func (l *loop) answerBell() {
-	var b [8]byte
-	_, _ = unix.Read(l.bell, b[:])
 	l.mu.Lock()
 	back := l.mu.back
 	l.mu.back, l.stopped = nil, l.mu.stopped

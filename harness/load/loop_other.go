@@ -12,7 +12,7 @@ type loop struct{}
 
 type coroutine struct{}
 
-func newLoops([]*worker, float64) ([]*loop, error) { return nil, nil }
+func newLoops([]*worker, float64, float64) ([]*loop, error) { return nil, nil }
 
 func closeLoops([]*loop) {}
 

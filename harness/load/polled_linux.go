@@ -22,7 +22,15 @@ type polled struct {
 	ended         bool   // the other side has said its last, or the connection is broken
 	until         time.Time
 	missed        bool // until has passed in a wait
+	busy          int  // bytes since the last wait
 }
+
+const (
+	// share is how many bytes a connection may move while others have to wait, and
+	// largestWrite how many in one call: the other side may take them as fast as they come.
+	share        = 1 << 20
+	largestWrite = 512 << 10
+)
 
 // ends are the events after which a read tells what there is, and never waits.
 const ends = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
@@ -79,7 +87,7 @@ func (c *polled) await(what uint32) error {
 		if c.worker.loop.stopped {
 			return net.ErrClosed
 		}
-		c.waits = what
+		c.waits, c.busy = what, 0
 		c.worker.pauseHere()
 		c.waits = 0
 		if c.missed {
@@ -100,6 +108,10 @@ func (c *polled) try(what uint32, name string, once func() (int, error)) (int, e
 		n, err := once()
 		switch err {
 		case nil:
+			if c.busy += n; c.busy >= share {
+				c.busy = 0
+				c.worker.sleep(0) // the others' turn
+			}
 			return n, nil
 		case unix.EINTR:
 		case unix.EAGAIN:
@@ -141,7 +153,7 @@ func (c *polled) skip(n int64) (int64, error) {
 func (c *polled) Write(p []byte) (int, error) {
 	n := 0
 	for n < len(p) {
-		k, err := c.try(unix.EPOLLOUT, "write", func() (int, error) { return syscall.Write(c.fd, p[n:]) })
+		k, err := c.try(unix.EPOLLOUT, "write", func() (int, error) { return syscall.Write(c.fd, p[n:min(len(p), n+largestWrite)]) })
 		if err != nil {
 			return n, err
 		}
@@ -152,8 +164,10 @@ func (c *polled) Write(p []byte) (int, error) {
 
 // writeAll writes several pieces, which it uses up.
 func (c *polled) writeAll(parts net.Buffers) error {
+	var room [4][]byte
 	for len(parts) > 0 {
-		n, err := c.try(unix.EPOLLOUT, "writev", func() (int, error) { return unix.Writev(c.fd, parts) })
+		now := upTo(largestWrite, parts, room[:0])
+		n, err := c.try(unix.EPOLLOUT, "writev", func() (int, error) { return unix.Writev(c.fd, now) })
 		if err != nil {
 			return err
 		}
@@ -166,6 +180,17 @@ func (c *polled) writeAll(parts net.Buffers) error {
 		}
 	}
 	return nil
+}
+
+// upTo appends the first n bytes of parts to to.
+func upTo(n int, parts, to [][]byte) [][]byte {
+	for _, p := range parts {
+		p = p[:min(n, len(p))]
+		if n -= len(p); len(p) > 0 {
+			to = append(to, p)
+		}
+	}
+	return to
 }
 
 func (c *polled) Close() error {

@@ -265,7 +265,7 @@ func (r *run) addWorkers() error {
 			rate = max(rate, s.From, s.To)
 		}
 		var err error
-		if r.loops, err = newLoops(r.workers, rate); err != nil {
+		if r.loops, err = newLoops(r.workers, rate, float64(r.Workspace.Bodies.Largest())); err != nil {
 			return fmt.Errorf("load: %w", err)
 		}
 	}
@@ -327,7 +327,9 @@ func (r *run) measure() (*Result, error) {
 	var broken error // what drove the workers
 	go func() {
 		defer close(finished)
-		broken = wait()
+		if broken = wait(); broken != nil {
+			broken = fmt.Errorf("load: %w", broken)
+		}
 	}()
 	done := finished
 
@@ -368,7 +370,7 @@ func (r *run) measure() (*Result, error) {
 	}
 	finish()
 	if broken != nil {
-		return nil, fmt.Errorf("load: %w", broken)
+		return nil, broken
 	}
 	if !began {
 		return nil, fmt.Errorf("load: over before its warm-up was: %v", r.failures())
