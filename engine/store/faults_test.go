@@ -666,30 +666,37 @@ func TestWriteErrorsInRecovery(t *testing.T) {
 		require.Less(t, seed, uint64(25))
 		crashed, acked := crashedStore(t, seed)
 		for _, op := range []disk.OpKind{disk.OpWrite, disk.OpSync} {
-			for n := 0; ; n++ {
-				f := disk.NewFaulty(crashed.Fork(disk.NothingUnsynced, nil), 1)
-				require.NoError(t, f.Add(disk.Rule{Ops: []disk.OpKind{op}, Glob: "log/*", After: n, Effect: disk.EffectEIO}))
-				s, err := Open(small(f))
-				fired := f.Fired() > 0
-				f.Clear()
-				if err == nil {
-					require.NotZero(t, n, "a start makes a segment, and syncs it")
-					_ = s.Close() // it may have met the fault behind its start
-				} else {
-					require.ErrorIs(t, err, syscall.EIO)
-					begun = begun || errors.Is(err, backend.ErrUnavailable)
-				}
-				s = open(t, small(f))
-				require.NoError(t, judge(s, acked, "", nil, false), "%s %d", op, n)
-				require.NoError(t, s.Close())
-				if !fired {
-					break
-				}
-				n += n / 8
-			}
+			begun = failStarts(t, crashed, acked, op) || begun
 		}
 	}
 	goleak.VerifyNone(t, goroutines)
+}
+
+// failStarts starts the store on drives of which ever later operations of a kind fail, and
+// reports whether a start failed after the log had begun to run.
+func failStarts(t *testing.T, crashed *disk.Memory, acked map[string]string, op disk.OpKind) (begun bool) {
+	t.Helper()
+	for n := 0; ; n++ {
+		f := disk.NewFaulty(crashed.Fork(disk.NothingUnsynced, nil), 1)
+		require.NoError(t, f.Add(disk.Rule{Ops: []disk.OpKind{op}, Glob: "log/*", After: n, Effect: disk.EffectEIO}))
+		s, err := Open(small(f))
+		fired := f.Fired() > 0
+		f.Clear()
+		if err == nil {
+			require.NotZero(t, n, "a start makes a segment, and syncs it")
+			_ = s.Close() // it may have met the fault behind its start
+		} else {
+			require.ErrorIs(t, err, syscall.EIO)
+			begun = begun || errors.Is(err, backend.ErrUnavailable)
+		}
+		s = open(t, small(f))
+		require.NoError(t, judge(s, acked, "", nil, false), "%s %d", op, n)
+		require.NoError(t, s.Close())
+		if !fired {
+			return begun
+		}
+		n += n / 8
+	}
 }
 
 // On a slow drive what waits is bounded: in the group that gathers, and in the
