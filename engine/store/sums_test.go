@@ -68,8 +68,8 @@ func TestSums(t *testing.T) {
 	}
 	s.catchUp()
 	verify(s)
-	crashed := m.Crash(disk.NothingUnsynced, nil)
-	_ = s.Close() // on a drive without power
+	crashed := m.Fork(disk.NothingUnsynced, nil)
+	require.NoError(t, s.Close())
 	s = open(t, small(crashed))
 	verify(s)
 	require.NoError(t, s.Close())
