@@ -92,9 +92,9 @@ func TestAHotGetIsItsSocketAlone(t *testing.T) {
 	require.GreaterOrEqual(t, sent, n)
 	require.Less(t, sent, n+n/4)
 	require.Less(t, received, 2*n+n/2)
-	// What the server does once in a while, whether or not somebody reads, is not the GETs'.
-	// The log's next segment is being filled with zeros meanwhile, and the cache's memory
-	// comes in by calls of madvise.
+	// What the server does once in a while, whether or not somebody reads, is not the GETs',
+	// and there is more of it the longer they take. The log's next segment is being filled
+	// with zeros meanwhile, and the cache's memory comes in by calls of madvise.
 	for what, times := range seen {
 		call, of, _ := strings.Cut(what, " of ")
 		switch inLog := strings.HasSuffix(of, ".seg"); {
@@ -102,7 +102,7 @@ func TestAHotGetIsItsSocketAlone(t *testing.T) {
 		case inLog && strings.HasPrefix(call, "pread"):
 			require.Fail(t, "a hot body was read from the log", "%s: %d times", what, times)
 		default:
-			require.Less(t, times, n/10, "%s with hot GETs", what)
+			require.Less(t, times, n/2, "%s with hot GETs", what)
 		}
 	}
 }
