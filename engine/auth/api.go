@@ -13,6 +13,7 @@ type Kind uint8
 const (
 	AccessDenied Kind = iota // anonymous, or nothing better fits
 	InvalidAccessKey
+	InvalidToken // a session token that this server has not issued
 	SignatureMismatch
 	RequestTimeTooSkewed
 	RequestExpired         // a presigned URL or a policy past its end

@@ -44,7 +44,7 @@ func (v *Verifier) VerifyPost(fields map[string]string, bucket string) (*Post, e
 		return nil, flaw
 	}
 	if fields["x-amz-security-token"] != "" {
-		return nil, &Error{Kind: InvalidAccessKey, AccessKey: c.accessKey, Message: "the form has a session token, and this server has issued none"}
+		return nil, &Error{Kind: InvalidToken, AccessKey: c.accessKey, Message: "the form has a session token, and this server has issued none"}
 	}
 	secret, ok := v.o.Secret(c.accessKey)
 	if !ok {

@@ -136,7 +136,7 @@ func TestPostCredentials(t *testing.T) {
 		"other date":        {with("x-amz-date", "20130525T000000Z"), MalformedQuery},
 		"other region":      {with("x-amz-credential", exampleKey+"/20130524/eu-west-1/s3/aws4_request"), MalformedQuery},
 		"unknown key":       {with("x-amz-credential", "K/20130524/us-east-1/s3/aws4_request"), InvalidAccessKey},
-		"session token":     {with("x-amz-security-token", "t"), InvalidAccessKey},
+		"session token":     {with("x-amz-security-token", "t"), InvalidToken},
 		"no signature":      {without("x-amz-signature"), SignatureMismatch},
 		"wrong signature":   {with("x-amz-signature", strings.Repeat("0", 64)), SignatureMismatch},
 		"policy was edited": {with("policy", base64.StdEncoding.EncodeToString([]byte(`{"expiration":"2100-01-01T00:00:00Z","conditions":[]}`))), SignatureMismatch},

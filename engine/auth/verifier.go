@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairnstore/cairn/engine/auth/internal/sigv2"
 	"github.com/cairnstore/cairn/engine/auth/internal/sigv4"
+	"github.com/cairnstore/cairn/engine/internal/httpdate"
 )
 
 const (
@@ -160,7 +161,7 @@ func requestDate(r *http.Request) (string, time.Time, error) {
 		if t, ok := sigv4.ParseDateTime(date); ok {
 			return date, t, nil
 		}
-		if t, err := http.ParseTime(date); err == nil {
+		if t, err := httpdate.Parse(date); err == nil {
 			return t.UTC().Format(sigv4.DateTime), t, nil
 		}
 	}
@@ -183,7 +184,7 @@ func (v *Verifier) verify(w *work, r *http.Request, a *authorization, date strin
 		return nil, refuse(AccessDenied, "the request has a header that must be signed and is not: "+name)
 	}
 	if carriesToken(w, r) {
-		return nil, &Error{Kind: InvalidAccessKey, AccessKey: a.accessKey, Message: "the request has a session token, and this server has issued none"}
+		return nil, &Error{Kind: InvalidToken, AccessKey: a.accessKey, Message: "the request has a session token, and this server has issued none"}
 	}
 	secret, ok := v.o.Secret(a.accessKey)
 	if !ok {

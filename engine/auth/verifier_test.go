@@ -92,7 +92,7 @@ func TestEveryPartIsCovered(t *testing.T) {
 		"session token": {func(r *http.Request) {
 			r.Header.Set("X-Amz-Security-Token", "t")
 			exampleSigner.Sign(r, sign.HashOf([]byte(body)), exampleTime)
-		}, InvalidAccessKey},
+		}, InvalidToken},
 		"unknown key": {func(r *http.Request) {
 			sign.New("NOBODY", exampleSecret, exampleRegion).Sign(r, sign.HashOf([]byte(body)), exampleTime)
 		}, InvalidAccessKey},
@@ -312,7 +312,7 @@ func TestPresigned(t *testing.T) {
 		"bad credential":      {presigned(set("X-Amz-Credential", "K")), 0, MalformedQuery},
 		"unknown key":         {presigned(set("X-Amz-Credential", "K/20130524/us-east-1/s3/aws4_request")), 0, InvalidAccessKey},
 		"SigV4A":              {presigned(set("X-Amz-Algorithm", "AWS4-ECDSA-P256-SHA256")), 0, UnsupportedSignature},
-		"session token":       {presigned(set("X-Amz-Security-Token", "t")), 0, InvalidAccessKey},
+		"session token":       {presigned(set("X-Amz-Security-Token", "t")), 0, InvalidToken},
 		"short signature":     {presigned(set("X-Amz-Signature", "00")), 0, MalformedQuery},
 		"wrong signature":     {presigned(set("X-Amz-Signature", strings.Repeat("0", 64))), 0, SignatureMismatch},
 	} {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairnstore/cairn/engine/auth/internal/sigv2"
 	"github.com/cairnstore/cairn/engine/auth/internal/sigv4"
+	"github.com/cairnstore/cairn/engine/internal/httpdate"
 )
 
 // Signature Version 2, which older clients and many presigning tools still use.
@@ -70,6 +71,9 @@ func (v *Verifier) verifyHeader2(w *work, r *http.Request, value string) (*Reque
 	return v.verify2(w, r, value[:i], value[i+1:], date, false)
 }
 
+// zonedDate is time.RFC1123Z, also with a day of one digit.
+const zonedDate = "Mon, 2 Jan 2006 15:04:05 -0700"
+
 // requestDate2 returns the line that is signed, and the time.
 func requestDate2(r *http.Request) (string, time.Time, *Error) {
 	line, values := "", r.Header["X-Amz-Date"]
@@ -82,10 +86,10 @@ func requestDate2(r *http.Request) (string, time.Time, *Error) {
 		if t, ok := sigv4.ParseDateTime(values[0]); ok {
 			return line, t, nil
 		}
-		if t, err := http.ParseTime(values[0]); err == nil {
+		if t, err := httpdate.Parse(values[0]); err == nil {
 			return line, t, nil
 		}
-		if t, err := time.Parse(time.RFC1123Z, values[0]); err == nil {
+		if t, err := time.Parse(zonedDate, values[0]); err == nil {
 			return line, t, nil
 		}
 	}
@@ -137,7 +141,7 @@ func (v *Verifier) verify2(w *work, r *http.Request, accessKey, signature, date 
 	}
 	for _, h := range t.Amz {
 		if h.Name == "x-amz-security-token" && h.Value != "" {
-			return nil, &Error{Kind: InvalidAccessKey, AccessKey: accessKey, Message: "the request has a session token, and this server has issued none"}
+			return nil, &Error{Kind: InvalidToken, AccessKey: accessKey, Message: "the request has a session token, and this server has issued none"}
 		}
 	}
 	secret, ok := v.o.Secret(accessKey)
@@ -252,7 +256,7 @@ func token2(name string) bool {
 func (v *Verifier) verifyPost2(fields map[string]string, bucket string) (*Post, error) {
 	accessKey, policy := fields["awsaccesskeyid"], fields["policy"]
 	if fields["x-amz-security-token"] != "" {
-		return nil, &Error{Kind: InvalidAccessKey, AccessKey: accessKey, Message: "the form has a session token, and this server has issued none"}
+		return nil, &Error{Kind: InvalidToken, AccessKey: accessKey, Message: "the form has a session token, and this server has issued none"}
 	}
 	secret, ok := v.o.Secret(accessKey)
 	if !ok {

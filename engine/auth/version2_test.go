@@ -110,7 +110,7 @@ func TestVersion2Header(t *testing.T) {
 		"two dates":      {func(r *http.Request) { r.Header.Add("Date", r.Header.Get("Date")) }, AccessDenied},
 		"no date":        {func(r *http.Request) { r.Header.Del("Date") }, AccessDenied},
 		"x-amz-date":     {func(r *http.Request) { r.Header.Set("X-Amz-Date", exampleTime.Format(http.TimeFormat)) }, SignatureMismatch},
-		"session token":  {func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "t") }, InvalidAccessKey},
+		"session token":  {func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "t") }, InvalidToken},
 		"signed chunks": {func(r *http.Request) {
 			r.Header.Set("X-Amz-Content-Sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD")
 			r.Header.Set("X-Amz-Decoded-Content-Length", "0")
@@ -205,7 +205,7 @@ func TestVersion2Presigned(t *testing.T) {
 		"header's value":    {set("x-amz-request-payer", "x"), SignatureMismatch},
 		"another header":    {set("x-amz-acl", "public-read"), SignatureMismatch},
 		"same header twice": {query(func(q url.Values) { q["X-Amz-Request-Payer"] = []string{"x"} }), SignatureMismatch},
-		"session token":     {set("x-amz-security-token", "t"), InvalidAccessKey},
+		"session token":     {set("x-amz-security-token", "t"), InvalidToken},
 		"later":             {set("Expires", strconv.FormatInt(exampleTime.Add(time.Hour).Unix(), 10)), SignatureMismatch},
 		"expired":           {set("Expires", strconv.FormatInt(exampleTime.Unix()-1, 10)), RequestExpired},
 		"no number":         {set("Expires", "soon"), AccessDenied},
@@ -277,7 +277,7 @@ func TestPostVersion2(t *testing.T) {
 		"policy":        {"policy", "e30=", SignatureMismatch},
 		"condition":     {"key", "b", PolicyViolated},
 		"extra field":   {"acl", "public-read", PolicyViolated},
-		"session token": {"x-amz-security-token", "t", InvalidAccessKey},
+		"session token": {"x-amz-security-token", "t", InvalidToken},
 		"Version 4":     {"x-amz-algorithm", "AWS4-HMAC-SHA256", MalformedQuery},
 	} {
 		f := form(good)

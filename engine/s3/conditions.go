@@ -1,9 +1,9 @@
 package s3
 
 import (
-	"net/http"
 	"strings"
 
+	"github.com/cairnstore/cairn/engine/internal/httpdate"
 	"github.com/cairnstore/cairn/engine/object"
 )
 
@@ -98,7 +98,7 @@ func (c *call) rangeCondition() object.IfRange {
 	is := object.IfRange{Set: true}
 	if strings.HasPrefix(v, `"`) {
 		is.ETag = strings.Trim(v, `"`)
-	} else if t, err := http.ParseTime(v); err == nil {
+	} else if t, err := httpdate.Parse(v); err == nil {
 		is.Modified = t
 	}
 	return is

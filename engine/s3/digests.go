@@ -16,9 +16,13 @@ func (c *call) expectedMD5() ([]byte, error) {
 	if !c.in.givenMD5 {
 		return nil, nil
 	}
-	sum, err := base64.StdEncoding.DecodeString(c.in.contentMD5)
+	return decodeMD5(c.in.contentMD5)
+}
+
+func decodeMD5(s string) ([]byte, error) {
+	sum, err := base64.StdEncoding.DecodeString(s)
 	if err != nil || len(sum) != md5.Size {
-		return nil, refuse(codeInvalidDigest, "", field{"Content-MD5", c.in.contentMD5})
+		return nil, refuse(codeInvalidDigest, "", field{"Content-MD5", s})
 	}
 	return sum, nil
 }

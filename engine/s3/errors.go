@@ -97,6 +97,7 @@ var objectCodes = map[object.Kind]*code{
 var authCodes = map[auth.Kind]*code{
 	auth.AccessDenied:           codeAccessDenied,
 	auth.InvalidAccessKey:       {"InvalidAccessKeyId", 403, "The access key ID you provided does not exist in our records."},
+	auth.InvalidToken:           {"InvalidToken", 400, "The provided token is malformed or otherwise invalid."},
 	auth.SignatureMismatch:      {"SignatureDoesNotMatch", 403, "The request signature we calculated does not match the signature you provided. Check your key and signing method."},
 	auth.RequestTimeTooSkewed:   {"RequestTimeTooSkewed", 403, "The difference between the request time and the server's time is too large."},
 	auth.RequestExpired:         {"AccessDenied", 403, "Request has expired"},

@@ -295,6 +295,9 @@ func (f *fakeAPI) read(method string, in *object.GetInput) (*object.GetOutput, e
 	return out, nil
 }
 
+// fakeNoVersion is what can be no version's identity.
+const fakeNoVersion = "abc"
+
 func (f *fakeAPI) Delete(_ context.Context, in *object.DeleteInput) (object.DeleteOutput, error) {
 	unlock, err := f.enter("Delete", *in)
 	defer unlock()
@@ -307,6 +310,9 @@ func (f *fakeAPI) Delete(_ context.Context, in *object.DeleteInput) (object.Dele
 	}
 	if in.Key == "refused" {
 		return object.DeleteOutput{}, &object.Error{Kind: object.PreconditionFailed, Condition: "If-Match"}
+	}
+	if in.VersionID == fakeNoVersion {
+		return object.DeleteOutput{}, &object.Error{Kind: object.InvalidVersionID}
 	}
 	if in.Key == "panics" {
 		panic("a delete that panics")

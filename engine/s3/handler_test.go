@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"mime/multipart"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -691,4 +692,59 @@ func TestWriteConditions(t *testing.T) {
 	require.Equal(t, 501, status)
 	status, _ = do(t, server, "PUT", "/b/k", map[string]string{"If-None-Match": " * "}, "x")
 	require.Equal(t, 200, status)
+}
+
+// Documents come in UTF-8, whatever they declare: some libraries name what their strings
+// were in.
+func TestDeclaredEncodings(t *testing.T) {
+	api := newFake("b")
+	server := newTestServer(t, api)
+	for _, encoding := range []string{"UTF-8", "utf8", "us-ascii", "ISO-8859-1", "utf-16"} {
+		put(t, api, "b", "k\u00e9", "x")
+		document := `<?xml version="1.0" encoding="` + encoding + `"?><Delete><Object><Key>k` + "\u00e9" + `</Key></Object></Delete>`
+		status, body := do(t, server, "POST", "/b?delete", map[string]string{"Content-MD5": md5Base64(document)}, document)
+		require.Equal(t, 200, status, "%s: %s", encoding, body)
+		require.Contains(t, body, "<Deleted><Key>k\u00e9</Key></Deleted>")
+		status, _ = do(t, server, "GET", "/b/k%C3%A9", nil)
+		require.Equal(t, 404, status)
+	}
+	document := "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><Delete><Object><Key>k\xe9</Key></Object></Delete>"
+	status, body := do(t, server, "POST", "/b?delete", map[string]string{"Content-MD5": md5Base64(document)}, document)
+	require.Equal(t, 400, status)
+	require.Equal(t, "MalformedXML", readError(t, body).Code)
+}
+
+// A version that can't be is one that is not there, in a multi-delete.
+func TestDeleteOfNoVersion(t *testing.T) {
+	api := newFake("b")
+	put(t, api, "b", "k", "kept")
+	server := newTestServer(t, api)
+	document := "<Delete><Object><Key>k</Key><VersionId>" + fakeNoVersion + "</VersionId></Object></Delete>"
+	status, body := do(t, server, "POST", "/b?delete", map[string]string{"Content-MD5": md5Base64(document)}, document)
+	require.Equal(t, 200, status)
+	require.Contains(t, body, "<Code>NoSuchVersion</Code>")
+	status, body = do(t, server, "DELETE", "/b/k?versionId="+fakeNoVersion, nil)
+	require.Equal(t, 400, status)
+	require.Equal(t, "InvalidArgument", readError(t, body).Code)
+}
+
+// A form's field Content-MD5 is of its file.
+func TestFormMD5(t *testing.T) {
+	api := newFake("b")
+	server := newTestServer(t, api)
+	for sum, want := range map[string]string{md5Base64("hello"): "", md5Base64("other"): "BadDigest", "none": "InvalidDigest"} {
+		var form bytes.Buffer
+		w := multipart.NewWriter(&form)
+		for _, f := range [][2]string{{"key", "k"}, {"policy", "p"}, {"Content-MD5", sum}, {"file", "hello"}} {
+			require.NoError(t, w.WriteField(f[0], f[1]))
+		}
+		require.NoError(t, w.Close())
+		status, body := do(t, server, "POST", "/b", map[string]string{"Content-Type": w.FormDataContentType()}, form.String())
+		if want == "" {
+			require.Equal(t, 204, status, body)
+			continue
+		}
+		require.Equal(t, 400, status)
+		require.Equal(t, want, readError(t, body).Code)
+	}
 }

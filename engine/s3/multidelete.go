@@ -125,6 +125,9 @@ func (c *call) deleteOne(e *deleteEntry) (r deleteResult) {
 	if in.Conditions, r.err = e.conditions(); r.err == nil {
 		r.out, r.err = c.h.api.Delete(c.ctx(), &in)
 	}
+	if object.KindOf(r.err) == object.InvalidVersionID { // here S3 says of any text that no version has it
+		r.err = refuse(objectCodes[object.NoSuchVersion], "")
+	}
 	return r
 }
 

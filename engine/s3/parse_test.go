@@ -112,6 +112,7 @@ func TestTimes(t *testing.T) {
 	require.True(t, parseTime("").IsZero())
 	require.True(t, parseTime("yesterday").IsZero())
 	require.Equal(t, 2026, parseTime("Thu, 05 Nov 2026 07:08:09 GMT").Year())
+	require.Equal(t, 5, parseTime("Thu, 5 Nov 2026 07:08:09 GMT").Day())
 	require.Equal(t, 2026, parseTime("2026-11-05T07:08:09Z").Year())
 }
 

@@ -251,6 +251,11 @@ func (c *call) putForm(f *form) (out object.PutOutput, err error) {
 	if in.Checksum, in.ChecksumTrailer, err = c.expectedChecksum(); err != nil {
 		return out, err
 	}
+	if given := f.fields["content-md5"]; given != "" { // of the file; a header's would be of the form
+		if in.ContentMD5, err = decodeMD5(given); err != nil {
+			return out, err
+		}
+	}
 	if err := c.h.api.CheckPut(c.ctx(), c.bucket, c.key, in.Conditions); err != nil {
 		return out, err
 	}

@@ -3,6 +3,8 @@ package s3
 import (
 	"net/http"
 	"time"
+
+	"github.com/cairnstore/cairn/engine/internal/httpdate"
 )
 
 const (
@@ -72,7 +74,7 @@ func parseTime(s string) time.Time {
 	if s == "" {
 		return time.Time{}
 	}
-	if t, err := http.ParseTime(s); err == nil {
+	if t, err := httpdate.Parse(s); err == nil {
 		return t
 	}
 	// SDKs of some languages send ISO 8601.

@@ -256,6 +256,9 @@ func (c *call) readXML(max int64, v any) error {
 // parseXML decodes exactly one document.
 func parseXML(b []byte, v any) error {
 	d := xml.NewDecoder(bytes.NewReader(b))
+	// Some libraries declare what their strings were in, and send UTF-8. What is not UTF-8
+	// is refused all the same.
+	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
 	if err := d.Decode(v); err != nil {
 		return &refusal{code: codeMalformedXML, err: err}
 	}

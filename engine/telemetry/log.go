@@ -56,21 +56,29 @@ type AccessLog struct {
 // Wants reports whether a request will be logged, so that a caller need not
 // gather what only the log needs.
 func (l *AccessLog) Wants(status int, d time.Duration) bool {
-	return l.All || status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable || l.slow(d)
+	return l.All || failed(status) || l.slow(d)
+}
+
+// failed reports whether an answer tells of the server's own failure: 501 is of what the
+// client asked for, and 503 is how a busy server says so.
+func failed(status int) bool {
+	return status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable && status != http.StatusNotImplemented
 }
 
 func (l *AccessLog) slow(d time.Duration) bool { return l.Slow > 0 && d >= l.Slow }
 
-// Write logs one request. An answer of 503 is the engine's way to say that it
-// is busy; it is counted, and not a line each, or a flood would be logged as a flood.
+// Write logs one request. What a busy server refuses is counted, and not a line
+// each, or a flood would be logged as a flood.
 func (l *AccessLog) Write(ctx context.Context, a Access) {
 	if !l.Wants(a.Status, a.Duration) {
 		return
 	}
 	level, msg := slog.LevelInfo, "request"
 	switch {
-	case a.Status >= http.StatusInternalServerError:
+	case failed(a.Status):
 		level, msg = slog.LevelError, "request failed"
+	case a.Status >= http.StatusInternalServerError:
+		level, msg = slog.LevelWarn, "request refused"
 	case l.slow(a.Duration):
 		level, msg = slog.LevelWarn, "slow request"
 	}

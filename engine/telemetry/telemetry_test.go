@@ -179,7 +179,9 @@ func TestAccessLog(t *testing.T) {
 		{"busy", false, 503, fast, ""},
 		{"slow", false, 200, slow, "WARN"},
 		{"all", true, 200, fast, "INFO"},
-		{"all, busy", true, 503, fast, "ERROR"},
+		{"all, busy", true, 503, fast, "WARN"},
+		{"not built", false, 501, fast, ""},
+		{"all, not built", true, 501, fast, "WARN"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out bytes.Buffer
