@@ -161,6 +161,16 @@ func (s *Service) bucket(name string) (*bucket, error) {
 	return b, nil
 }
 
+// settled runs a transaction on a bucket's record to its end, whoever leaves meanwhile.
+// Who stopped waiting would not know whether it was written, and the bucket in memory
+// must be the one of the record: what is put into it is acknowledged.
+func (s *Service) settled(ctx context.Context, locks backend.Locks, fn func(backend.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.backend.Update(context.WithoutCancel(ctx), locks, fn)
+}
+
 // CreateBucket implements API.
 func (s *Service) CreateBucket(ctx context.Context, name, region, owner string) error {
 	if err := checkBucketName(name); err != nil {
@@ -175,7 +185,7 @@ func (s *Service) CreateBucket(ctx context.Context, name, region, owner string) 
 	}
 	key := appendBucketKey(nil, name)
 	b := &bucket{name: name, lock: key, created: s.now(), region: region, owner: owner}
-	err := s.backend.Update(ctx, backend.Locks{Exclusive: [][]byte{key}}, func(tx backend.Tx) error {
+	err := s.settled(ctx, backend.Locks{Exclusive: [][]byte{key}}, func(tx backend.Tx) error {
 		if _, taken, err := tx.Get(key); err != nil {
 			return err
 		} else if taken {
@@ -235,7 +245,7 @@ func (s *Service) DeleteBucket(ctx context.Context, name string) error {
 	}
 	key, purge := b.lock, appendPurgeKey(nil, b.id)
 	var uploads, ran bool
-	err = s.backend.Update(ctx, backend.Locks{Exclusive: [][]byte{key}}, func(tx backend.Tx) error {
+	err = s.settled(ctx, backend.Locks{Exclusive: [][]byte{key}}, func(tx backend.Tx) error {
 		if ran { // this is another run of the same transaction
 			ran = false
 			b.doomed.Store(false)
@@ -301,7 +311,7 @@ func (s *Service) changeBucket(ctx context.Context, name string, next func(*buck
 	}
 	var before, after *bucketState
 	key := b.lock
-	err = s.backend.Update(ctx, backend.Locks{Exclusive: [][]byte{key}}, func(tx backend.Tx) (err error) {
+	err = s.settled(ctx, backend.Locks{Exclusive: [][]byte{key}}, func(tx backend.Tx) (err error) {
 		if after != nil { // this is another run of the same transaction
 			b.latest.CompareAndSwap(after, before)
 		}
