@@ -166,16 +166,23 @@ func splitPartKey(record []byte) (part int, err error) {
 	return int(binary.BigEndian.Uint16(record[9:])), nil
 }
 
-// Alias returns the key that a record under key with commit sequence seq passes
-// its body to, if it ever does, or nil where it never does. A null version
+// Alias returns the key that a record under key with this value and commit sequence
+// passes its body to, if it ever does, or nil where it never does. A null version
 // lives under its current key until a later write moves it among the versions;
-// compaction, which meets the body beside its first key, finds the owner here.
-func Alias(key []byte, seq uint64) []byte {
+// compaction, which meets the body beside its first key, finds the owner here. It may
+// be the copy of compaction that it meets, of a record later than the body's.
+func Alias(key, value []byte, seq uint64) []byte {
 	if len(key) <= bucketPrefixLen || key[0] != familyCurrent {
 		return nil
 	}
-	bucket := binary.BigEndian.Uint64(key[1:])
-	return appendVersionKey(make([]byte, 0, len(key)+16), bucket, key[bucketPrefixLen:], seq)
+	return versionOf(key, versionSeq(value, seq))
+}
+
+// versionOf is the key of the version with sequence seq of the object whose current key
+// this is.
+func versionOf(current []byte, seq uint64) []byte {
+	bucket := binary.BigEndian.Uint64(current[1:])
+	return appendVersionKey(make([]byte, 0, len(current)+16), bucket, current[bucketPrefixLen:], seq)
 }
 
 // prefixEnd is the first key after all that begin with prefix, which it

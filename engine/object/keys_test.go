@@ -27,11 +27,14 @@ func TestIDs(t *testing.T) {
 
 func TestAlias(t *testing.T) {
 	key := appendCurrentKey(nil, 7, "a\x00b")
-	require.Equal(t, appendVersionKey(nil, 7, "a\x00b", 42), Alias(key, 42))
-	require.Nil(t, Alias(appendVersionKey(nil, 7, "a", 1), 42))
-	require.Nil(t, Alias(appendPartKey(nil, 7, 1), 42))
-	require.Nil(t, Alias(nil, 1))
-	require.Nil(t, Alias([]byte{familyCurrent}, 1))
+	require.Equal(t, appendVersionKey(nil, 7, "a\x00b", 42), Alias(key, nil, 42))
+	tagged := appendMeta(nil, &meta{flags: flagSeq | flagNull, seq: 41, modified: 1767323045678})
+	require.Equal(t, appendVersionKey(nil, 7, "a\x00b", 41), Alias(key, tagged, 42), "metadata was written over it since")
+	require.Equal(t, appendVersionKey(nil, 7, "a\x00b", 42), Alias(key, tagged[:2], 42))
+	require.Nil(t, Alias(appendVersionKey(nil, 7, "a", 1), nil, 42))
+	require.Nil(t, Alias(appendPartKey(nil, 7, 1), nil, 42))
+	require.Nil(t, Alias(nil, nil, 1))
+	require.Nil(t, Alias([]byte{familyCurrent}, nil, 1))
 }
 
 func TestPrefixEnd(t *testing.T) {
@@ -87,7 +90,7 @@ func FuzzKeys(f *testing.F) {
 		if key, group, err := splitEscaped(up, nil); err != nil || string(key) != a || group != seqA {
 			t.Fatalf("upload %q %d came back as %q %d: %v", a, seqA, key, group, err)
 		}
-		if !bytes.Equal(Alias(appendCurrentKey(nil, 1, a), seqA), keyA) && a != "" {
+		if !bytes.Equal(Alias(appendCurrentKey(nil, 1, a), nil, seqA), keyA) && a != "" {
 			t.Fatalf("alias of %q", a)
 		}
 	})

@@ -95,6 +95,23 @@ func appendMetaWithMD5(dst []byte, m *meta) (value []byte, md5At int) {
 	return append(dst, m.sections...), md5At
 }
 
+// versionSeq is the sequence of the version that a record's value is of: the record's
+// own, unless the value names another.
+func versionSeq(value []byte, own uint64) uint64 {
+	r := reader{b: value}
+	if r.byte() != metaVersion {
+		return own
+	}
+	m := meta{flags: r.byte(), modified: r.varint()}
+	if !m.is(flagSeq) {
+		return own
+	}
+	if seq := r.uvarint(); !r.bad {
+		return seq
+	}
+	return own
+}
+
 // decodeMeta reads a record's value, which m then aliases. A sequence that is
 // not in it is the record's own, own.
 func decodeMeta(m *meta, value []byte, own uint64) error {

@@ -115,7 +115,7 @@ func (k *slot) point(m *meta, seq uint64) {
 func (k *slot) moveAside() {
 	m := k.cur
 	m.flags &^= flagSeq
-	k.tx.Put(backend.Put{Key: Alias(k.curKey, m.seq), Value: appendMeta(nil, &m), Space: k.bucket.id, Weight: m.size, Keep: k.entry.Body})
+	k.tx.Put(backend.Put{Key: versionOf(k.curKey, m.seq), Value: appendMeta(nil, &m), Space: k.bucket.id, Weight: m.size, Keep: k.entry.Body})
 	k.setNull(m.seq)
 }
 

@@ -351,6 +351,9 @@ func (a *applier) applyGeneration(g *generation) error {
 			if found && newer(&old, e.seq, g.placeOf(e.group).segment) {
 				continue // replayed, and the index has it from elsewhere
 			}
+			if found && old.seq == e.seq && e.flags&overlayKept != 0 && a.s.segs.get(e.body.Segment) == nil {
+				continue // replayed, and its body has moved since
+			}
 			if found {
 				if err := ch.count(key, &old, -1); err != nil {
 					return err

@@ -276,6 +276,9 @@ func (c *committer) admit(b *Batch) error {
 		case c.mu.next == nil && c.mu.nextErr != nil && !b.urgent:
 			return c.mu.nextErr // what is left of the current segment is for deletes
 		case c.s.overlay.bytes.Load() > c.s.opt.OverlayBytes && !b.urgent:
+			if c.s.refusing.Load() {
+				return backend.ErrFull // the index may wait for room on the drive, and would not signal
+			}
 			c.rotateSoon() // and the applier will signal
 		case c.mu.active.count > 0 && c.mu.active.size()+n > c.s.opt.GroupBytes:
 		case c.mu.active.gen != nil && c.mu.active.gen.full(len(b.muts), len(b.meta)):

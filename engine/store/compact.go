@@ -234,12 +234,9 @@ func (s *Store) Compact(ctx context.Context) error {
 		if len(victims) == 0 {
 			break
 		}
-		n, err := c.round(victims)
-		if err != nil {
+		// Those that it could not empty rest.
+		if _, err := c.round(victims); err != nil {
 			return errors.Join(err, c.sealCold())
-		}
-		if n == 0 {
-			break
 		}
 	}
 	return errors.Join(c.sealCold(), ctx.Err())
@@ -272,6 +269,8 @@ func (c *compactor) round(victims []*segment) (int, error) {
 		// A bad one may have deletes that could not be moved.
 		if g.mu.live == 0 && g.mu.staged == 0 && (!g.mu.bad || g.kind == bulkSegment) {
 			empty = append(empty, g)
+		} else {
+			g.mu.rests, g.mu.left = time.Now().Add(victimsRest), g.mu.live
 		}
 		g.mu.Unlock()
 	}
@@ -398,7 +397,7 @@ func (c *compactor) moveGroup(g *segment, h groupHeader, raw []byte) error {
 		if body == nil || moved {
 			continue
 		}
-		if alias := s.opt.Alias(r.key, r.seq); alias != nil {
+		if alias := s.opt.Alias(r.key, r.value, r.seq); alias != nil {
 			if _, err := c.moveRecord(alias, here, ref, body); err != nil {
 				return err
 			}

@@ -232,7 +232,7 @@ func (s *Store) liveIn(g *segment, h *groupHeader, raw []byte) (live int64, err 
 			live += int64(x.body.Length)
 			continue
 		}
-		if alias := s.opt.Alias(r.key, r.seq); alias != nil {
+		if alias := s.opt.Alias(r.key, r.value, r.seq); alias != nil {
 			x, found, err := s.indexGet(alias, nil)
 			if err != nil {
 				return 0, err
@@ -314,6 +314,9 @@ func (s *Store) whole(g *segment, h *groupHeader, r *record) bool {
 		b := make([]byte, r.ref.Length)
 		_, err := g.file.ReadAt(b, int64(h.offset)+groupHeaderSize+int64(r.ref.Offset))
 		return err == nil && crc(b) == r.ref.CRC
+	}
+	if r.body == keptBody && s.segs.get(r.ref.Segment) == nil {
+		return false // compaction has moved the body, and the record with it
 	}
 	if r.delete || r.key[0] != blobPrefix {
 		return true

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/disk"
@@ -39,6 +40,10 @@ type segment struct {
 		sealed bool
 		staged int  // bulk: blobs written here and not yet in the index
 		bad    bool // holds a block that failed its checksum
+		// rests is until when compaction leaves it alone, and left what was live when it
+		// could not empty it.
+		rests time.Time
+		left  int64
 	}
 }
 

@@ -86,9 +86,9 @@ type Options struct {
 	// not wait. Nil: nobody is told.
 	Hot func(key []byte)
 
-	// Alias returns the other key under which the body of a record of key may
-	// be kept, nil where there is none. Compaction asks it.
-	Alias func(key []byte, seq uint64) []byte
+	// Alias returns the other key under which the body of a record may be kept, by the
+	// record's key, value and sequence; nil where there is none. Compaction asks it.
+	Alias func(key, value []byte, seq uint64) []byte
 	// AcceptLoss opens a log that is damaged before its tail, without what was lost.
 	AcceptLoss bool
 
@@ -150,7 +150,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.progress = func(int64, int64) {}
 	}
 	if o.Alias == nil {
-		o.Alias = func([]byte, uint64) []byte { return nil }
+		o.Alias = func(_, _ []byte, _ uint64) []byte { return nil }
 	}
 	if o.SegmentSize%blockSize != 0 || o.SegmentSize < 16*blockSize || o.SegmentSize > 1<<31 {
 		return o, fmt.Errorf("store: segment size %d is not a multiple of 4 KiB from 64 KiB to 2 GiB", o.SegmentSize)
@@ -570,6 +570,11 @@ func (s *Store) checkSpace() {
 	free := u.Free + int64(s.segs.freeFiles(0))*s.opt.SegmentSize + int64(s.segs.freeFiles(1))*s.opt.BulkSegmentSize
 	// One segment more: the log takes it in advance.
 	low := free < s.opt.Reserve+s.opt.SegmentSize || s.spaceWaits.Load() > 0
+	if low {
+		s.log.mu.Lock()
+		s.log.room.Broadcast()
+		s.log.mu.Unlock()
+	}
 	if s.refusing.Swap(low) != low {
 		if low {
 			s.logger.Warn("drive is full: new data is refused until space is freed", "free", free, "reserve", s.opt.Reserve)

@@ -11,6 +11,10 @@ import (
 // maxVictims share one flush of the index.
 const maxVictims = 8
 
+// victimsRest is how long a victim that could not be emptied is none, unless less of it
+// is live: it has little that is, and would be among the first ones again.
+const victimsRest = 10 * time.Minute
+
 // victims are the segments most worth emptying, worst first, none of them with
 // an ordinal after last.
 func (s *Store) victims(last uint64) []*segment {
@@ -28,6 +32,9 @@ func (s *Store) victims(last uint64) []*segment {
 		g.mu.Lock()
 		ok := g.mu.sealed && !g.mu.bad && g.mu.staged == 0
 		live := g.mu.live
+		if g.mu.left == live && time.Now().Before(g.mu.rests) {
+			ok = false
+		}
 		if g.mu.tombs > 0 && olderThan(all, g, g.mu.guard) {
 			live += g.mu.tombs
 		}

@@ -18,16 +18,17 @@ import (
 type Options struct {
 	MaxInline int64 // 0: 256 KiB
 	// Alias, if not nil, names the one key that a record may pass its body to,
-	// by its key and sequence, and any other Keep is refused: a backend that
+	// by its key, its value (nil here: bodies stay with the record that brought them)
+	// and its sequence, and any other Keep is refused: a backend that
 	// compacts would not find the body's owner.
-	Alias func(key []byte, seq uint64) []byte
+	Alias func(key, value []byte, seq uint64) []byte
 }
 
 // A Backend is a backend.Backend. What it acknowledges is "durable" at once, so
 // a transaction's pending writes are never seen apart from the durable ones.
 type Backend struct {
 	maxInline int64
-	alias     func(key []byte, seq uint64) []byte
+	alias     func(key, value []byte, seq uint64) []byte
 	locks     stripedLocks
 	seq       atomic.Uint64
 	groups    atomic.Uint64

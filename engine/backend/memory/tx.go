@@ -131,7 +131,7 @@ func (t *tx) check() error {
 			if !ok {
 				return fmt.Errorf("memory: body kept by %q: %w", p.Key, backend.ErrMoved)
 			}
-			if a := t.b.alias; a != nil && !bytes.Equal(p.Key, held.key) && !bytes.Equal(p.Key, a(held.key, held.seq)) {
+			if a := t.b.alias; a != nil && !bytes.Equal(p.Key, held.key) && !bytes.Equal(p.Key, a(held.key, nil, held.seq)) {
 				return fmt.Errorf("memory: body of %q, sequence %d, cannot pass to %q", held.key, held.seq, p.Key)
 			}
 		}
