@@ -277,7 +277,7 @@ func (c *committer) admit(b *Batch) error {
 			return c.mu.nextErr // what is left of the current segment is for deletes
 		case c.s.overlay.bytes.Load() > c.s.opt.OverlayBytes && !b.urgent:
 			if c.s.refusing.Load() {
-				return backend.ErrFull // the index may wait for room on the drive, and would not signal
+				return backend.ErrFull // the index waits for space, and nobody would signal
 			}
 			c.rotateSoon() // and the applier will signal
 		case c.mu.active.count > 0 && c.mu.active.size()+n > c.s.opt.GroupBytes:

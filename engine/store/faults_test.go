@@ -699,6 +699,60 @@ func failStarts(t *testing.T, crashed *disk.Memory, acked map[string]string, op 
 	}
 }
 
+// TestOverlayFullOnAFullDrive: puts wait for the index to take something when the drive
+// fills up, and the index takes nothing more. They are refused, or they would hold up
+// compaction, and that the deletes that would make room.
+func TestOverlayFullOnAFullDrive(t *testing.T) {
+	s, f, _ := faultyStore(t, func(o *Options) { o.OverlayBytes, o.FlushBytes = 256<<10, 1<<30 })
+	for i := range 40 {
+		put(t, s, fmt.Sprint("old", i%4), "v", make([]byte, 16_000))
+	}
+	s.catchUp()
+	require.NoError(t, f.AddText("write index/*: delay 20ms"))
+	var writers sync.WaitGroup
+	for w := range 64 {
+		writers.Go(func() {
+			for i := 0; ; i++ {
+				var b Batch
+				s.Begin() // as every transaction does
+				b.Put(s.NextSeq(), &backend.Put{Key: fmt.Append(nil, "new", w, "-", i), Value: make([]byte, 2000)}, true)
+				tk, err := s.Append(&b)
+				s.End()
+				if err == nil {
+					err = tk.Wait(ctx)
+				}
+				if err != nil {
+					if !errors.Is(err, backend.ErrFull) {
+						t.Error(err)
+					}
+					return
+				}
+			}
+		})
+	}
+	require.Eventually(t, func() bool { return s.overlay.bytes.Load() > s.opt.OverlayBytes }, 10*time.Second, time.Millisecond)
+	require.NoError(t, f.AddText("create,write index/*: ENOSPC"))
+	refused := make(chan struct{})
+	go func() { writers.Wait(); close(refused) }()
+	within(t, "puts wait for the full drive", refused)
+	compacted := make(chan struct{})
+	go func() { defer close(compacted); _ = s.Compact(ctx) }() // waits for the index
+	deleted := make(chan struct{})
+	go func() {
+		defer close(deleted)
+		s.Begin()
+		defer s.End()
+		if err := tryDelete(s, "old1"); err != nil {
+			t.Error(err)
+		}
+	}()
+	within(t, "a delete waits for the full drive", deleted)
+	f.Clear()
+	within(t, "compaction waits for a drive that has room", compacted)
+	eventuallyPut(t, s, "again", []byte("b"))
+	require.NoError(t, s.Close())
+}
+
 // On a slow drive what waits is bounded: in the group that gathers, and in the
 // overlay when it is the index that is slow.
 func TestSlowDrive(t *testing.T) {

@@ -570,17 +570,17 @@ func (s *Store) checkSpace() {
 	free := u.Free + int64(s.segs.freeFiles(0))*s.opt.SegmentSize + int64(s.segs.freeFiles(1))*s.opt.BulkSegmentSize
 	// One segment more: the log takes it in advance.
 	low := free < s.opt.Reserve+s.opt.SegmentSize || s.spaceWaits.Load() > 0
-	if low {
-		s.log.mu.Lock()
-		s.log.room.Broadcast()
-		s.log.mu.Unlock()
-	}
 	if s.refusing.Swap(low) != low {
 		if low {
 			s.logger.Warn("drive is full: new data is refused until space is freed", "free", free, "reserve", s.opt.Reserve)
 		} else {
 			s.logger.Info("space is back: new data is taken again", "free", free)
 		}
+	}
+	if low { // puts that wait for the index are told: it may wait for space
+		s.log.mu.Lock()
+		s.log.room.Broadcast()
+		s.log.mu.Unlock()
 	}
 	s.stats.diskFree.Store(u.Free)
 	s.stats.diskTotal.Store(u.Total)
