@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -670,6 +671,59 @@ func TestWriteErrorsInRecovery(t *testing.T) {
 		}
 	}
 	goleak.VerifyNone(t, goroutines)
+}
+
+// TestTentativeGroupIsWrittenAgain: the log's last group failed its sync, and is in the
+// page cache alone. A start seals its segment and fails before it has written the group
+// again; the next one does.
+func TestTentativeGroupIsWrittenAgain(t *testing.T) {
+	for _, starts := range []int{0, 1, 2, 3, 4} {
+		m := disk.NewMemory(1)
+		f := disk.NewFaulty(m, 1)
+		s := open(t, small(f))
+		put(t, s, "x", "v1", []byte("acknowledged"))
+		s.catchUp()
+		require.NoError(t, f.AddText("sync log/*: EIO"))
+		require.ErrorIs(t, tryPut(s, "x", "v2", []byte("never synced")), backend.ErrUnavailable)
+		last := s.log.mu.cur
+		_ = s.Close() // its error is the drive's again
+		f.Clear()
+		for n := range starts {
+			// The table can be written, and no group behind it: there is no segment for it, or
+			// a segment that takes its header alone.
+			var rules []string
+			if n%2 == 0 {
+				names, err := f.List("log")
+				require.NoError(t, err)
+				rules = append(rules, "create log/*: EIO")
+				for _, name := range names {
+					if name = path.Join("log", name); name != last.name {
+						rules = append(rules, "write "+name+": EIO")
+					}
+				}
+			} else {
+				rules = append(rules, "write log/* after 1: EIO")
+			}
+			require.NoError(t, f.AddText(strings.Join(rules, "\n")))
+			_, err := Open(small(f))
+			require.ErrorIs(t, err, syscall.EIO)
+			f.Clear()
+		}
+		s = open(t, small(f))
+		x, found, err := s.Get([]byte("x"), nil)
+		require.NoError(t, err)
+		require.True(t, found)
+		require.Equal(t, "v2", string(x.Value))
+		require.Greater(t, x.Body.Segment, last.ordinal, "it is served from where it was synced, after %d starts that failed", starts)
+		got, ok := body(t, s, "x")
+		require.True(t, ok)
+		require.Equal(t, "never synced", string(got))
+		require.NoError(t, s.Close())
+		require.Empty(t, checked(t, m).Damage)
+		s = open(t, small(f))
+		require.Zero(t, s.Recovery.Groups, "and once")
+		require.NoError(t, s.Close())
+	}
 }
 
 // failStarts starts the store on drives of which ever later operations of a kind fail, and

@@ -382,8 +382,8 @@ func (s *Store) loadCounters() error {
 // startLog begins a fresh log segment, and makes the tail's last group durable
 // in it: after a crash nobody can tell whether that one was ever synced.
 func (s *Store) startLog(t *logTail) error {
-	if t != nil {
-		if t.raw != nil {
+	if t != nil && t.seg != nil {
+		if t.raw != nil && !t.again {
 			t.rows[len(t.rows)-1].metaLen |= tentative
 		}
 		if err := writeTable(t.seg, t.rows); err != nil {

@@ -11,10 +11,11 @@ import (
 // logTail is what replay leaves to be made durable: the last group read, which
 // may have reached the page cache alone.
 type logTail struct {
-	seg  *segment
-	rows []tableRow // of seg, the last one tentative
-	head groupHeader
-	raw  []byte
+	seg   *segment   // to be sealed; nil: there is none
+	rows  []tableRow // of seg, the last one tentative
+	head  groupHeader
+	raw   []byte
+	again bool // a start before this one has sealed the segment of raw, and did not come to write it
 }
 
 // replay brings the log past the watermark into the overlay.
@@ -45,6 +46,9 @@ func (s *Store) replay() (*logTail, error) {
 			return nil, err
 		}
 		if t != nil {
+			if tail != nil && tail.again && t.raw == nil {
+				t.head, t.raw, t.again = tail.head, tail.raw, true
+			}
 			tail = t
 		}
 	}
@@ -52,11 +56,11 @@ func (s *Store) replay() (*logTail, error) {
 }
 
 // replaySegment replays one segment from start. The tail is set where the
-// segment was the open one.
+// segment was the open one, or has the group that is to be written again.
 func (s *Store) replaySegment(g *segment, start int64, later []*segment) (*logTail, error) {
 	rows, err := readTable(g)
 	if err == nil {
-		return nil, s.replayTable(g, rows, start)
+		return s.replayTable(g, rows, start, later)
 	}
 	if !errors.Is(err, errInvalid) {
 		return nil, err
@@ -130,7 +134,7 @@ func hasGroups(segs []*segment) (bool, error) {
 	return false, nil
 }
 
-func (s *Store) replayTable(g *segment, rows []tableRow, start int64) error {
+func (s *Store) replayTable(g *segment, rows []tableRow, start int64, later []*segment) (*logTail, error) {
 	for _, r := range rows {
 		if int64(r.offset) < start {
 			continue
@@ -141,17 +145,26 @@ func (s *Store) replayTable(g *segment, rows []tableRow, start int64) error {
 		}
 		if errors.Is(err, errInvalid) {
 			if err := s.damaged(g, int64(r.offset)); err != nil {
-				return err
+				return nil, err
 			}
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
+		}
+		if r.metaLen&tentative != 0 && !s.Recovery.Rebuilt {
+			// The index has nothing from here on: what was written behind this group and
+			// has ended its life since would be in it.
+			if found, err := hasGroups(later); err != nil {
+				return nil, err
+			} else if !found {
+				return &logTail{head: h, raw: raw, again: true}, nil
+			}
 		}
 		s.Recovery.BadBodies += bad
 		s.replayGroup(g, h, raw)
 	}
-	return nil
+	return nil, nil
 }
 
 // damaged is the answer to a bad group that was once synced.
