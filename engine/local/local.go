@@ -92,6 +92,7 @@ type tx struct {
 	batch   store.Batch
 	fresh   [][]byte // keys that Get found to be new
 	seen    store.Ticket
+	settled bool // what was under way in its ranges is durable
 	wait    bool // a body was kept whose place is not known before its sync
 	staged  []backend.StagedBlob
 	err     error
@@ -108,7 +109,7 @@ func (t *tx) reset(s *store.Store) {
 	t.batch.Reset()
 	t.fresh = t.fresh[:0]
 	t.seen = store.Ticket{}
-	t.wait, t.deletes, t.puts = false, false, false
+	t.settled, t.wait, t.deletes, t.puts = false, false, false, false
 	clear(t.staged)
 	t.staged = t.staged[:0]
 	t.err = nil
@@ -131,10 +132,19 @@ func (t *tx) Get(key []byte) (backend.Entry, bool, error) {
 }
 
 func (t *tx) First(lower, upper []byte) (backend.Entry, bool, error) {
-	e, found, seen, err := t.s.FirstPending(lower, upper)
-	if seen != (store.Ticket{}) {
-		t.seen = seen
+	// Rare beside writes to the same range, and a sync is short. Once is enough: the
+	// transaction's locks keep new writes out of its ranges.
+	if !t.settled {
+		seen, err := t.s.Settle()
+		if seen != (store.Ticket{}) {
+			t.seen = seen
+		}
+		if err != nil {
+			return backend.Entry{}, false, mapError(err)
+		}
+		t.settled = true
 	}
+	e, found, err := t.s.First(lower, upper)
 	return e, found, mapError(err)
 }
 

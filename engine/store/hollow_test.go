@@ -264,7 +264,7 @@ func TestASecondListingPassesDeletesBy(t *testing.T) {
 			deletes := 0
 			for range 10 {
 				for range huntIters {
-					_, _, _, err := s.FirstPending([]byte("k1"), []byte("k2"))
+					_, _, err := s.First([]byte("k1"), []byte("k2"))
 					require.NoError(t, err)
 				}
 				if steps, deletes = walk(); steps < 10 {

@@ -100,28 +100,30 @@ func (s *Store) pendingTicket() Ticket {
 	return Ticket{c.mu.writing}
 }
 
-// FirstPending returns the first entry in [lower, upper), writes under way
-// included; the caller's locks keep new ones out of the range.
-func (s *Store) FirstPending(lower, upper []byte) (backend.Entry, bool, Ticket, error) {
+// Settle waits until everything appended so far is durable, and returns the ticket that
+// covers it.
+func (s *Store) Settle() (Ticket, error) {
 	t := s.pendingTicket()
 	if t.g != nil {
-		// Rare beside writes to the same range, and a sync is short.
 		<-t.g.done
-		if t.g.err != nil {
-			return backend.Entry{}, false, t, t.g.err
-		}
+		return t, t.g.err
 	}
+	return t, nil
+}
+
+// First returns the first entry in [lower, upper) that is durable.
+func (s *Store) First(lower, upper []byte) (backend.Entry, bool, error) {
 	it, err := s.NewIter(lower, upper)
 	if err != nil {
-		return backend.Entry{}, false, t, err
+		return backend.Entry{}, false, err
 	}
 	defer it.Close()
 	if !it.SeekGE(lower) {
-		return backend.Entry{}, false, t, it.Err()
+		return backend.Entry{}, false, it.Err()
 	}
 	e := *it.Entry()
 	e.Key, e.Value = bytes.Clone(e.Key), bytes.Clone(e.Value)
-	return e, true, t, nil
+	return e, true, nil
 }
 
 // isClosed is for calls that come after Close; none may be under way beside it.
