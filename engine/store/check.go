@@ -302,7 +302,7 @@ func (c *checker) loadFile(fileClass int, name string) error {
 		c.freeBytes += size
 		return f.Close()
 	}
-	g := &segment{ordinal: h.ordinal, kind: h.kind, prev: h.prev, size: size, name: name, file: f}
+	g := &segment{ordinal: h.ordinal, kind: h.kind, prev: h.prev, mark: h.mark, size: size, name: name, file: f}
 	g.mu.used, g.mu.sealed = blockSize, true
 	if half {
 		c.odd = append(c.odd, oddHeader{g, "one of the two copies fails its checksum", tornRetirement(b, &h)})

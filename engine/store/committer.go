@@ -499,7 +499,7 @@ func (c *committer) write(g *group, seg *segment, off int64) error {
 	g.bodyLen = len(g.buf) - groupHeaderSize
 	h := groupHeader{
 		kind: commitGroup, ordinal: seg.ordinal, offset: uint32(off), prev: uint32(c.mu.last),
-		bodyLen: uint32(g.bodyLen), metaLen: uint32(g.metaLen), count: uint32(g.count),
+		bodyLen: uint32(g.bodyLen), metaLen: uint32(g.metaLen), count: uint32(g.count), mark: seg.mark,
 	}
 	g.reserve(int(h.size()) - len(g.buf))
 	for _, m := range g.meta {

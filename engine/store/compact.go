@@ -131,7 +131,7 @@ func (c *compactor) flushGroup() error {
 	h := groupHeader{
 		kind: commitGroup, ordinal: c.cold.ordinal, offset: uint32(c.off), prev: uint32(c.last),
 		bodyLen: uint32(len(c.buf) - groupHeaderSize), metaLen: uint32(len(c.meta)),
-		metaCRC: crc(c.meta), count: uint32(c.count),
+		metaCRC: crc(c.meta), count: uint32(c.count), mark: c.cold.mark,
 	}
 	c.buf = append(c.buf, c.meta...)
 	c.buf = append(c.buf, zeros[:size-int64(len(c.buf))]...)

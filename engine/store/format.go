@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -55,6 +56,17 @@ type segmentHeader struct {
 	ordinal uint64
 	prev    uint64 // log segments: the log segment before; 0: the first
 	size    int64
+	mark    uint64 // random; in each group, too: see newMark
+}
+
+// newMark is what a life's groups are known by. Clients' bytes lie where groups may be
+// looked for, in what former lives have left, and ordinals can be guessed.
+func newMark() (uint64, error) {
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return 0, fmt.Errorf("random mark: %w", err)
+	}
+	return binary.LittleEndian.Uint64(b[:]), nil
 }
 
 // freeHeader ends a segment's life.
@@ -72,6 +84,7 @@ func (h *segmentHeader) encode() []byte {
 	le.PutUint64(b[24:], h.ordinal)
 	le.PutUint64(b[32:], h.prev)
 	le.PutUint64(b[40:], uint64(h.size))
+	le.PutUint64(b[48:], h.mark)
 	le.PutUint32(b[60:], crc(b[:60]))
 	copy(b[headerCopy:], b[:headerSize])
 	return b
@@ -116,6 +129,7 @@ func decodeSegmentHeader(b []byte) (h segmentHeader, err error) {
 	h.ordinal = le.Uint64(b[24:])
 	h.prev = le.Uint64(b[32:])
 	h.size = int64(le.Uint64(b[40:]))
+	h.mark = le.Uint64(b[48:])
 	return h, nil
 }
 
@@ -131,6 +145,7 @@ type groupHeader struct {
 	metaLen uint32
 	metaCRC uint32
 	count   uint32 // records
+	mark    uint64 // the segment's
 }
 
 const (
@@ -151,6 +166,7 @@ func (h *groupHeader) encode(b []byte) {
 	le.PutUint32(b[28:], h.metaLen)
 	le.PutUint32(b[32:], h.metaCRC)
 	le.PutUint32(b[36:], h.count)
+	le.PutUint64(b[40:], h.mark)
 	le.PutUint32(b[60:], crc(b[:60]))
 }
 
@@ -170,7 +186,13 @@ func decodeGroupHeader(b []byte) (h groupHeader, err error) {
 	h.metaLen = le.Uint32(b[28:])
 	h.metaCRC = le.Uint32(b[32:])
 	h.count = le.Uint32(b[36:])
+	h.mark = le.Uint64(b[40:])
 	return h, nil
+}
+
+// in reports whether the header is of a group of g at off.
+func (h *groupHeader) in(g *segment, off int64) bool {
+	return h.ordinal == g.ordinal && h.mark == g.mark && int64(h.offset) == off
 }
 
 // size is the group's length in the segment, its padding included.

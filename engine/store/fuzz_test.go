@@ -243,7 +243,7 @@ func FuzzChunkHeader(f *testing.F) {
 }
 
 func FuzzSegmentHeader(f *testing.F) {
-	h := segmentHeader{kind: logSegment, storeID: [16]byte{1}, ordinal: 2, prev: 3, size: 4}
+	h := segmentHeader{kind: logSegment, storeID: [16]byte{1}, ordinal: 2, prev: 3, size: 4, mark: 5}
 	f.Add(h.encode(), true)
 	f.Add(h.encode()[:100], false)
 	f.Fuzz(func(t *testing.T, b []byte, seal bool) {

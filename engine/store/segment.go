@@ -21,6 +21,7 @@ type segment struct {
 	ordinal uint64
 	kind    segmentKind
 	prev    uint64
+	mark    uint64 // of its groups
 	size    int64
 	name    string
 	file    disk.File
@@ -191,6 +192,10 @@ func (t *segments) begin(name string, kind segmentKind, prev uint64) (*segment, 
 	if err != nil {
 		return nil, err
 	}
+	mark, err := newMark()
+	if err != nil {
+		return nil, err
+	}
 	f, err := t.fs.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("begin segment: %w", err)
@@ -199,11 +204,11 @@ func (t *segments) begin(name string, kind segmentKind, prev uint64) (*segment, 
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("begin segment: %w", err), f.Close())
 	}
-	h := segmentHeader{kind: kind, storeID: t.storeID, ordinal: ordinal, prev: prev, size: size}
+	h := segmentHeader{kind: kind, storeID: t.storeID, ordinal: ordinal, prev: prev, size: size, mark: mark}
 	if _, err := f.WriteAt(h.encode(), 0); err != nil {
 		return nil, errors.Join(fmt.Errorf("begin segment: %w", err), f.Close())
 	}
-	g := &segment{ordinal: ordinal, kind: kind, prev: prev, size: size, name: name, file: f}
+	g := &segment{ordinal: ordinal, kind: kind, prev: prev, mark: mark, size: size, name: name, file: f}
 	g.mu.used = blockSize
 	t.mu.Lock()
 	t.mu.live[ordinal] = g
@@ -316,7 +321,7 @@ func (t *segments) loadFile(c int, name string) error {
 		}
 		return t.keepOrRemove(suspect{name, c, size})
 	}
-	g := &segment{ordinal: h.ordinal, kind: h.kind, prev: h.prev, size: h.size, name: name, file: f}
+	g := &segment{ordinal: h.ordinal, kind: h.kind, prev: h.prev, mark: h.mark, size: h.size, name: name, file: f}
 	g.mu.used = blockSize
 	g.mu.sealed = true
 	if size < h.size {

@@ -108,7 +108,7 @@ func readGroup(g *segment, off int64, bodies bool) (h groupHeader, raw []byte, b
 	if err != nil {
 		return h, nil, 0, err
 	}
-	if h.kind != commitGroup || h.ordinal != g.ordinal || int64(h.offset) != off || off+h.size() > g.size {
+	if h.kind != commitGroup || !h.in(g, off) || off+h.size() > g.size {
 		return h, nil, 0, errInvalid
 	}
 	raw = make([]byte, groupHeaderSize+int(h.bodyLen)+int(h.metaLen))
@@ -166,7 +166,7 @@ func laterGroup(g *segment, off int64) (int64, bool, error) {
 		}
 		for i := int64(0); i+groupHeaderSize <= n; i += blockSize {
 			h, err := decodeGroupHeader((*buf)[i:])
-			if err == nil && h.ordinal == g.ordinal && int64(h.offset) == at+i {
+			if err == nil && h.in(g, at+i) {
 				return at + i, true, nil
 			}
 		}
