@@ -406,6 +406,7 @@ func (a *applier) applyGeneration(g *generation) error {
 	a.mu.mark = mark
 	a.mu.Unlock()
 	a.progress.Broadcast()
+	a.s.maybeRenewFilter()
 	a.s.stats.apply(time.Since(start), g.nEntry)
 	return nil
 }
