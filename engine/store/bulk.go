@@ -301,9 +301,7 @@ func (w *BlobWriter) Finish() (backend.StagedBlob, error) {
 		}
 	}
 	if w.err != nil {
-		err := w.err
-		w.Abort()
-		return nil, err
+		return nil, w.err // its memory may be read until Abort
 	}
 	// Segments that room was taken in and no chunk written are not in the blob.
 	w.close()

@@ -72,8 +72,7 @@ func (c *compactor) room(n int) (turned bool, err error) {
 	if err := c.s.Barrier(c.ctx); err != nil {
 		return false, err
 	}
-	c.s.catchUp()
-	return true, nil
+	return true, c.s.catchUp()
 }
 
 // put adds a record, with its body if it has one here.
@@ -262,7 +261,9 @@ func (c *compactor) round(victims []*segment) (int, error) {
 	if err := s.Barrier(c.ctx); err != nil {
 		return 0, err
 	}
-	s.catchUp()
+	if err := s.catchUp(); err != nil {
+		return 0, err
+	}
 	var empty []*segment
 	for _, g := range victims {
 		g.mu.Lock()
@@ -374,8 +375,8 @@ func (c *compactor) moveGroup(g *segment, h groupHeader, raw []byte) error {
 			if err != nil {
 				return err
 			}
-			if !found && olderThan(all, g, r.guard) {
-				if err := c.putDelete(bytes.Clone(r.key), r.seq, r.guard); err != nil {
+			if guard := g.guard(r.guard); !found && olderThan(all, g, guard) {
+				if err := c.putDelete(bytes.Clone(r.key), r.seq, guard); err != nil {
 					return err
 				}
 			}

@@ -235,3 +235,39 @@ func TestShortLivesDoNotFillTheDrive(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, r.Sound(), "%v", r.Damage)
 }
+
+// A segment that can't begin for want of an ordinal leaves its file to the next one: on a
+// full drive there is no other.
+func TestAFileOutlivesAMissingOrdinal(t *testing.T) {
+	s, f, _ := faultyStore(t, nil)
+	defer func() { require.NoError(t, s.Close()) }()
+	name, _, err := s.segs.takeFile(0)
+	require.NoError(t, err)
+	s.segs.mu.Lock()
+	reserved := s.segs.mu.reserved
+	s.segs.mu.reserved = s.segs.mu.ordinal
+	s.segs.mu.Unlock()
+	require.NoError(t, f.AddText("create,write *epoch*: ENOSPC"))
+	_, err = s.segs.begin(name, coldSegment, 0)
+	require.ErrorIs(t, err, disk.ErrFull)
+	f.Clear()
+	s.segs.mu.Lock()
+	s.segs.mu.reserved = reserved
+	s.segs.mu.Unlock()
+	again, recycled, err := s.segs.takeFile(0)
+	require.NoError(t, err)
+	require.True(t, recycled)
+	require.Equal(t, name, again)
+}
+
+// A delete may be queued before what it hides is placed, in a segment begun since its
+// guard was read: it is kept as long as there are older segments than its own.
+func TestGuardOfADelete(t *testing.T) {
+	log, cold := &segment{kind: logSegment, ordinal: 9}, &segment{kind: coldSegment, ordinal: 12}
+	require.Equal(t, uint64(9), log.guard(7))
+	require.Equal(t, uint64(10), log.guard(10))
+	require.Equal(t, uint64(7), cold.guard(7), "what was hidden was there when it was moved")
+	all := []*segment{{kind: logSegment, ordinal: 8}, log, cold}
+	require.True(t, olderThan(all, log, log.guard(7)))
+	require.False(t, olderThan(all[1:], log, log.guard(7)))
+}

@@ -148,9 +148,11 @@ func (s *Store) leaveOldLog() error {
 	}
 	// The overlay has the open segment's records as they were first
 	// written; the index may know of a later place.
-	s.catchUp()
+	err := s.catchUp()
 	// Only now is the index of this log: a crash before means another rebuild.
-	err := s.passTail()
+	if err == nil {
+		err = s.passTail()
+	}
 	if err == nil {
 		err = s.db.Set(roundKey, binary.AppendUvarint(nil, s.segs.round()), pebble.NoSync)
 	}

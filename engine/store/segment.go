@@ -190,6 +190,11 @@ func (t *segments) takeFile(c int) (name string, recycled bool, err error) {
 func (t *segments) begin(name string, kind segmentKind, prev uint64) (*segment, error) {
 	ordinal, err := t.nextOrdinal()
 	if err != nil {
+		if kind != logSegment { // a full drive has no other file; the log ends with this error
+			t.mu.Lock()
+			t.mu.free[class(kind)] = append(t.mu.free[class(kind)], name)
+			t.mu.Unlock()
+		}
 		return nil, err
 	}
 	mark, err := newMark()

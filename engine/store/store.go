@@ -284,8 +284,8 @@ func (s *Store) condemnIndex(cause error) {
 	})
 }
 
-// catchUp waits until the index has what was durable at the call.
-func (s *Store) catchUp() {
+// catchUp waits until the index has what was durable at the call, or will not have it.
+func (s *Store) catchUp() error {
 	c := &s.log
 	c.mu.Lock()
 	// A generation may have been closed before any of its groups was synced: what
@@ -297,7 +297,7 @@ func (s *Store) catchUp() {
 	}
 	if n < 0 {
 		c.mu.Unlock()
-		return
+		return nil
 	}
 	want := gens[n].end
 	if n == len(gens)-1 {
@@ -305,7 +305,7 @@ func (s *Store) catchUp() {
 	}
 	c.mu.Unlock()
 	s.applier.wake()
-	_ = s.applier.await(func() bool { return !s.applier.mu.mark.pos.before(want) })
+	return s.applier.await(func() bool { return !s.applier.mu.mark.pos.before(want) })
 }
 
 // identify reads the store's identity, or makes it in an empty directory.

@@ -35,7 +35,7 @@ func (s *Store) victims(last uint64) []*segment {
 		if g.mu.left == live && time.Now().Before(g.mu.rests) {
 			ok = false
 		}
-		if g.mu.tombs > 0 && olderThan(all, g, g.mu.guard) {
+		if g.mu.tombs > 0 && olderThan(all, g, g.guard(g.mu.guard)) {
 			live += g.mu.tombs
 		}
 		g.mu.Unlock()
@@ -66,7 +66,9 @@ func (s *Store) reclaimAtStart(ctx context.Context) {
 		return
 	}
 	start := time.Now()
-	s.catchUp() // what was replayed is not counted yet
+	if err := s.catchUp(); err != nil { // what was replayed is not counted yet
+		return
+	}
 	s.compactM.Lock()
 	defer s.compactM.Unlock()
 	c := s.newCompactor(ctx)
@@ -155,6 +157,16 @@ func (s *Store) worthwhile(logs []victim) (out []*segment) {
 		out = append(out, v.g)
 	}
 	return out
+}
+
+// guard is what a delete's guard comes to in g. It was read when the delete was queued,
+// and an older record of the key may have been queued before and placed after that: in
+// the log, where the delete is, at the latest.
+func (g *segment) guard(guard uint64) uint64 {
+	if g.kind == logSegment {
+		return max(guard, g.ordinal)
+	}
+	return guard
 }
 
 // olderThan reports whether a log or cold segment other than g may hold records
