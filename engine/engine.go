@@ -26,6 +26,7 @@ type Engine struct {
 	service *object.Service
 	objects object.API
 	handler http.Handler
+	refusal func(status int, reason string) (http.Header, []byte)
 	admin   *admin.Handler
 
 	draining atomic.Bool
@@ -109,12 +110,18 @@ func (e *Engine) wire(o Options) (err error) {
 		Token: o.MetricsToken, Public: o.MetricsPublic, Domains: o.Domains,
 		AdminToken: AdminToken(o.SecretKey), Cache: e.cacheHandler(), Warm: e.warmHandler(),
 	})
-	e.handler = e.admin.Beside(wire)
+	e.handler, e.refusal = e.admin.Beside(wire), wire.Refusal
 	return nil
 }
 
 // Handler serves the S3 API, and health and metrics beside it.
 func (e *Engine) Handler() http.Handler { return e.handler }
+
+// Refusal is the S3 API's answer to what the listener refuses as no request of HTTP's,
+// for listen.Options.
+func (e *Engine) Refusal(status int, reason string) (http.Header, []byte) {
+	return e.refusal(status, reason)
+}
 
 // AdminHandler serves health and metrics alone, to anyone who reaches it.
 func (e *Engine) AdminHandler() http.Handler { return e.admin }

@@ -11,11 +11,23 @@ import (
 // ready, and clients are told to come back rather than that nobody is there.
 // At the end it knows when the last request is out, whose connection may have been cut off.
 type gate struct {
-	next   atomic.Pointer[http.Handler]
-	inside atomic.Int64
+	next    atomic.Pointer[http.Handler]
+	inside  atomic.Int64
+	refusal atomic.Pointer[refusal]
 }
 
+// A refusal answers what is no request.
+type refusal func(status int, reason string) (http.Header, []byte)
+
 func (g *gate) open(h http.Handler) { g.next.Store(&h) }
+
+// refuse is a listener's Refusal: the one behind the gate, or plain text before it is open.
+func (g *gate) refuse(status int, reason string) (http.Header, []byte) {
+	if r := g.refusal.Load(); r != nil {
+		return (*r)(status, reason)
+	}
+	return http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, []byte(reason)
+}
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.inside.Add(1)

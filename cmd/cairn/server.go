@@ -108,6 +108,8 @@ func serve(ctx context.Context, settings *config.Settings, unknown []string, std
 	if err != nil {
 		return err
 	}
+	refuse := refusal(e.Refusal)
+	s.gate.refusal.Store(&refuse)
 	s.gate.open(e.Handler())
 	s.adminGate.open(e.AdminHandler())
 	s.log.Info("serving", "address", s.public.Addr().String(), "data", settings.Data[0], "version", build().Version)
@@ -212,7 +214,7 @@ func (s *server) listen(ctx context.Context) (err error) {
 		s.settings.MaxConnections = most
 	}
 	s.public, err = listen.Listen(ctx, listen.Options{
-		Address: s.settings.Address, Handler: &s.gate, Log: s.log,
+		Address: s.settings.Address, Handler: &s.gate, Log: s.log, Refusal: s.gate.refuse,
 		CertFile: s.settings.TLSCert, KeyFile: s.settings.TLSKey,
 		HeaderTimeout: s.settings.HeaderTimeout, IdleTimeout: s.settings.IdleTimeout, ProgressTimeout: s.settings.ProgressTimeout,
 		MaxConnections: s.settings.MaxConnections,

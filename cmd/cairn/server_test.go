@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -393,4 +394,34 @@ func TestTLSIsReloadedByARunningServer(t *testing.T) {
 	status, _ := p.get("https://" + p.address + "/health")
 	require.Equal(t, 200, status)
 	p.stop()
+}
+
+// TestRefusalsOfTheListener: what is no request has an answer of S3's all the same, by
+// whose ID its client may ask.
+func TestRefusalsOfTheListener(t *testing.T) {
+	p := start(t, t.TempDir(), nil)
+	for request, want := range map[string]struct {
+		status int
+		code   string
+	}{
+		"GET /b/%zz HTTP/1.1\r\nHost: h\r\n\r\n":                                         {400, "BadRequest"},
+		"GET / HTTP/1.1\r\n\r\n":                                                         {400, "BadRequest"},
+		"GET / HTTP/1.1\r\nHost: h\r\nA: " + strings.Repeat("a", 70_000) + "\r\n\r\n":    {431, "RequestHeaderSectionTooLarge"},
+		"PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n":                   {501, "NotImplemented"},
+		"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nabc": {400, "BadRequest"},
+	} {
+		c, err := net.Dial("tcp", p.address)
+		require.NoError(t, err)
+		_, err = fmt.Fprint(c, request)
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, errors.Join(err, c.Close()))
+		require.Equal(t, want.status, resp.StatusCode)
+		require.Contains(t, string(body), "<Code>"+want.code+"</Code>")
+		id := resp.Header.Get("X-Amz-Request-Id")
+		require.NotEmpty(t, id)
+		require.Contains(t, string(body), "<RequestId>"+id+"</RequestId>")
+	}
 }

@@ -21,6 +21,9 @@ type Options struct {
 	Address string // host:port; an empty host is every interface. Needed.
 	Handler http.Handler
 	Log     *slog.Logger // nil: slog.Default()
+	// Refusal answers what is no request of HTTP's, or more of one than is read, with
+	// fields and a body; nil: in plain text.
+	Refusal func(status int, reason string) (http.Header, []byte)
 
 	// CertFile and KeyFile in PEM turn TLS on. They are read again when they change.
 	CertFile, KeyFile string
@@ -79,6 +82,7 @@ func Listen(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{log: o.Log, http1: http1.Server{
 		Handler:        o.Handler,
 		Log:            o.Log,
+		Refusal:        o.Refusal,
 		HeaderTimeout:  o.HeaderTimeout,
 		IdleTimeout:    o.IdleTimeout,
 		StallTimeout:   o.ProgressTimeout,

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -244,6 +245,33 @@ func (c *call) fail(err error) {
 	x.raw(xmlProlog)
 	c.errorXML(x, w)
 	c.writeXML(w.status, x)
+}
+
+// Refusal is S3's answer to what the listener refuses before there is a request.
+func (h *Handler) Refusal(status int, reason string) (http.Header, []byte) {
+	w := &code{"BadRequest", status, ""}
+	switch status {
+	case http.StatusRequestHeaderFieldsTooLarge:
+		w = codeHeaderTooLarge
+	case http.StatusRequestURITooLong:
+		w = codeInvalidURI
+	case http.StatusNotImplemented:
+		w = codeNotImplemented
+	}
+	id := h.requestID()
+	x := newXML()
+	defer x.free()
+	x.raw(xmlProlog)
+	x.open("Error")
+	x.text("Code", w.name)
+	x.text("Message", "An error occurred when parsing the HTTP request: "+reason+".")
+	x.text("RequestId", id)
+	x.text("HostId", h.hostID)
+	x.close("Error")
+	header := http.Header{
+		"Content-Type": {"application/xml"}, "Server": valueServer, "X-Amz-Id-2": h.hostIDValue, "X-Amz-Request-Id": {id},
+	}
+	return header, bytes.Clone(x.b)
 }
 
 // tellFailure logs what is no fault of the request.

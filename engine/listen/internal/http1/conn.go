@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -389,10 +388,16 @@ func (c *conn) sendCopied(a []byte, pieces [][]byte, tail string) (sent int64, e
 // refuse answers a request that no handler sees.
 func (c *conn) refuse(f *fault) {
 	status := fmt.Sprintf("%d %s", f.status, http.StatusText(f.status))
-	var b strings.Builder
-	fmt.Fprintf(&b, "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n%s: %s", status, status, f.reason)
+	fields, body := http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, []byte(status+": "+f.reason)
+	if answer := c.server.Refusal; answer != nil {
+		fields, body = answer(f.status, f.reason)
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "HTTP/1.1 %s\r\nConnection: close\r\n", status)
+	_ = fields.Write(&b) // to memory
+	fmt.Fprintf(&b, "\r\n%s", body)
 	c.server.Log.Debug("http: a request was refused", "remote", c.remote, "status", f.status, "reason", f.reason)
-	if c.send([]byte(b.String())) == nil {
+	if c.send(b.Bytes()) == nil {
 		c.leave()
 	}
 }

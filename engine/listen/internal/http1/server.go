@@ -18,6 +18,9 @@ import (
 type Server struct {
 	Handler http.Handler
 	Log     *slog.Logger
+	// Refusal answers what is refused before the handler sees it: with which fields, and
+	// which body. nil: in plain text.
+	Refusal func(status int, reason string) (http.Header, []byte)
 
 	HeaderTimeout time.Duration // for a head; 0: none
 	IdleTimeout   time.Duration // between requests; 0: none
