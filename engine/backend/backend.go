@@ -90,6 +90,9 @@ type Tx interface {
 	// DropBlob frees one blob; DropBlobs frees every blob of a group, in the background.
 	DropBlob(BlobID)
 	DropBlobs(group uint64)
+	// Frees says that the transaction gives back more than it takes, though it puts
+	// something: on a drive that is full it may use the space that is kept for deletes.
+	Frees()
 }
 
 // Locks name what a transaction depends on. Two transactions that share an

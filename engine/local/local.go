@@ -99,6 +99,7 @@ type tx struct {
 	hold    hold
 	deletes bool
 	puts    bool
+	frees   bool
 }
 
 var txs = sync.Pool{New: func() any { return &tx{} }}
@@ -109,7 +110,7 @@ func (t *tx) reset(s *store.Store) {
 	t.batch.Reset()
 	t.fresh = t.fresh[:0]
 	t.seen = store.Ticket{}
-	t.settled, t.wait, t.deletes, t.puts = false, false, false, false
+	t.settled, t.wait, t.deletes, t.puts, t.frees = false, false, false, false, false
 	clear(t.staged)
 	t.staged = t.staged[:0]
 	t.err = nil
@@ -205,6 +206,8 @@ func (t *tx) DropBlob(id backend.BlobID) {
 	t.batch.DropBlob(t.seq, id, t.s.Guard())
 }
 
+func (t *tx) Frees() { t.frees = true }
+
 func (t *tx) DropBlobs(group uint64) {
 	t.deletes = true
 	t.batch.Drop(t.seq, group)
@@ -280,7 +283,7 @@ func (l *Local) attempt(t *tx, n *backend.Locks, fn func(backend.Tx) error) (tic
 	if t.batch.Empty() {
 		return t.seen, false, nil
 	}
-	if t.deletes && !t.puts {
+	if t.deletes && (!t.puts || t.frees) {
 		t.batch.SetUrgent()
 	}
 	ticket, err = l.store.Append(&t.batch)

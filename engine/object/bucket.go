@@ -28,7 +28,7 @@ type bucket struct {
 	lock    []byte // the name of its lock: its record's key
 	latest  atomic.Pointer[bucketState]
 	durable atomic.Pointer[bucketState]
-	doomed  atomic.Bool // deleted
+	doomed  atomic.Uint64 // the sequence of the transaction that deletes it; 0: none
 }
 
 // bucketState is what changes in a bucket. Immutable.
@@ -38,12 +38,33 @@ type bucketState struct {
 	tags       []Tag
 }
 
-// alive is to be asked inside a transaction that holds the bucket's lock.
-func (b *bucket) alive() error {
-	if b.doomed.Load() {
-		return errNoSuchBucket
+// current is the bucket's state for a transaction that holds the bucket's lock. While
+// memory is ahead of what is durable, the record decides: a change that ran may have been
+// refused afterwards, and a refusal for a delete that is written waits for its sync.
+func (b *bucket) current(tx backend.Tx) (*bucketState, error) {
+	st := b.latest.Load()
+	if b.doomed.Load() == 0 && st.seq == b.durable.Load().seq {
+		return st, nil
 	}
-	return nil
+	e, ok, err := tx.Get(b.lock)
+	if err != nil {
+		return nil, err
+	}
+	if ok && e.Seq == st.seq {
+		return st, nil
+	}
+	if !ok {
+		return nil, errNoSuchBucket
+	}
+	e.Key = b.lock
+	now, err := decodeBucket(&e)
+	if err != nil {
+		return nil, err
+	}
+	if now.id != b.id {
+		return nil, errNoSuchBucket
+	}
+	return now.latest.Load(), nil
 }
 
 // versioned says whether the bucket has ever been: there is no way back.
@@ -244,13 +265,11 @@ func (s *Service) DeleteBucket(ctx context.Context, name string) error {
 		return err
 	}
 	key, purge := b.lock, appendPurgeKey(nil, b.id)
-	var uploads, ran bool
+	var uploads bool
+	var ran uint64
 	err = s.settled(ctx, backend.Locks{Exclusive: [][]byte{key}}, func(tx backend.Tx) error {
-		if ran { // this is another run of the same transaction
-			ran = false
-			b.doomed.Store(false)
-		}
-		if err := b.alive(); err != nil {
+		b.doomed.CompareAndSwap(ran, 0) // this may be another run of the same transaction
+		if _, err := b.current(tx); err != nil {
 			return err
 		}
 		if err := emptyBucket(tx, b.id); err != nil {
@@ -262,16 +281,15 @@ func (s *Service) DeleteBucket(ctx context.Context, name string) error {
 		}
 		if uploads = !noUploads; uploads {
 			tx.Put(backend.Put{Key: purge, Value: []byte{metaVersion}})
+			tx.Frees()
 		}
 		tx.Delete(key)
-		ran = true
-		b.doomed.Store(true)
+		ran = tx.Seq()
+		b.doomed.Store(ran)
 		return nil
 	})
 	if err != nil {
-		if ran { // not written, so it lives on
-			b.doomed.Store(false)
-		}
+		b.doomed.CompareAndSwap(ran, 0) // not written, so it lives on, unless another delete was
 		return failed("deleting a bucket", err)
 	}
 	s.buckets.change(b, true)
@@ -315,8 +333,8 @@ func (s *Service) changeBucket(ctx context.Context, name string, next func(*buck
 		if after != nil { // this is another run of the same transaction
 			b.latest.CompareAndSwap(after, before)
 		}
-		before, after = b.latest.Load(), nil
-		if err := b.alive(); err != nil {
+		after = nil
+		if before, err = b.current(tx); err != nil {
 			return err
 		}
 		st, err := next(b, *before)
@@ -330,9 +348,7 @@ func (s *Service) changeBucket(ctx context.Context, name string, next func(*buck
 		return nil
 	})
 	if err != nil {
-		// A bucket that others may have used as versioned stays so for them: they
-		// then look for versions that are not there, which is right, if slower.
-		if after != nil && after.versioning == before.versioning {
+		if after != nil { // nobody has used it: see current
 			b.latest.CompareAndSwap(after, before)
 		}
 		return failed("changing a bucket", err)

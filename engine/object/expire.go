@@ -123,9 +123,14 @@ var errStillActive = errors.New("object: upload is active")
 
 func (s *Service) sweepIdle(ctx context.Context) (n int, err error) {
 	until := s.now() - s.o.UploadExpiry.Milliseconds()
+	var full error
 	err = s.due(ctx, familyIdle, until, func(entries []backend.Entry) error {
 		for i := range entries {
 			aborted, err := s.abortIdle(ctx, &entries[i], until)
+			if errors.Is(err, backend.ErrFull) {
+				full = err // its record can't be moved; those that are idle give back room
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -135,7 +140,7 @@ func (s *Service) sweepIdle(ctx context.Context) (n int, err error) {
 		}
 		return nil
 	})
-	return n, err
+	return n, errors.Join(err, full)
 }
 
 // abortIdle aborts the upload of an idle record, or moves the record to where

@@ -130,7 +130,7 @@ func (s *Service) CreateUpload(ctx context.Context, in *CreateUploadInput) (uplo
 	u := &upload{group: s.backend.NewBlobGroup(), key: in.Key, initiated: now, active: now, algorithm: in.Checksum,
 		kind: in.ChecksumType, sections: appendSections(nil, &headers, owner, in.Tags)}
 	err = s.backend.Update(ctx, backend.Locks{Shared: b.lock}, func(tx backend.Tx) error {
-		if err := b.alive(); err != nil {
+		if _, err := b.current(tx); err != nil {
 			return err
 		}
 		u.put(tx, b.id)

@@ -37,10 +37,10 @@ type slot struct {
 // open reads the current version. It refuses where the bucket is gone: the
 // transaction holds its lock, so that it cannot go before the write.
 func (k *slot) open(tx backend.Tx) (err error) {
-	if err := k.bucket.alive(); err != nil {
+	if k.state, err = k.bucket.current(tx); err != nil {
 		return err
 	}
-	k.tx, k.state = tx, k.bucket.latest.Load()
+	k.tx = tx
 	if k.entry, k.has, err = tx.Get(k.curKey); err != nil || !k.has {
 		return err
 	}
@@ -150,6 +150,7 @@ func (k *slot) mark(modified int64) error {
 	case k.state.versioning == Suspended:
 		if own {
 			k.free(&k.cur)
+			k.tx.Frees()
 		} else if err := k.dropNull(true); err != nil {
 			return err
 		}
@@ -244,6 +245,7 @@ func (k *slot) remove(v *stored) error {
 		return err
 	}
 	if ok && !next.meta.is(flagMarker) {
+		k.tx.Frees()
 		k.point(&next.meta, next.meta.seq)
 		return nil
 	}

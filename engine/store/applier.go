@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -351,8 +352,8 @@ func (a *applier) applyGeneration(g *generation) error {
 			if found && newer(&old, e.seq, g.placeOf(e.group).segment) {
 				continue // replayed, and the index has it from elsewhere
 			}
-			if found && old.seq == e.seq && e.flags&overlayKept != 0 && a.s.segs.get(e.body.Segment) == nil {
-				continue // replayed, and its body has moved since
+			if found && old.seq == e.seq && a.s.moved(g, e) {
+				continue // replayed, and what it names has moved since
 			}
 			if found {
 				if err := ch.count(key, &old, -1); err != nil {
@@ -409,6 +410,21 @@ func (a *applier) applyGeneration(g *generation) error {
 	a.s.maybeRenewFilter()
 	a.s.stats.apply(time.Since(start), g.nEntry)
 	return nil
+}
+
+// moved reports whether a record names a place that is no more.
+func (s *Store) moved(g *generation, e *overlayEntry) bool {
+	if e.flags&overlayKept != 0 {
+		return s.segs.get(e.body.Segment) == nil
+	}
+	if e.flags&overlayDelete != 0 || g.key(e)[0] != blobPrefix {
+		return false
+	}
+	b, err := decodeBlob(g.value(e))
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(b.extents, func(x extent) bool { return s.segs.get(x.segment) == nil })
 }
 
 // newer reports whether an index entry stands above a record. Of two copies of

@@ -228,14 +228,17 @@ func (s *Store) Compact(ctx context.Context) error {
 	defer s.compactM.Unlock()
 	c := s.newCompactor(ctx)
 	last := s.segs.lastOrdinal() // each round ends a life, so there is a last one
+	tried := map[*segment]bool{} // once each: what can't be emptied is left to a later call
 	for ctx.Err() == nil {
-		victims := s.victims(last)
+		victims := s.victims(last, tried)
 		if len(victims) == 0 {
 			break
 		}
-		// Those that it could not empty rest.
 		if _, err := c.round(victims); err != nil {
 			return errors.Join(err, c.sealCold())
+		}
+		for _, g := range victims {
+			tried[g] = true
 		}
 	}
 	return errors.Join(c.sealCold(), ctx.Err())
@@ -271,12 +274,17 @@ func (c *compactor) round(victims []*segment) (int, error) {
 		if g.mu.live == 0 && g.mu.staged == 0 && (!g.mu.bad || g.kind == bulkSegment) {
 			empty = append(empty, g)
 		} else {
-			g.mu.rests, g.mu.left = time.Now().Add(victimsRest), g.mu.live
+			if g.mu.left == g.mu.live { // and not for a race that was lost, for the second time
+				g.mu.rests = time.Now().Add(victimsRest)
+			}
+			g.mu.left = g.mu.live
 		}
 		g.mu.Unlock()
 	}
 	if len(empty) == 0 {
-		return 0, nil
+		// Or a later round would write behind log segments that have begun since, which
+		// stand above this one when the log is read again.
+		return 0, c.sealCold()
 	}
 	next := s.segs.round() + 1
 	if err := s.db.Set(roundKey, binary.AppendUvarint(nil, next), pebble.NoSync); err != nil {

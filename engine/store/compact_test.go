@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -270,4 +271,47 @@ func TestGuardOfADelete(t *testing.T) {
 	all := []*segment{{kind: logSegment, ordinal: 8}, log, cold}
 	require.True(t, olderThan(all, log, log.guard(7)))
 	require.False(t, olderThan(all[1:], log, log.guard(7)))
+}
+
+// A record is written over while its segment is emptied: the next call empties it.
+func TestAVictimOfARaceDoesNotRest(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	put(t, s, "x", "v1", make([]byte, 9000))
+	l, err := s.Latest([]byte("x"))
+	require.NoError(t, err)
+	victim := l.Body.Segment
+	for i := range 60 {
+		put(t, s, fmt.Sprint("garbage", i%3), "v", make([]byte, 16_000))
+	}
+	require.NoError(t, s.catchUp())
+	reached, goOn := make(chan struct{}), make(chan struct{})
+	fired := false
+	m.SetHook(func(op disk.Op) error {
+		if fired || op.Kind != disk.OpWrite || !strings.HasPrefix(op.Name, "log/") || op.Off != blockSize {
+			return nil
+		}
+		fired = true
+		close(reached)
+		<-goOn
+		return nil
+	})
+	done := make(chan error)
+	go func() { done <- s.Compact(ctx) }()
+	<-reached // the cold group with x's copy is being written
+	b := Batch{}
+	l, err = s.Latest([]byte("x"))
+	require.NoError(t, err)
+	b.Put(s.NextSeq(), &backend.Put{Key: []byte("x"), Value: []byte("v2"), Space: 7, Weight: 9000, Keep: l.Body}, false)
+	tk, err := s.Append(&b)
+	require.NoError(t, err)
+	require.NoError(t, tk.Wait(ctx))
+	require.NoError(t, s.catchUp())
+	close(goOn)
+	require.NoError(t, <-done)
+	m.SetHook(nil)
+	require.NotNil(t, s.segs.get(victim), "the race was lost")
+	require.NoError(t, s.Compact(ctx))
+	require.Nil(t, s.segs.get(victim), "it is emptied by the next call")
+	require.NoError(t, s.Close())
 }

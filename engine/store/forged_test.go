@@ -75,3 +75,28 @@ func TestForgedGroup(t *testing.T) {
 		require.Empty(t, checked(t, fsys).Damage)
 	}
 }
+
+// A build from before there were marks mends a half header without one.
+func TestAHeaderMendedByAnOlderBuild(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	for range 60 {
+		put(t, s, "k", "v", make([]byte, 16_000))
+	}
+	put(t, s, "x", "v", []byte("x"))
+	g := s.log.mu.cur
+	require.NoError(t, s.Close())
+	f, err := m.Open(g.name)
+	require.NoError(t, err)
+	h := segmentHeader{kind: g.kind, storeID: s.id, ordinal: g.ordinal, prev: g.prev, size: g.size} // no mark
+	_, err = f.WriteAt(h.encode()[:headerSize], 0)
+	require.NoError(t, err)
+	require.NoError(t, f.Sync())
+	require.NoError(t, removeAll(m, indexDir)) // to read the log again
+	s = open(t, small(m))
+	_, found, err := s.Get([]byte("x"), nil)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.NoError(t, s.Close())
+	require.Empty(t, checked(t, m).Damage)
+}

@@ -102,8 +102,12 @@ func decodeHeaderBlock(b []byte) (h segmentHeader, half bool, err error) {
 	// as good as the other, for the file was not synced since.
 	second, err2 := decodeSegmentHeader(b[headerCopy:])
 	switch {
+	case err == nil && err2 == nil && h.mark == 0 && second.mark != 0 && second.ordinal == h.ordinal && second.kind == h.kind:
+		return second, true, nil // a build from before there were marks has mended the other
+	case err == nil && err2 == nil:
+		return h, h.mark != second.mark && h.ordinal == second.ordinal && h.kind == second.kind, nil
 	case err == nil:
-		return h, err2 != nil, nil
+		return h, true, nil
 	case err2 == nil:
 		return second, true, nil
 	}

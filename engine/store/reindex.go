@@ -17,7 +17,7 @@ func (s *Store) rebuild() error {
 	if len(all) > 0 { // else the store is new
 		s.logger.Info("making the index again from the log")
 	}
-	var last uint64
+	var from position
 	tombs := map[uint64]*segmentStat{}
 	for i, g := range all {
 		s.opt.progress(int64(i), int64(len(all)))
@@ -31,8 +31,17 @@ func (s *Store) rebuild() error {
 		if rows == nil {
 			continue // the open segment
 		}
-		if g.kind == logSegment {
-			last = g.ordinal
+		if g.kind == logSegment && from.offset == 0 { // else what is behind is empty
+			from = position{g.ordinal + 1, 0}
+			if n := len(rows) - 1; n >= 0 && rows[n].metaLen&tentative != 0 {
+				copied, err := wroteBehind(all[i+1:])
+				if err != nil {
+					return err
+				}
+				if !copied { // for the replay, which has it written again
+					from, rows = position{g.ordinal, rows[n].offset}, rows[:n]
+				}
+			}
 		}
 		st := &segmentStat{}
 		tombs[g.ordinal] = st
@@ -44,7 +53,7 @@ func (s *Store) rebuild() error {
 		return err
 	}
 	mark := watermark{seq: s.seq.Load(), ordinal: s.segs.lastOrdinal()}
-	mark.pos = position{last + 1, 0}
+	mark.pos = from
 	w := s.db.NewBatch()
 	err := errors.Join(w.Set(watermarkKey, mark.encode(), nil), w.Commit(pebble.NoSync))
 	if err != nil {

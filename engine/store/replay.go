@@ -134,6 +134,27 @@ func hasGroups(segs []*segment) (bool, error) {
 	return false, nil
 }
 
+// wroteBehind reports whether a tentative group's copy is whole in a segment after its
+// own, or something was written behind the copy, which was synced then.
+func wroteBehind(segs []*segment) (bool, error) {
+	for _, g := range segs {
+		if g.kind != logSegment {
+			continue
+		}
+		_, _, bad, err := readGroup(g, blockSize, true)
+		if err == nil && bad == 0 {
+			return true, nil
+		}
+		if err != nil && !errors.Is(err, errInvalid) {
+			return false, err
+		}
+		if _, found, err := laterGroup(g, blockSize); found || err != nil {
+			return found, err
+		}
+	}
+	return false, nil
+}
+
 func (s *Store) replayTable(g *segment, rows []tableRow, start int64, later []*segment) (*logTail, error) {
 	for _, r := range rows {
 		if int64(r.offset) < start {
@@ -152,10 +173,10 @@ func (s *Store) replayTable(g *segment, rows []tableRow, start int64, later []*s
 		if err != nil {
 			return nil, err
 		}
-		if r.metaLen&tentative != 0 && !s.Recovery.Rebuilt {
+		if r.metaLen&tentative != 0 {
 			// The index has nothing from here on: what was written behind this group and
 			// has ended its life since would be in it.
-			if found, err := hasGroups(later); err != nil {
+			if found, err := wroteBehind(later); err != nil {
 				return nil, err
 			} else if !found {
 				return &logTail{head: h, raw: raw, again: true}, nil

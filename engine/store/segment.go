@@ -350,14 +350,14 @@ type halfHeader struct {
 	h segmentHeader
 }
 
-// mend writes the copy of a header that is bad, and not the other.
+// mend writes the copy of a header that is bad, or has no mark, and not the other.
 func (x halfHeader) mend() error {
 	b := make([]byte, blockSize)
 	if _, err := x.g.file.ReadAt(b, 0); err != nil {
 		return err
 	}
 	for _, at := range []int64{0, headerCopy} {
-		if _, err := decodeSegmentHeader(b[at : at+headerSize]); err == nil {
+		if h, err := decodeSegmentHeader(b[at : at+headerSize]); err == nil && h.mark == x.h.mark {
 			continue
 		}
 		if _, err := x.g.file.WriteAt(x.h.encode()[:headerSize], at); err != nil {

@@ -11,13 +11,13 @@ import (
 // maxVictims share one flush of the index.
 const maxVictims = 8
 
-// victimsRest is how long a victim that could not be emptied is none, unless less of it
-// is live: it has little that is, and would be among the first ones again.
+// victimsRest is how long a victim that could not be emptied twice is none, while as much
+// of it is live: that is little, and it would be among the first ones again.
 const victimsRest = 10 * time.Minute
 
 // victims are the segments most worth emptying, worst first, none of them with
-// an ordinal after last.
-func (s *Store) victims(last uint64) []*segment {
+// an ordinal after last or of those that were tried.
+func (s *Store) victims(last uint64, tried map[*segment]bool) []*segment {
 	applied := s.applier.reached()
 	threshold := s.opt.CompactGarbage
 	if s.refusing.Load() {
@@ -26,7 +26,7 @@ func (s *Store) victims(last uint64) []*segment {
 	var logs, bulks []victim
 	all := s.segs.all()
 	for _, g := range all {
-		if g.ordinal > last || g.kind == logSegment && g.ordinal >= applied.segment {
+		if g.ordinal > last || tried[g] || g.kind == logSegment && g.ordinal >= applied.segment {
 			continue
 		}
 		g.mu.Lock()

@@ -61,6 +61,7 @@ func (t *tx) Delete(key []byte) {
 func (t *tx) AdoptBlob(s backend.StagedBlob) { t.adopted = append(t.adopted, s) }
 func (t *tx) DropBlob(id backend.BlobID)     { t.dropped = append(t.dropped, id) }
 func (t *tx) DropBlobs(group uint64)         { t.groups = append(t.groups, group) }
+func (t *tx) Frees()                         {} // there is always room
 
 func (t *tx) release() {
 	clear(t.ops)

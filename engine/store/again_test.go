@@ -1,0 +1,139 @@
+package store
+
+import (
+	"bytes"
+	"path"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
+)
+
+// The same as TestTentativeGroupIsWrittenAgain, but the index is made anew by the last start.
+func TestTentativeGroupAndARebuild(t *testing.T) {
+	for _, starts := range []int{0, 1, 2, 3, 4, 5} {
+		m := disk.NewMemory(1)
+		f := disk.NewFaulty(m, 1)
+		s := open(t, small(f))
+		put(t, s, "x", "v1", []byte("acknowledged"))
+		s.catchUp()
+		require.NoError(t, f.AddText("sync log/*: EIO"))
+		require.ErrorIs(t, tryPut(s, "x", "v2", []byte("never synced")), backend.ErrUnavailable)
+		last := s.log.mu.cur
+		_ = s.Close()
+		f.Clear()
+		for n := range starts {
+			var rules []string
+			if n%2 == 0 {
+				names, err := f.List("log")
+				require.NoError(t, err)
+				rules = append(rules, "create log/*: EIO")
+				for _, name := range names {
+					if name = path.Join("log", name); name != last.name {
+						rules = append(rules, "write "+name+": EIO")
+					}
+				}
+			} else {
+				rules = append(rules, "write log/* after 1: EIO")
+			}
+			require.NoError(t, f.AddText(strings.Join(rules, "\n")))
+			_, err := Open(small(f))
+			require.ErrorIs(t, err, syscall.EIO)
+			f.Clear()
+		}
+		require.NoError(t, removeAll(m, indexDir))
+		s = open(t, small(f))
+		x, found, err := s.Get([]byte("x"), nil)
+		require.NoError(t, err)
+		require.True(t, found)
+		require.Equal(t, "v2", string(x.Value))
+		require.Greater(t, x.Body.Segment, last.ordinal, "after %d starts that failed it is served from where its sync failed", starts)
+		require.NoError(t, s.Close())
+		require.Empty(t, checked(t, m).Damage)
+	}
+}
+
+// The copy of a tentative group is damaged later. Who accepts that loss still has the
+// original.
+func TestAcceptLossKeepsTheOriginal(t *testing.T) {
+	m := disk.NewMemory(1)
+	o := small(m)
+	o.FlushBytes, o.FlushEvery = 1<<30, 1<<50
+	s := open(t, o)
+	put(t, s, "x", "v1", []byte("one"))
+	crashed := m.Fork(disk.NothingUnsynced, nil)
+	require.NoError(t, s.Close())
+	o.FS, o.IndexFS = crashed, small(crashed).IndexFS
+	s = open(t, o) // seals N with a tentative row, copies into N+1
+	cur := s.log.mu.cur
+	put(t, s, "y", "v1", []byte("two"))
+	again := crashed.Fork(disk.NothingUnsynced, nil)
+	require.NoError(t, s.Close())
+	o.FS, o.IndexFS = again, small(again).IndexFS
+	file, err := again.Open(cur.name)
+	require.NoError(t, err)
+	_, err = file.WriteAt([]byte{0xff}, blockSize+70)
+	require.NoError(t, err)
+	_, err = file.WriteAt(make([]byte, 64), blockSize)
+	require.NoError(t, err)
+	require.NoError(t, file.Sync())
+	require.NoError(t, file.Close())
+	o.AcceptLoss = true
+	s = open(t, o)
+	_, found, err := s.Get([]byte("y"), nil)
+	require.NoError(t, err)
+	require.True(t, found)
+	_, found, err = s.Get([]byte("x"), nil)
+	require.NoError(t, err)
+	require.True(t, found, "x is whole in N")
+	require.NoError(t, s.Close())
+}
+
+// The copy of a tentative group has lost a block of its body: it is no copy.
+func TestTornCopy(t *testing.T) {
+	m := disk.NewMemory(1)
+	f := disk.NewFaulty(m, 1)
+	s := open(t, small(f))
+	put(t, s, "x", "v1", []byte("acknowledged"))
+	require.NoError(t, s.catchUp())
+	want := bytes.Repeat([]byte{7}, 20_000)
+	require.NoError(t, f.AddText("sync log/*: EIO"))
+	require.ErrorIs(t, tryPut(s, "x", "v2", want), backend.ErrUnavailable)
+	last := s.log.mu.cur
+	_ = s.Close()
+	f.Clear()
+	// A start seals the segment, and the sync of the copy fails.
+	require.NoError(t, f.AddText("sync log/* after 1: EIO"))
+	_, err := Open(small(f))
+	require.ErrorIs(t, err, syscall.EIO)
+	f.Clear()
+	names, err := f.List("log")
+	require.NoError(t, err)
+	torn := false
+	for _, n := range names {
+		n = path.Join("log", n)
+		file, err := f.Open(n)
+		require.NoError(t, err)
+		head := make([]byte, groupHeaderSize)
+		_, err = file.ReadAt(head, blockSize)
+		require.NoError(t, err)
+		if h, err := decodeGroupHeader(head); err == nil && h.ordinal > last.ordinal {
+			_, err = file.WriteAt(make([]byte, blockSize), 2*blockSize) // what was never written back
+			require.NoError(t, err)
+			torn = true
+		}
+		require.NoError(t, file.Close())
+	}
+	require.True(t, torn)
+	s = open(t, small(f))
+	x, found, err := s.Get([]byte("x"), nil)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, "v2", string(x.Value))
+	require.Greater(t, x.Body.Segment, last.ordinal, "served from where its sync failed")
+	require.NoError(t, s.Close())
+}
