@@ -259,6 +259,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 			panic(http.ErrAbortHandler)
 		}
+		if c.who == nil {
+			c.leave() // whoever has not signed takes the answer, or does not, in nobody's place
+		}
 		c.fail(err)
 	}
 }

@@ -34,11 +34,14 @@ func (s *Store) rebuild() error {
 		if g.kind == logSegment && from.offset == 0 { // else what is behind is empty
 			from = position{g.ordinal + 1, 0}
 			if n := len(rows) - 1; n >= 0 && rows[n].metaLen&tentative != 0 {
+				// Without a watermark it may have been copied, deleted and compacted away long ago;
+				// the delete is in a later segment then, and would not hide another copy.
+				later := slices.ContainsFunc(all[i+1:], func(g *segment) bool { return g.kind == coldSegment })
 				copied, err := wroteBehind(all[i+1:])
 				if err != nil {
 					return err
 				}
-				if !copied { // for the replay, which has it written again
+				if !later && !copied { // for the replay, which has it written again
 					from, rows = position{g.ordinal, rows[n].offset}, rows[:n]
 				}
 			}

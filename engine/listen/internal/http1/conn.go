@@ -339,6 +339,9 @@ func (c *conn) send(a []byte) error {
 // sendAll writes a, the pieces and tail and returns how much went out. a may have
 // room behind it, which is used.
 func (c *conn) sendAll(a []byte, pieces [][]byte, tail string) (n int64, err error) {
+	if c.broken.Load() { // part of something may have gone out: what follows would be read as its rest
+		return 0, net.ErrClosed
+	}
 	if len(pieces) == 0 {
 		var m int
 		m, err = c.net.Write(append(a, tail...))
