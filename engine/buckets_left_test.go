@@ -20,6 +20,19 @@ func putText(s object.API, bucket, key, body string) error {
 	return err
 }
 
+// holdSync holds the log's next sync, once it is reached, until goOn is closed.
+func holdSync(fsys *disk.Memory) (reached <-chan struct{}, goOn chan<- struct{}) {
+	there, on := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	fsys.SetHook(func(op disk.Op) error {
+		if op.Kind == disk.OpSync && strings.HasPrefix(op.Name, "log/") {
+			once.Do(func() { close(there); <-on })
+		}
+		return nil
+	})
+	return there, on
+}
+
 // TestBucketsWhoseClientLeaves: what memory holds of a bucket is its record, though the
 // client of a change leaves while that is being synced. Else a bucket whose delete was
 // written would take objects until a restart, and lose them there.
@@ -30,14 +43,7 @@ func TestBucketsWhoseClientLeaves(t *testing.T) {
 	// left runs change for a client that leaves while the log is synced.
 	left := func(change func(ctx context.Context) error) {
 		t.Helper()
-		reached, goOn := make(chan struct{}), make(chan struct{})
-		var once sync.Once
-		fsys.SetHook(func(op disk.Op) error {
-			if op.Kind == disk.OpSync && strings.HasPrefix(op.Name, "log/") {
-				once.Do(func() { close(reached); <-goOn })
-			}
-			return nil
-		})
+		reached, goOn := holdSync(fsys)
 		leaving, leave := context.WithCancel(ctx)
 		done := make(chan error)
 		go func() { done <- change(leaving) }()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -96,14 +95,7 @@ func TestNoSuchBucketIsDurable(t *testing.T) {
 	s, err := openStack(fsys, asItIs)
 	require.NoError(t, err)
 	require.NoError(t, s.CreateBucket(ctx, "bucket", "", "o"))
-	reached, goOn := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	fsys.SetHook(func(op disk.Op) error {
-		if op.Kind == disk.OpSync && strings.HasPrefix(op.Name, "log/") {
-			once.Do(func() { close(reached); <-goOn })
-		}
-		return nil
-	})
+	reached, goOn := holdSync(fsys)
 	deleted := make(chan error, 1)
 	go func() { deleted <- s.DeleteBucket(ctx, "bucket") }()
 	<-reached

@@ -26,7 +26,7 @@ func (g *gate) refuse(status int, reason string) (http.Header, []byte) {
 	if r := g.refusal.Load(); r != nil {
 		return (*r)(status, reason)
 	}
-	return http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, []byte(reason)
+	return nil, nil
 }
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {

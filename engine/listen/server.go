@@ -22,7 +22,7 @@ type Options struct {
 	Handler http.Handler
 	Log     *slog.Logger // nil: slog.Default()
 	// Refusal answers what is no request of HTTP's, or more of one than is read, with
-	// fields and a body; nil: in plain text.
+	// fields and a body; nil, or nil from it: in plain text.
 	Refusal func(status int, reason string) (http.Header, []byte)
 
 	// CertFile and KeyFile in PEM turn TLS on. They are read again when they change.

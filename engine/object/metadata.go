@@ -98,30 +98,31 @@ func appendMetaWithMD5(dst []byte, m *meta) (value []byte, md5At int) {
 // versionSeq is the sequence of the version that a record's value is of: the record's
 // own, unless the value names another.
 func versionSeq(value []byte, own uint64) uint64 {
-	r := reader{b: value}
+	var m meta
+	if r := (reader{b: value}); !m.decodeHead(&r, own) || r.bad {
+		return own
+	}
+	return m.seq
+}
+
+// decodeHead reads what all records begin with. False: it is of no version that is known.
+func (m *meta) decodeHead(r *reader, own uint64) bool {
 	if r.byte() != metaVersion {
-		return own
+		return false
 	}
-	m := meta{flags: r.byte(), modified: r.varint()}
-	if !m.is(flagSeq) {
-		return own
+	*m = meta{flags: r.byte(), modified: r.varint(), seq: own}
+	if m.is(flagSeq) {
+		m.seq = r.uvarint()
 	}
-	if seq := r.uvarint(); !r.bad {
-		return seq
-	}
-	return own
+	return true
 }
 
 // decodeMeta reads a record's value, which m then aliases. A sequence that is
 // not in it is the record's own, own.
 func decodeMeta(m *meta, value []byte, own uint64) error {
 	r := reader{b: value}
-	if r.byte() != metaVersion {
+	if !m.decodeHead(&r, own) {
 		return errBadRecord
-	}
-	*m = meta{flags: r.byte(), modified: r.varint(), seq: own}
-	if m.is(flagSeq) {
-		m.seq = r.uvarint()
 	}
 	if m.is(flagMarker) {
 		r.bad = r.bad || m.flags&^(flagMarker|flagNull) != 0

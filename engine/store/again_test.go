@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"path"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -17,37 +16,9 @@ import (
 // The same as TestTentativeGroupIsWrittenAgain, but the index is made anew by the last start.
 func TestTentativeGroupAndARebuild(t *testing.T) {
 	for _, starts := range []int{0, 1, 2, 3, 4, 5} {
-		m := disk.NewMemory(1)
-		f := disk.NewFaulty(m, 1)
-		s := open(t, small(f))
-		put(t, s, "x", "v1", []byte("acknowledged"))
-		s.catchUp()
-		require.NoError(t, f.AddText("sync log/*: EIO"))
-		require.ErrorIs(t, tryPut(s, "x", "v2", []byte("never synced")), backend.ErrUnavailable)
-		last := s.log.mu.cur
-		_ = s.Close()
-		f.Clear()
-		for n := range starts {
-			var rules []string
-			if n%2 == 0 {
-				names, err := f.List("log")
-				require.NoError(t, err)
-				rules = append(rules, "create log/*: EIO")
-				for _, name := range names {
-					if name = path.Join("log", name); name != last.name {
-						rules = append(rules, "write "+name+": EIO")
-					}
-				}
-			} else {
-				rules = append(rules, "write log/* after 1: EIO")
-			}
-			require.NoError(t, f.AddText(strings.Join(rules, "\n")))
-			_, err := Open(small(f))
-			require.ErrorIs(t, err, syscall.EIO)
-			f.Clear()
-		}
+		m, f, last := unsyncedTail(t, starts)
 		require.NoError(t, removeAll(m, indexDir))
-		s = open(t, small(f))
+		s := open(t, small(f))
 		x, found, err := s.Get([]byte("x"), nil)
 		require.NoError(t, err)
 		require.True(t, found)

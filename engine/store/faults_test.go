@@ -673,43 +673,51 @@ func TestWriteErrorsInRecovery(t *testing.T) {
 	goleak.VerifyNone(t, goroutines)
 }
 
-// TestTentativeGroupIsWrittenAgain: the log's last group failed its sync, and is in the
-// page cache alone. A start seals its segment and fails before it has written the group
-// again; the next one does.
+// unsyncedTail is a drive whose log's last group, of x, failed its sync, and is in the page
+// cache alone. After it came starts that sealed its segment, last, and failed before they
+// had written the group again.
+func unsyncedTail(t *testing.T, starts int) (m *disk.Memory, f *disk.Faulty, last *segment) {
+	t.Helper()
+	m = disk.NewMemory(1)
+	f = disk.NewFaulty(m, 1)
+	s := open(t, small(f))
+	put(t, s, "x", "v1", []byte("acknowledged"))
+	require.NoError(t, s.catchUp())
+	require.NoError(t, f.AddText("sync log/*: EIO"))
+	require.ErrorIs(t, tryPut(s, "x", "v2", []byte("never synced")), backend.ErrUnavailable)
+	last = s.log.mu.cur
+	_ = s.Close() // its error is the drive's again
+	f.Clear()
+	for n := range starts {
+		// The table can be written, and no group behind it: there is no segment for it, or
+		// a segment that takes its header alone.
+		var rules []string
+		if n%2 == 0 {
+			names, err := f.List("log")
+			require.NoError(t, err)
+			rules = append(rules, "create log/*: EIO")
+			for _, name := range names {
+				if name = path.Join("log", name); name != last.name {
+					rules = append(rules, "write "+name+": EIO")
+				}
+			}
+		} else {
+			rules = append(rules, "write log/* after 1: EIO")
+		}
+		require.NoError(t, f.AddText(strings.Join(rules, "\n")))
+		_, err := Open(small(f))
+		require.ErrorIs(t, err, syscall.EIO)
+		f.Clear()
+	}
+	return m, f, last
+}
+
+// TestTentativeGroupIsWrittenAgain: what was never synced is written again by the first
+// start that can.
 func TestTentativeGroupIsWrittenAgain(t *testing.T) {
 	for _, starts := range []int{0, 1, 2, 3, 4} {
-		m := disk.NewMemory(1)
-		f := disk.NewFaulty(m, 1)
+		m, f, last := unsyncedTail(t, starts)
 		s := open(t, small(f))
-		put(t, s, "x", "v1", []byte("acknowledged"))
-		s.catchUp()
-		require.NoError(t, f.AddText("sync log/*: EIO"))
-		require.ErrorIs(t, tryPut(s, "x", "v2", []byte("never synced")), backend.ErrUnavailable)
-		last := s.log.mu.cur
-		_ = s.Close() // its error is the drive's again
-		f.Clear()
-		for n := range starts {
-			// The table can be written, and no group behind it: there is no segment for it, or
-			// a segment that takes its header alone.
-			var rules []string
-			if n%2 == 0 {
-				names, err := f.List("log")
-				require.NoError(t, err)
-				rules = append(rules, "create log/*: EIO")
-				for _, name := range names {
-					if name = path.Join("log", name); name != last.name {
-						rules = append(rules, "write "+name+": EIO")
-					}
-				}
-			} else {
-				rules = append(rules, "write log/* after 1: EIO")
-			}
-			require.NoError(t, f.AddText(strings.Join(rules, "\n")))
-			_, err := Open(small(f))
-			require.ErrorIs(t, err, syscall.EIO)
-			f.Clear()
-		}
-		s = open(t, small(f))
 		x, found, err := s.Get([]byte("x"), nil)
 		require.NoError(t, err)
 		require.True(t, found)

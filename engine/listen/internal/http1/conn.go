@@ -393,7 +393,9 @@ func (c *conn) refuse(f *fault) {
 	status := fmt.Sprintf("%d %s", f.status, http.StatusText(f.status))
 	fields, body := http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, []byte(status+": "+f.reason)
 	if answer := c.server.Refusal; answer != nil {
-		fields, body = answer(f.status, f.reason)
+		if own, text := answer(f.status, f.reason); own != nil {
+			fields, body = own, text
+		}
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "HTTP/1.1 %s\r\nConnection: close\r\n", status)

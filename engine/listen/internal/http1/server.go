@@ -19,7 +19,7 @@ type Server struct {
 	Handler http.Handler
 	Log     *slog.Logger
 	// Refusal answers what is refused before the handler sees it: with which fields, and
-	// which body. nil: in plain text.
+	// which body. nil, or nil from it: in plain text.
 	Refusal func(status int, reason string) (http.Header, []byte)
 
 	HeaderTimeout time.Duration // for a head; 0: none
