@@ -118,8 +118,8 @@ func TestLargeBodiesFromMemory(t *testing.T) {
 			_ = c.Close()
 		}
 	}
-	require.Eventually(t, func() bool { return metric(t, e, "cairn_store_page_held_segments") > 0 }, 5*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool { return metric(t, e, "cairn_store_page_held_segments") == 0 }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return metric(t, e, "cairn_store_lent_segments") > 0 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return metric(t, e, "cairn_store_lent_segments") == 0 }, 20*time.Second, 10*time.Millisecond)
 	require.True(t, bytes.Equal(want, get("GET", "")))
 	require.Zero(t, metric(t, e, "cairn_store_memory_errors_total"))
 }

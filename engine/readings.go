@@ -43,9 +43,9 @@ func expose(t *telemetry.Scrape, s store.Stats) {
 	counter("cairn_store_memory_errors_total", "Bodies and pages in the cache that failed a sampled check of their checksums.", float64(s.MemoryErrors))
 	counter("cairn_store_page_hits_total", "Pages of large bodies read from memory.", float64(s.PageHits))
 	counter("cairn_store_page_fills_total", "Pages of large bodies kept in memory, each when it was read again or predicted.", float64(s.PageFills))
-	counter("cairn_store_page_copies_total", "Page hits that were copied, because slow readers held as much of the cache as they may.", float64(s.PageCopies))
-	gauge("cairn_store_page_held_segments", "Segments of the cache that readers of large bodies hold, as each of them counts.", float64(s.PagesHeld))
-	gauge("cairn_store_page_held_segments_max", "The most that they may hold.", float64(s.PagesHeldMax))
+	counter("cairn_store_lent_copies_total", "Bodies and pages from memory that were copied, because slow readers held as much of the cache as they may.", float64(s.LentCopies))
+	gauge("cairn_store_lent_segments", "Segments of the cache that readers hold, as each of them counts.", float64(s.Lent))
+	gauge("cairn_store_lent_segments_max", "The most that they may hold.", float64(s.LentMax))
 	gauge("cairn_store_refusing_writes", "1 while new data is refused because the space left is reserved.", truth(s.Refusing))
 	gauge("cairn_store_failed", "1 after a failed sync, until a restart: nothing is written any more.", truth(s.Failed))
 

@@ -21,8 +21,8 @@ func (s *Service) Copy(ctx context.Context, in *CopyInput) (CopyOutput, error) {
 	}
 	var out CopyOutput
 	err := s.again(ctx, func() error {
-		var tags []Tag
-		src, err := s.read(ctx, &GetInput{Bucket: in.SourceBucket, Key: in.SourceKey, VersionID: in.SourceVersionID, Conditions: in.SourceConditions}, true, &tags)
+		var rec record
+		src, err := s.read(ctx, &GetInput{Bucket: in.SourceBucket, Key: in.SourceKey, VersionID: in.SourceVersionID, Conditions: in.SourceConditions}, true, &rec)
 		if err != nil {
 			return copySource(err)
 		}
@@ -31,11 +31,11 @@ func (s *Service) Copy(ctx context.Context, in *CopyInput) (CopyOutput, error) {
 		if src.Size > MaxPutSize {
 			return refuse(InvalidRequest, "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")
 		}
-		put, err := copyAsPut(in, src, tags)
+		put, err := copyAsPut(in, src, rec.tags)
 		if err != nil {
 			return err
 		}
-		if done, err := s.copyInPlace(ctx, in, src, put); done || err != nil {
+		if done, err := s.copyInPlace(ctx, in, src, rec.seq, put); done || err != nil {
 			if err == nil {
 				out.PutOutput = put.out
 			}
@@ -137,9 +137,9 @@ func copyAsPut(in *CopyInput, src *GetOutput, tags []Tag) (*copyPut, error) {
 }
 
 // copyInPlace writes new metadata over an object's own and keeps its body. It
-// does so only where that is all there is to do: no version is kept, and the
-// checksum stays. Who names an algorithm wants one of the whole, not of parts.
-func (s *Service) copyInPlace(ctx context.Context, in *CopyInput, src *GetOutput, p *copyPut) (done bool, err error) {
+// does so only where that is all there is to do: no version is kept, the record is
+// still the one that was read, whose sequence is seq, and the checksum stays. Who names an algorithm wants one of the whole, not of parts.
+func (s *Service) copyInPlace(ctx context.Context, in *CopyInput, src *GetOutput, seq uint64, p *copyPut) (done bool, err error) {
 	b, err := s.bucket(in.Bucket)
 	if err != nil {
 		return false, err
@@ -166,7 +166,7 @@ func (s *Service) copyInPlace(ctx context.Context, in *CopyInput, src *GetOutput
 		if !k.own() || k.state.versioning == Enabled {
 			return nil
 		}
-		if k.cur.etag() != src.ETag || !k.cur.time().Equal(src.Modified) {
+		if k.entry.Seq != seq {
 			return fmt.Errorf("the source: %w", errChanged)
 		}
 		m := k.cur

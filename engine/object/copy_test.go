@@ -2,6 +2,8 @@ package object_test
 
 import (
 	"bytes"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +136,38 @@ func TestCopyToItself(t *testing.T) {
 		_, bodies := b.Records()
 		require.Equal(t, [2]int{3, 0}, [2]int{owned + bodies, staged})
 	}
+}
+
+// A copy onto itself keeps the tags that are set while it runs.
+func TestCopyToItselfBesideTags(t *testing.T) {
+	s, _ := withBucket(t, memory.Options{MaxInline: 100, Alias: object.Alias})
+	put(t, s, "bucket", "source", "body")
+	stop, copied := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				copied <- nil
+				return
+			default:
+			}
+			if _, err := copyObject(s, object.CopyInput{Key: "source", ReplaceMetadata: true}); err != nil {
+				copied <- err
+				return
+			}
+		}
+	}()
+	for i := range 5000 {
+		want := []object.Tag{{Key: "n", Value: strconv.Itoa(i)}}
+		_, err := s.SetTags(ctx, "bucket", "source", "", want)
+		require.NoError(t, err)
+		runtime.Gosched()
+		got, _, err := s.Tags(ctx, "bucket", "source", "")
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	close(stop)
+	require.NoError(t, <-copied)
 }
 
 // TestCopyMultipart gives a plain object with an ETag of its bytes.

@@ -231,3 +231,49 @@ func TestCacheNeverShowsTheOld(t *testing.T) {
 	readers.Wait()
 	require.Positive(t, c.Stats().Hits)
 }
+
+// Clients that stall in the middle of small bodies leave the cache to the others.
+func TestReadersOfSmallBodiesHoldAShareOfTheCache(t *testing.T) {
+	s, c := cachedStore(t, nil)
+	want := bytes.Repeat([]byte("cairn678"), maxView/8)
+	var entries []backend.Entry
+	var open []backend.Body
+	for i := range 400 {
+		key := fmt.Sprint("key", i)
+		put(t, s, key, "v", want)
+		e, found, err := s.Get([]byte(key), nil)
+		require.NoError(t, err)
+		require.True(t, found)
+		entries = append(entries, e)
+	}
+	for round := range 2 { // the second one is from memory
+		for i := range entries {
+			b, err := s.OpenBody(&entries[i], 0, maxView)
+			require.NoError(t, err)
+			if round == 0 {
+				require.NoError(t, b.Close())
+				continue
+			}
+			open = append(open, b)
+		}
+	}
+	st := s.Stats()
+	require.Equal(t, st.LentMax, st.Lent, "all that may be held is held")
+	require.Positive(t, st.LentCopies, "others have copies")
+	var refused int // where the cache came past all of those that are held
+	for i := range 2 * (64 << 20) / 100_000 {
+		if !c.Set(fmt.Append(nil, "other", i), make([]byte, 100_000)) {
+			refused++
+		}
+	}
+	require.LessOrEqual(t, refused, 4)
+	require.LessOrEqual(t, c.Stats().HeldBytes, c.Stats().MappedBytes/lentShare)
+	for _, b := range open {
+		var got bytes.Buffer
+		_, err := b.WriteTo(&got)
+		require.NoError(t, err)
+		require.Equal(t, want, got.Bytes())
+		require.NoError(t, b.Close())
+	}
+	requireNothingHeld(t, s, c)
+}

@@ -25,21 +25,18 @@ import (
 // asks for a page of a blob that has none. Pages of a freed blob are read no more,
 // and leave the cache in the order of its queues, as all that is read no more.
 //
-// A view holds a segment of the cache, and a client may take its bytes as slowly
-// as it likes. So readers together may hold a share of the segments, and are
-// given copies beyond that.
+// What readers hold of the cache is bounded: see lent.
 type pages struct {
 	cache *cache.Cache
+	lent  *lent
 	// seen has the pages read of late, by a part of their hash each, newcomers in
 	// the place of older ones: a scan of more than it has room for is forgotten
 	// before it comes round again.
 	seen prints
 	// ahead has the pages that were brought in for a read that was foreseen.
 	ahead prints
-	limit int64        // of held
-	held  atomic.Int64 // segments of the cache, as readers count them
 	stats struct {
-		hits, fills, copies atomic.Int64
+		hits, fills atomic.Int64
 	}
 }
 
@@ -52,19 +49,17 @@ const (
 	pageItem = pageSize + pageKeyLen + 64
 	// windowPages is up to how many pages are gathered into one vector.
 	windowPages = 16
-	// heldShare of the cache's segments, one in so many, may be held by readers of pages.
-	heldShare = 4
 	// notesPerPage is how many reads are remembered for each page that there is room for.
 	notesPerPage = 4
 )
 
 // newPages returns nil where there is no cache, or one that is too small.
-func newPages(c *cache.Cache) *pages {
+func newPages(c *cache.Cache, l *lent) *pages {
 	if c == nil || c.MaxItem() < pageItem {
 		return nil
 	}
 	mapped := c.Stats().MappedBytes
-	p := &pages{cache: c, limit: max(mapped/int64(2*c.MaxItem())/heldShare, 1)}
+	p := &pages{cache: c, lent: l}
 	p.seen = newPrints(mapped / pageSize * notesPerPage)
 	p.ahead = newPrints(mapped / pageSize)
 	return p
@@ -149,7 +144,7 @@ func (p *pages) drop(id backend.BlobID, page int64) {
 type window struct {
 	pieces [][]byte
 	views  []cache.View // that the pieces are of; else they lie in the reader's buffer
-	slots  int64        // of pages.limit
+	slots  int64        // that are lent
 }
 
 var windows = sync.Pool{New: func() any {
@@ -160,8 +155,7 @@ var windows = sync.Pool{New: func() any {
 // view that lies in the same segment as the one before holds nothing more.
 func (p *pages) add(w *window, v cache.View) bool {
 	if n := len(w.views); n == 0 || !v.Beside(w.views[n-1]) {
-		if p.held.Add(1) > p.limit {
-			p.held.Add(-1)
+		if !p.lent.take() {
 			return false
 		}
 		w.slots++
@@ -179,7 +173,7 @@ func (p *pages) empty(w *window) {
 	clear(w.pieces)
 	w.views, w.pieces = w.views[:0], w.pieces[:0]
 	if w.slots > 0 {
-		p.held.Add(-w.slots)
+		p.lent.give(w.slots)
 		w.slots = 0
 	}
 }
@@ -264,7 +258,7 @@ func (r *blobReader) copied(most int) bool {
 		n += copy(buf[n:], r.take(v.Value()))
 		r.s.pages.met(r.id, at, r.off == at*pageSize+int64(v.Len()))
 		v.Release()
-		r.s.pages.stats.copies.Add(1)
+		r.s.lent.copies.Add(1)
 	}
 	if n > 0 {
 		r.w.pieces = append(r.w.pieces, buf[:n])

@@ -82,7 +82,7 @@ func tryReadBlob(s *Store, id backend.BlobID, off, n int64, w io.Writer) error {
 // requireNothingHeld: what readers held of the cache was given back.
 func requireNothingHeld(t testing.TB, s *Store, c *cache.Cache) {
 	t.Helper()
-	require.Zero(t, s.Stats().PagesHeld)
+	require.Zero(t, s.Stats().Lent)
 	require.Zero(t, c.Stats().Views)
 }
 
@@ -109,7 +109,7 @@ func TestPagesAreKeptFromTheSecondRead(t *testing.T) {
 			require.EqualValues(t, pages, got.most)
 			require.Equal(t, pages, s.Stats().PageHits)
 			require.Equal(t, pages, s.Stats().PageFills)
-			require.Zero(t, s.Stats().PageCopies)
+			require.Zero(t, s.Stats().LentCopies)
 			requireNothingHeld(t, s, c)
 		})
 	}
@@ -261,7 +261,7 @@ func TestReadersHoldAShareOfTheCache(t *testing.T) {
 					holding.Add(1)
 				})
 				<-stalled
-				most.Store(max(most.Load(), s.Stats().PagesHeld))
+				most.Store(max(most.Load(), s.Stats().Lent))
 			}}
 			id := ids[i%len(ids)]
 			if err := tryReadBlob(s, id, 0, chunkData, w); err != nil {
@@ -274,17 +274,17 @@ func TestReadersHoldAShareOfTheCache(t *testing.T) {
 	}
 	entered.Wait()
 	st := s.Stats()
-	require.Equal(t, st.PagesHeldMax, st.PagesHeld, "all that may be held is held")
-	require.Positive(t, st.PageCopies, "others have copies")
+	require.Equal(t, st.LentMax, st.Lent, "all that may be held is held")
+	require.Positive(t, st.LentCopies, "others have copies")
 	// The others have room to work.
 	for i := range 2 * (64 << 20) / 100_000 {
 		require.True(t, c.Set(fmt.Append(nil, "other", i), make([]byte, 100_000)))
 	}
-	require.LessOrEqual(t, c.Stats().HeldBytes, c.Stats().MappedBytes/heldShare)
+	require.LessOrEqual(t, c.Stats().HeldBytes, c.Stats().MappedBytes/lentShare)
 	close(stalled)
 	wg.Wait()
 	require.EqualValues(t, clients, holding.Load())
-	require.LessOrEqual(t, most.Load(), st.PagesHeldMax)
+	require.LessOrEqual(t, most.Load(), st.LentMax)
 	requireNothingHeld(t, s, c)
 }
 

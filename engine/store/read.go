@@ -146,6 +146,7 @@ var bodyBuffers = sync.Pool{New: func() any {
 type smallBody struct {
 	buf    *[]byte
 	view   cache.View
+	lent   *lent // that the view counts in
 	rest   []byte
 	access *Access // nil: nothing is to be learnt from it
 }
@@ -169,7 +170,10 @@ func (b *smallBody) Close() error {
 	if b.buf != nil {
 		bodyBuffers.Put(b.buf)
 	}
-	b.view.Release()
+	if b.lent != nil {
+		b.view.Release()
+		b.lent.give(1)
+	}
 	*b = smallBody{}
 	return nil
 }
@@ -188,14 +192,18 @@ func (s *Store) OpenBody(e *backend.Entry, off, n int64) (backend.Body, error) {
 	if met || !cached && s.opt.Tiers != nil {
 		access = &Access{Body: r, Hit: cached}
 	}
-	if cached && r.Length <= maxView {
-		return &smallBody{view: view, rest: view.Value()[off : off+n], access: access}, nil
+	lends := cached && minLent <= r.Length && r.Length <= maxView
+	if lends && s.lent.take() {
+		return &smallBody{view: view, lent: &s.lent, rest: view.Value()[off : off+n], access: access}, nil
 	}
 	buf := bodyBuffers.Get().(*[]byte)
 	if cached {
-		*buf = append((*buf)[:0], view.Value()...)
+		if lends {
+			s.lent.copies.Add(1)
+		}
+		*buf = append((*buf)[:0], view.Value()[off:off+n]...)
 		view.Release()
-		return &smallBody{buf: buf, rest: (*buf)[off : off+n], access: access}, nil
+		return &smallBody{buf: buf, rest: *buf, access: access}, nil
 	}
 	b, err := s.fetchBody(&r, (*buf)[:0])
 	if err != nil {

@@ -44,7 +44,9 @@ func Open(o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{opt: o, logger: o.Logger, lock: lock, pages: newPages(o.Cache), leaving: make(chan struct{}), closing: make(chan struct{}), indexErr: make(chan error, 1)}
+	s := &Store{opt: o, logger: o.Logger, lock: lock, leaving: make(chan struct{}), closing: make(chan struct{}), indexErr: make(chan error, 1)}
+	s.lent.init(o.Cache)
+	s.pages = newPages(o.Cache, &s.lent)
 	defer func() {
 		switch {
 		case err == nil:

@@ -67,8 +67,8 @@ type Stats struct {
 	Corruptions, ReadErrors    int64
 	MemoryErrors               int64 // bodies and pages in the cache that were not what they had been
 	PageHits, PageFills        int64 // of large bodies, from the cache and into it
-	PageCopies                 int64 // hits that were copied, because readers held as much of the cache as they may
-	PagesHeld, PagesHeldMax    int64 // segments of the cache that readers of pages hold now, counted by each, and the bound
+	LentCopies                 int64 // pages and small bodies that were copied, because readers held as much of the cache as they may
+	Lent, LentMax              int64 // segments of the cache that readers hold now, counted by each, and the bound
 	CompactedBytes, Recycled   int64
 	ScrubbedBytes              int64
 	Segments                   int   // now
@@ -95,9 +95,9 @@ func (s *Store) Stats() Stats {
 		Refusing: s.refusing.Load(), Failed: s.failed.Load(), Recovery: s.Recovery,
 	}
 	if p := s.pages; p != nil {
-		out.PageHits, out.PageFills, out.PageCopies = p.stats.hits.Load(), p.stats.fills.Load(), p.stats.copies.Load()
-		out.PagesHeld, out.PagesHeldMax = p.held.Load(), p.limit
+		out.PageHits, out.PageFills = p.stats.hits.Load(), p.stats.fills.Load()
 	}
+	out.LentCopies, out.Lent, out.LentMax = s.lent.copies.Load(), s.lent.held.Load(), s.lent.limit
 	for i := range st.syncHist {
 		out.SyncHistogram = append(out.SyncHistogram, st.syncHist[i].Load())
 	}

@@ -189,6 +189,7 @@ type Store struct {
 	pacer   *pacer
 	bulk    *bulk
 	filter  *filter
+	lent    lent
 	pages   *pages        // nil: none are kept
 	bodies  atomic.Uint32 // and pages, from the cache
 	// filterLock lets one goroutine at a time add to the filter.
