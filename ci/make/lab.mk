@@ -14,7 +14,7 @@ lab: build build-lab ## the small tour, under three minutes: probe, smoke and sh
 	bin/lab probe --quick --dir $(LAB_TOUR)/data --name this-machine --out $(LAB_TOUR)/profile.yaml
 	bin/lab run smoke $(LAB_TOUR_TO) || [ $$? -eq 3 ]
 	bin/lab bench compare --cairn bin/cairn --rounds 1 --duration 4s --only put4k,get4k,mixed,put1m,get1m,list --no-ceiling $(LAB_TOUR_TO)
-	bin/lab bench latency --cairn bin/cairn --warmup 1s --capacity 4s --duration 8s --upload-size 128 $(LAB_TOUR_TO)
+	bin/lab bench latency --cairn bin/cairn --objects 20000 --warmup 1s --capacity 4s --duration 8s --upload-size 128 $(LAB_TOUR_TO)
 	@rmdir $(LAB_TOUR)/data
 	bin/lab report $(LAB_TOUR)/runs/*.json --title 'A tour of the lab' --profile $(LAB_TOUR)/profile.yaml --out $(LAB_TOUR)/report.html
 

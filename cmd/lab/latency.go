@@ -22,14 +22,17 @@ func newLatency() *cobra.Command {
 		Short: "Measure the latency of small PUTs at a share of the capacity, during large uploads",
 		Long: `Measure the capacity for small PUTs in a closed loop, then their latency in an
 open loop at a share of that capacity, both while large objects are uploaded in
-the background. Each latency counts from when the request was due.
+the background. The small PUTs overwrite objects that were stored before, so that
+the server has garbage to compact all the while; the record says how much of what
+was still in use it moved. Each latency counts from when the request was due.
 
 At last the drive alone is given the same arrivals and as much background, by a
 loop that writes and syncs what has come: the floor, below which no store that
 syncs before it answers can be here.`,
 		Example: `  lab bench latency
   lab bench latency --minio .tools/rivals/minio --duration 2m --json
-  lab bench latency --share 0.5 --upload-rate 0        # no uploads beside it`,
+  lab bench latency --share 0.5 --upload-rate 0        # no uploads beside it
+  lab bench latency --objects 0                        # new objects only: nothing to compact`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := hw.load(); err != nil {
@@ -48,9 +51,10 @@ syncs before it answers can be here.`,
 	f.StringVar(&o.Dir, "dir", "results/tmp", "directory on the drive to measure; data is made and removed in a new folder of it")
 	f.IntVar(&o.Connections, "connections", 64, "connections of the closed loop; the open loop has four times as many")
 	f.IntVar(&o.Size, "size", 4096, "bytes of a small PUT")
+	f.IntVar(&o.Objects, "objects", 300_000, "objects that the small PUTs overwrite; 0: each makes a new one")
 	f.Float64Var(&o.Share, "share", .7, "share of the capacity that the open loop offers")
-	f.DurationVar(&o.Warmup, "warmup", 2*time.Second, "load before each measured time")
-	f.DurationVar(&o.Capacity, "capacity", 10*time.Second, "measured time of the closed loop")
+	f.DurationVar(&o.Warmup, "warmup", 5*time.Second, "load before each measured time")
+	f.DurationVar(&o.Capacity, "capacity", 20*time.Second, "measured time of the closed loop")
 	f.DurationVar(&o.Duration, "duration", 30*time.Second, "measured time of the open loop")
 	f.DurationVar(&o.Floor, "floor", 30*time.Second, "measured time of the drive alone; 0: not measured")
 	f.Int64Var(&sizeMiB, "upload-size", 1024, "MiB of each large object")

@@ -154,7 +154,7 @@ func TestAMissingBinaryIsToldBeforeAnythingRuns(t *testing.T) {
 func TestLatencyIsOfAShareOfTheCapacityUnderTheBackground(t *testing.T) {
 	c := mustCase(t, "put4k")
 	rec, err := Latency(t.Context(), LatencyOptions{
-		Server: emptyServer("server", "2ms", c, 1), Dir: t.TempDir(), Connections: 2, Size: 4096, Warmup: 100 * time.Millisecond,
+		Server: emptyServer("server", "2ms", c, 1), Dir: t.TempDir(), Connections: 2, Size: 4096, Objects: 20, Warmup: 100 * time.Millisecond,
 		Capacity: 500 * time.Millisecond, Duration: time.Second, Share: .5, UploadSize: 1 << 20, UploadRate: 20e6, UploadStreams: 1, Seed: 1, Floor: 500 * time.Millisecond,
 	})
 	require.NoError(t, err)
@@ -164,6 +164,10 @@ func TestLatencyIsOfAShareOfTheCapacityUnderTheBackground(t *testing.T) {
 			require.Equal(t, "server's durability", m.Durability)
 		}
 		got[strings.TrimPrefix(m.Name, "latency.server.")] = m.Value
+	}
+	for _, r := range rec.Runs {
+		require.Positive(t, r.Result.Ops["OVERWRITE"].Count, "of what was stored before")
+		require.Len(t, r.Result.Ops, 1)
 	}
 	require.InEpsilon(t, got["capacity"]/2, got["offered"], .3)
 	require.InEpsilon(t, got["offered"], got["achieved"], .1)

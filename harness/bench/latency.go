@@ -16,7 +16,7 @@ import (
 	"github.com/cairnstore/cairn/harness/target"
 )
 
-// LatencyOptions asks what small PUTs wait while large uploads go on.
+// LatencyOptions asks what small PUTs wait while large uploads and compaction go on.
 type LatencyOptions struct {
 	Server target.Server
 	Dir    string // as in CompareOptions
@@ -24,6 +24,9 @@ type LatencyOptions struct {
 	// that a stall queues at the server's door and not in the generator.
 	Connections int
 	Size        int // of a small PUT
+	// Objects are stored before, and the small PUTs overwrite them, so that there is
+	// garbage to compact. 0: each makes a new one, and nothing is compacted.
+	Objects int
 	// Capacity and Duration are how long the closed and the open loop are measured.
 	Warmup, Capacity, Duration time.Duration
 	// Share of the capacity that the open loop offers.
@@ -43,10 +46,10 @@ type LatencyOptions struct {
 const backgroundLead = 3 * time.Second
 
 // Latency measures the capacity for small PUTs in a closed loop, then their
-// latency in an open loop at a share of it, both under the same background; and
-// at last what of that latency is the drive's.
+// latency in an open loop at a share of it, both under the same background of uploads
+// and compaction; and at last what of that latency is the drive's.
 func Latency(ctx context.Context, o LatencyOptions) (rec *record.Record, err error) {
-	if o.Share <= 0 || o.Share >= 1 || o.Connections < 1 || o.Capacity <= 0 || o.Duration <= 0 || o.Size < 0 || o.Floor < 0 {
+	if o.Share <= 0 || o.Share >= 1 || o.Connections < 1 || o.Capacity <= 0 || o.Duration <= 0 || o.Size < 0 || o.Objects < 0 || o.Floor < 0 {
 		return nil, errors.New("latency: needs connections, durations and a share between 0 and 1")
 	}
 	if o.Floor > 0 && o.Size > probe.LargestCommit {
@@ -61,11 +64,16 @@ func Latency(ctx context.Context, o LatencyOptions) (rec *record.Record, err err
 	rec.Targets = []record.Target{{Name: o.Server.Name, Version: o.Server.Version(), Durability: o.Server.Durability}}
 	rec.Settings["connections"], rec.Settings["open_loop_connections"] = o.Connections, 4*o.Connections
 	rec.Settings["size"], rec.Settings["share"] = o.Size, o.Share
+	rec.Settings["objects"] = o.Objects
 	rec.Settings["upload_size"], rec.Settings["upload_rate"], rec.Settings["upload_streams"] = o.UploadSize, o.UploadRate, o.UploadStreams
 
 	l := latencyRun{LatencyOptions: o, rec: rec, ws: &load.Workspace{
 		Bucket: "bench-latency", Bodies: load.NewBodies(o.Seed, o.Size), Fresh: load.Keys{Prefix: "p-", Scatter: true},
-	}}
+		Stored: load.Keys{Prefix: "s-", Scatter: true, Count: uint64(o.Objects)},
+	}, small: load.Put}
+	if o.Objects > 0 {
+		l.small = load.Overwrite
+	}
 	if err := l.serve(ctx, filepath.Join(dir, o.Server.Name)); err != nil {
 		return rec, fmt.Errorf("latency: %w", err)
 	}
@@ -83,6 +91,7 @@ type latencyRun struct {
 	rec     *record.Record
 	process *target.Process
 	ws      *load.Workspace
+	small   load.Op
 	uploads *load.Uploads
 	// What the open loop came to.
 	offered float64 // per second
@@ -97,6 +106,12 @@ func (l *latencyRun) serve(ctx context.Context, dir string) (err error) {
 	defer func() { err = errors.Join(err, l.process.Stop()) }()
 	if err := load.CreateBucket(ctx, client(l.process), l.ws.Bucket); err != nil {
 		return err
+	}
+	if l.Objects > 0 {
+		announce(l.Lines, "storing %d objects of %d bytes", l.Objects, l.Size)
+		if err := load.Preload(ctx, client(l.process), l.ws, l.Connections, l.Lines); err != nil {
+			return err
+		}
 	}
 	stop := l.background(ctx)
 	defer stop()
@@ -177,10 +192,20 @@ func (l *latencyRun) loop(ctx context.Context, name string, o load.Options) (*lo
 	m := newMeter(l.process.PID())
 	defer m.close()
 	var sent [2]int64
-	o.Target, o.Workspace, o.Mix = client(l.process), l.ws, only(load.Put)
+	var moved [2]float64
+	var movedErr [2]error
+	o.Target, o.Workspace, o.Mix = client(l.process), l.ws, only(l.small)
 	o.Warmup, o.Seed, o.Progress = l.Warmup, l.Seed, l.Lines
-	o.Begin = func() { sent[0] = l.sent(); m.begin() }
-	o.End = func() { sent[1] = l.sent(); m.end() }
+	o.Begin = func() {
+		moved[0], movedErr[0] = l.moved(ctx)
+		sent[0] = l.sent()
+		m.begin()
+	}
+	o.End = func() {
+		sent[1] = l.sent()
+		m.end()
+		moved[1], movedErr[1] = l.moved(ctx)
+	}
 	res, err := load.Run(ctx, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -195,7 +220,32 @@ func (l *latencyRun) loop(ctx context.Context, name string, o load.Options) (*lo
 	if rate < .9*float64(l.UploadRate) {
 		l.rec.Warn("%s: the background reached %.0f of %.0f MB/s", name, rate/1e6, float64(l.UploadRate)/1e6)
 	}
+	if !l.compacts() {
+		return res, nil
+	}
+	if err := errors.Join(movedErr[0], movedErr[1]); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	compacted := (moved[1] - moved[0]) / res.Elapsed.Seconds()
+	l.add(name+".compacted", compacted/1e6, "MB/s")
+	if compacted == 0 {
+		l.rec.Warn("%s: nothing was compacted meanwhile: it needs a longer time, or fewer objects", name)
+	}
 	return res, nil
+}
+
+// compacts reports whether there is something to compact, and a server that says how much
+// it did.
+func (l *latencyRun) compacts() bool {
+	return l.Objects > 0 && l.Server.Compacted != "" && l.Server.Runner == nil
+}
+
+// moved is how many bytes the server's compaction has moved so far.
+func (l *latencyRun) moved(ctx context.Context) (float64, error) {
+	if !l.compacts() {
+		return 0, nil
+	}
+	return l.process.Counter(ctx, l.Server.Compacted)
 }
 
 func (l *latencyRun) sent() int64 {

@@ -4,6 +4,7 @@
 package target
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -24,6 +27,7 @@ type Launch struct {
 	Args    []string
 	Env     []string // beside the caller's own PATH and HOME
 	Address string   // host:port that it will serve on
+	Admin   string   // and where it will tell how it is; empty: nowhere
 	Ready   string   // path that answers 200 once it serves; empty: a connection is enough
 	Data    string   // directory that it works in, absolute; a container sees it under the same name
 	LogDir  string   // NAME.log is appended to here
@@ -142,6 +146,29 @@ func (p *Process) PID() int { return p.job.PID() }
 
 // Address is where it serves.
 func (p *Process) Address() string { return p.launch.Address }
+
+// Counter reads a counter without labels from the server's own /metrics.
+func (p *Process) Counter(ctx context.Context, name string) (v float64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.launch.Admin+"/metrics", nil)
+	if err != nil {
+		return 0, fmt.Errorf("read counter %s of %s: %w", name, p.launch.Name, err)
+	}
+	r.Close = true
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, fmt.Errorf("read counter %s of %s: %w", name, p.launch.Name, err)
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			return strconv.ParseFloat(value, 64)
+		}
+	}
+	return 0, errors.Join(fmt.Errorf("%s has no counter %s at %s/metrics (%s)", p.launch.Name, name, p.launch.Admin, res.Status), lines.Err())
+}
 
 // Sample reads what it has used since it started.
 func (p *Process) Sample() (system.Sample, error) { return system.Process(p.PID()) }

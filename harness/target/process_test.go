@@ -38,6 +38,9 @@ func serve(behaviour string) {
 		if r.URL.Path == "/never" || r.URL.Path == "/ready" && time.Since(start) < 200*time.Millisecond {
 			w.WriteHeader(503)
 		}
+		if r.URL.Path == "/metrics" {
+			fmt.Fprint(w, "# HELP moved_total Bytes.\nmoved_total{of=\"else\"} 1\nmoved_total_of 2\nmoved_total 1.5e+06\n")
+		}
 	}))
 }
 
@@ -47,6 +50,19 @@ func launch(t *testing.T, behaviour string) Launch {
 	require.NoError(t, err)
 	return Launch{Name: "server", Binary: os.Args[0], Args: []string{address}, Env: []string{"TARGET_TEST_SERVER=" + behaviour},
 		Address: address, Ready: "/ready", LogDir: t.TempDir()}
+}
+
+func TestCounterIsTheServersOwn(t *testing.T) {
+	l := launch(t, "good")
+	l.Admin = l.Address
+	p, err := Start(t.Context(), nil, l)
+	require.NoError(t, err)
+	defer p.Kill()
+	v, err := p.Counter(t.Context(), "moved_total")
+	require.NoError(t, err)
+	require.Equal(t, 1.5e6, v)
+	_, err = p.Counter(t.Context(), "moved")
+	require.ErrorContains(t, err, "server has no counter moved at "+l.Address+"/metrics (200 OK)")
 }
 
 func TestProcessIsReadyWhenStartReturnsAndGoneWhenStopDoes(t *testing.T) {

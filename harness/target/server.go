@@ -24,6 +24,10 @@ type Server struct {
 	// VersionArgs make the binary print its version; none: what the go command
 	// noted in it is enough.
 	VersionArgs []string
+	// AdminFlag sets where it tells how it is, at /metrics; empty: nowhere.
+	AdminFlag string
+	// Compacted is the name of the counter there of the bytes that compaction has moved.
+	Compacted string
 	// Runner runs it; nil: beside this process.
 	Runner Runner
 }
@@ -35,6 +39,7 @@ type Credentials struct{ Access, Secret string }
 func Cairn(binary string) Server {
 	return Server{
 		Name: "cairn", Binary: binary, Durability: "fdatasync before ack (group commit)", Ready: "/health/ready", VersionArgs: []string{"version"},
+		AdminFlag: "--admin-address", Compacted: "cairn_store_compacted_bytes_total",
 		Command: func(dir, address string, c Credentials) (args, env []string) {
 			return []string{"server", "--data", dir, "--address", address},
 				[]string{"MINIO_ROOT_USER=" + c.Access, "MINIO_ROOT_PASSWORD=" + c.Secret}
@@ -117,8 +122,15 @@ func (s Server) Start(ctx context.Context, dir string, c Credentials) (*Process,
 		return nil, fmt.Errorf("start %s: %w", s.Name, err)
 	}
 	args, env := s.Command(dir, address, c)
+	var admin string
+	if s.AdminFlag != "" && s.Runner == nil { // a container's is not published
+		if admin, err = FreeAddress(); err != nil {
+			return nil, fmt.Errorf("start %s: %w", s.Name, err)
+		}
+		args = append(args, s.AdminFlag, admin)
+	}
 	return Start(ctx, s.Runner, Launch{
 		Name: s.Name, Binary: s.Binary, Args: args, Env: env,
-		Address: address, Ready: s.Ready, Data: dir, LogDir: filepath.Dir(dir),
+		Address: address, Admin: admin, Ready: s.Ready, Data: dir, LogDir: filepath.Dir(dir),
 	})
 }
