@@ -147,6 +147,9 @@ type Iter interface {
 	Entry() *Entry
 	// Err is the first error met; check it when SeekGE or Next returned false.
 	Err() error
+	// Beside walks [lower, upper) as all of it was when this one was made, so that
+	// what moves from the one range to the other is met once. It outlives this one.
+	Beside(lower, upper []byte) (Iter, error)
 	Close() error
 }
 

@@ -113,11 +113,15 @@ type registry struct {
 	seed   maphash.Seed
 	shards [256]atomic.Pointer[map[string]*bucket]
 	count  atomic.Int64 // with those being created
-	mu     sync.Mutex   // writers
+	mu     struct {
+		sync.Mutex
+		turns map[string]chan struct{} // names of which a bucket is being made or deleted
+	}
 }
 
 func (r *registry) load(be backend.Backend) error {
 	r.seed = maphash.MakeSeed()
+	r.mu.turns = map[string]chan struct{}{}
 	shards := [len(r.shards)]map[string]*bucket{}
 	for i := range shards {
 		shards[i] = map[string]*bucket{}
@@ -147,15 +151,39 @@ func (r *registry) shard(name string) int {
 
 func (r *registry) get(name string) *bucket { return (*r.shards[r.shard(name)].Load())[name] }
 
-// change makes b the bucket of its name, or removes it where b is gone. A later
-// incarnation stays: answers of transactions come in any order.
+// turn waits until nobody else makes or deletes a bucket of that name. Who is then
+// told that there is one, or none, finds it so: the other one's record and the
+// registry say the same. The caller ends its turn by done.
+func (r *registry) turn(ctx context.Context, name string) (done func(), err error) {
+	for {
+		r.mu.Lock()
+		other, taken := r.mu.turns[name]
+		if !taken {
+			break
+		}
+		r.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	defer r.mu.Unlock()
+	mine := make(chan struct{})
+	r.mu.turns[name] = mine
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.mu.turns, name)
+		close(mine)
+	}, nil
+}
+
+// change makes b the bucket of its name, or removes it where b is gone.
 func (r *registry) change(b *bucket, gone bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	shard := &r.shards[r.shard(b.name)]
-	if old := (*shard.Load())[b.name]; old != nil && old.id > b.id || gone && old != b {
-		return
-	}
 	next := maps.Clone(*shard.Load())
 	if gone {
 		delete(next, b.name)
@@ -197,6 +225,11 @@ func (s *Service) CreateBucket(ctx context.Context, name, region, owner string) 
 	if err := checkBucketName(name); err != nil {
 		return err
 	}
+	done, err := s.buckets.turn(ctx, name)
+	if err != nil {
+		return failed("creating a bucket", err)
+	}
+	defer done()
 	if s.buckets.get(name) != nil {
 		return errBucketExists
 	}
@@ -206,7 +239,7 @@ func (s *Service) CreateBucket(ctx context.Context, name, region, owner string) 
 	}
 	key := appendBucketKey(nil, name)
 	b := &bucket{name: name, lock: key, created: s.now(), region: region, owner: owner}
-	err := s.settled(ctx, backend.Locks{Exclusive: [][]byte{key}}, func(tx backend.Tx) error {
+	err = s.settled(ctx, backend.Locks{Exclusive: [][]byte{key}}, func(tx backend.Tx) error {
 		if _, taken, err := tx.Get(key); err != nil {
 			return err
 		} else if taken {
@@ -260,12 +293,28 @@ func (s *Service) ListBuckets(ctx context.Context, prefix, after string, limit i
 // DeleteBucket implements API. What is left of open uploads is freed afterwards,
 // by whoever finds the purge record.
 func (s *Service) DeleteBucket(ctx context.Context, name string) error {
-	b, err := s.bucket(name)
+	b, uploads, err := s.deleteBucket(ctx, name)
 	if err != nil {
-		return err
+		return failed("deleting a bucket", err)
+	}
+	if uploads {
+		if _, err := s.purge(ctx, b.id); err != nil {
+			s.o.Logger.Warn("uploads of a deleted bucket are left for the next sweep", "bucket", name, "error", err)
+		}
+	}
+	return nil
+}
+
+func (s *Service) deleteBucket(ctx context.Context, name string) (b *bucket, uploads bool, err error) {
+	done, err := s.buckets.turn(ctx, name)
+	if err != nil {
+		return nil, false, err
+	}
+	defer done()
+	if b, err = s.bucket(name); err != nil {
+		return nil, false, err
 	}
 	key, purge := b.lock, appendPurgeKey(nil, b.id)
-	var uploads bool
 	var ran uint64
 	err = s.settled(ctx, backend.Locks{Exclusive: [][]byte{key}}, func(tx backend.Tx) error {
 		b.doomed.CompareAndSwap(ran, 0) // this may be another run of the same transaction
@@ -289,17 +338,12 @@ func (s *Service) DeleteBucket(ctx context.Context, name string) error {
 		return nil
 	})
 	if err != nil {
-		b.doomed.CompareAndSwap(ran, 0) // not written, so it lives on, unless another delete was
-		return failed("deleting a bucket", err)
+		b.doomed.CompareAndSwap(ran, 0) // not written, so it lives on
+		return nil, false, err
 	}
 	s.buckets.change(b, true)
 	s.buckets.count.Add(-1)
-	if uploads {
-		if _, err := s.purge(ctx, b.id); err != nil {
-			s.o.Logger.Warn("uploads of a deleted bucket are left for the next sweep", "bucket", name, "error", err)
-		}
-	}
-	return nil
+	return b, uploads, nil
 }
 
 func emptyFamily(tx backend.Tx, family byte, bucket uint64) (bool, error) {

@@ -1,13 +1,17 @@
 package object_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/backend/memory"
 	"github.com/cairnstore/cairn/engine/object"
 )
@@ -149,4 +153,55 @@ func TestFailedBucketChanges(t *testing.T) {
 	wantKind(t, s.SetBucketTags(ctx, "bucket", []object.Tag{{Key: "aws:k"}}), object.InvalidTag)
 	wantKind(t, s.SetVersioning(ctx, "bucket", 9), object.InvalidArgument)
 	wantKind(t, s.SetVersioning(ctx, "none", object.Enabled), object.NoSuchBucket)
+}
+
+// late answers a moment after what was written is there, as a drive under load does.
+type late struct{ backend.Backend }
+
+func (l late) Update(ctx context.Context, locks backend.Locks, fn func(backend.Tx) error) error {
+	err := l.Backend.Update(ctx, locks, fn)
+	time.Sleep(time.Millisecond)
+	return err
+}
+
+// Who is told that a bucket is there can use it, and who is told that there is none
+// can make one.
+func TestRacingForABucketsName(t *testing.T) {
+	s := open(t, late{memory.New(memory.Options{})}, object.Options{})
+	for round := range 20 {
+		var all sync.WaitGroup
+		var made, deleted atomic.Int32
+		for range 8 {
+			all.Go(func() {
+				switch err := s.CreateBucket(ctx, "bucket", "", "o"); object.KindOf(err) {
+				case object.BucketExists:
+				default:
+					if !assert.NoError(t, err) {
+						return
+					}
+					made.Add(1)
+				}
+				_, err := s.Bucket(ctx, "bucket")
+				assert.NoError(t, err)
+			})
+		}
+		all.Wait()
+		require.EqualValues(t, 1, made.Load(), "round %d", round)
+		for range 8 {
+			all.Go(func() {
+				switch err := s.DeleteBucket(ctx, "bucket"); object.KindOf(err) {
+				case object.NoSuchBucket:
+				default:
+					if !assert.NoError(t, err) {
+						return
+					}
+					deleted.Add(1)
+				}
+				_, err := s.Bucket(ctx, "bucket")
+				assert.Equal(t, object.NoSuchBucket, object.KindOf(err))
+			})
+		}
+		all.Wait()
+		require.EqualValues(t, 1, deleted.Load(), "round %d", round)
+	}
 }

@@ -62,7 +62,7 @@ func (s *Service) markerSeq(ctx context.Context, b *bucket, key, id string) (uin
 	return l.meta.seq, err
 }
 
-// nullsAndVersions walks both families in one order.
+// nullsAndVersions walks both families, as they were at one moment, in one order.
 type nullsAndVersions struct {
 	bucket  *bucket
 	nulls   walk // of the current family, where only null versions count
@@ -128,7 +128,7 @@ func (s *Service) walkVersions(b *bucket, l *listing, from versionMarker) (w *nu
 		return nil, err
 	}
 	lower = appendEscaped(appendFamily(nil, familyVersion, b.id), l.prefix)
-	if w.rest.it, err = s.backend.Iter(lower, prefixEnd(slices.Clone(lower))); err != nil {
+	if w.rest.it, err = w.nulls.it.Beside(lower, prefixEnd(slices.Clone(lower))); err != nil {
 		w.nulls.it.Close()
 		return nil, err
 	}
@@ -232,9 +232,6 @@ func (w *nullsAndVersions) current() (at *walk, latest bool, err error) {
 			// No earlier than here, or a page would read every pointer of the bucket.
 			w.nulls.ok = w.nulls.it.Next()
 			err = w.readNull()
-		case order == 0 && w.nulls.meta.seq == w.rest.meta.seq: // moved between the two walks
-			w.rest.ok = w.rest.it.Next()
-			err = w.readRest()
 		default:
 			if at = &w.nulls; order > 0 || order == 0 && w.rest.meta.seq > w.nulls.meta.seq {
 				at = &w.rest

@@ -2,10 +2,13 @@ package object_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/backend/memory"
 	"github.com/cairnstore/cairn/engine/object"
 )
@@ -225,4 +228,54 @@ func TestTagsKeepBodies(t *testing.T) {
 	require.Equal(t, [2]int64{2, 1004}, [2]int64{info.Objects, info.Bytes})
 	_, err = s.SetTags(ctx, "bucket", "small", "", []object.Tag{{Key: ""}})
 	wantKind(t, err, object.InvalidTag)
+}
+
+// slowIters makes iterators a moment before they are had.
+type slowIters struct{ backend.Backend }
+
+func (b slowIters) Iter(lower, upper []byte) (backend.Iter, error) {
+	it, err := b.Backend.Iter(lower, upper)
+	time.Sleep(20 * time.Microsecond)
+	return it, err
+}
+
+// The null version moves among the versions when another one comes on top of it, and
+// back when that one is deleted. A listing meets it exactly once whenever it looks.
+func TestListVersionsWhileTheNullVersionMoves(t *testing.T) {
+	s := open(t, slowIters{memory.New(memory.Options{})}, object.Options{})
+	require.NoError(t, s.CreateBucket(ctx, "bucket", "", "o"))
+	put(t, s, "bucket", "key", "null")
+	require.NoError(t, s.SetVersioning(ctx, "bucket", object.Enabled))
+	stop, moved := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				moved <- nil
+				return
+			default:
+			}
+			out, err := s.Put(ctx, &object.PutInput{Bucket: "bucket", Key: "key", Body: strings.NewReader("v"), Size: 1})
+			if err == nil {
+				_, err = s.Delete(ctx, &object.DeleteInput{Bucket: "bucket", Key: "key", VersionID: out.VersionID})
+			}
+			if err != nil {
+				moved <- err
+				return
+			}
+		}
+	}()
+	for range 2000 {
+		out, err := s.ListVersions(ctx, &object.ListVersionsInput{Bucket: "bucket", MaxKeys: 10})
+		require.NoError(t, err)
+		var nulls int
+		for _, v := range out.Versions {
+			if v.VersionID == "null" {
+				nulls++
+			}
+		}
+		require.Equal(t, 1, nulls)
+	}
+	close(stop)
+	require.NoError(t, <-moved)
 }

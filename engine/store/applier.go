@@ -394,6 +394,7 @@ func (a *applier) applyGeneration(g *generation) error {
 	if err := w.Set(watermarkKey, mark.encode(), nil); err != nil {
 		return err
 	}
+	a.s.overlay.applying.Store(g.number)
 	if err := w.Commit(pebble.NoSync); err != nil {
 		return fmt.Errorf("apply to index: %w", err)
 	}

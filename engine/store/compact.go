@@ -156,6 +156,10 @@ func (c *compactor) flushGroup() error {
 	return nil
 }
 
+// payStep is what is owed before pay sleeps: a group is paid for by a tenth of a
+// millisecond, and to sleep and wake for each costs as much as the reading.
+const payStep = time.Millisecond
+
 // pay keeps to the rate.
 func (c *compactor) pay(n int64) {
 	if c.s.opt.CompactRate < 0 || c.hurry || c.s.refusing.Load() {
@@ -166,8 +170,12 @@ func (c *compactor) pay(n int64) {
 		c.paid = now
 	}
 	c.paid = c.paid.Add(cost)
+	owed := time.Until(c.paid)
+	if owed < payStep {
+		return
+	}
 	select {
-	case <-time.After(time.Until(c.paid)):
+	case <-time.After(owed):
 	case <-c.ctx.Done():
 	}
 }

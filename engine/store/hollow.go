@@ -181,6 +181,13 @@ func horizonOf(gens []*generation) horizon {
 	return horizon{gens[0].number, gens[0].durable.Load()}
 }
 
+// passed reports whether an index to which generations up to applying may have been
+// written may have what lies beyond the horizon: a view of gens and of that index is
+// then of two moments.
+func (h horizon) passed(gens []*generation, applying uint64) bool {
+	return applying > h.generation || applying == h.generation && gens[h.generation-gens[0].number].durable.Load() > h.entry
+}
+
 // filled leaves of found what no put beyond the horizon has filled, up to end
 // of each generation; nothing, if what was there may have gone to the index.
 func (h horizon) filled(gens []*generation, found []hollow, end func(*generation) uint32) []hollow {

@@ -144,10 +144,31 @@ func (s *Store) NewIter(lower, upper []byte) (*Iter, error) {
 	return s.newIter(lower, upper)
 }
 
-func (s *Store) newIter(lower, upper []byte) (*Iter, error) {
+// makeIter has no sources yet.
+func (s *Store) makeIter(lower, upper []byte) *Iter {
 	const room = 256 // for the keys of most
 	keys := make([]byte, 2*room)
-	it := &Iter{s: s, lower: lower, upper: upper, keyBuf: keys[:0:room], from: keys[room:room], enough: s.hollows.steps}
+	return &Iter{s: s, lower: lower, upper: upper, keyBuf: keys[:0:room], from: keys[room:room], enough: s.hollows.steps}
+}
+
+// Beside is an iterator of the same view.
+func (it *Iter) Beside(lower, upper []byte) (backend.Iter, error) {
+	b := it.s.makeIter(lower, upper)
+	b.horizon, b.known = it.horizon, it.known
+	b.gens = make([]genCursor, len(it.gens))
+	for i := range it.gens {
+		b.gens[i] = genCursor{g: it.gens[i].g, order: it.gens[i].order}
+	}
+	var err error
+	b.index, err = it.index.Clone(pebble.CloneOptions{IterOptions: &pebble.IterOptions{LowerBound: lower, UpperBound: upper}})
+	if err != nil {
+		return nil, it.s.indexError(err)
+	}
+	return b, nil
+}
+
+func (s *Store) newIter(lower, upper []byte) (*Iter, error) {
+	it := s.makeIter(lower, upper)
 	for try := 1; ; try++ {
 		known := s.hollows.list.Load()
 		gens := *s.overlay.gens.Load()
@@ -166,10 +187,11 @@ func (s *Store) newIter(lower, upper []byte) (*Iter, error) {
 		it.index = ix
 		// Hollows are of the moment of the view only if they were the same before and after it was taken. The
 		// second time there is little to sort.
-		switch same := s.hollows.list.Load() == known; {
-		case same && known != nil:
+		same := s.hollows.list.Load() == known
+		switch torn := it.horizon.passed(gens, s.overlay.applying.Load()); {
+		case same && !torn && known != nil:
 			it.known = *known
-		case !same && try < 3:
+		case (!same || torn) && try < 3:
 			if err := ix.Close(); err != nil {
 				return nil, s.indexError(err)
 			}

@@ -282,6 +282,9 @@ type overlay struct {
 	gens  atomic.Pointer[[]*generation] // oldest first; the last is open
 	bytes atomic.Int64
 	count atomic.Int64
+	// applying is the number of the newest generation that is being written to the
+	// index, or was.
+	applying atomic.Uint64
 }
 
 // newOverlay makes one for about the given bytes of records, a slot or so for each.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -37,6 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 		{"Iter", (*suite).iter},
 		{"IterBounds", (*suite).iterBounds},
 		{"IterManyAndDeleted", (*suite).iterMany},
+		{"IterBeside", (*suite).iterBeside},
 		{"IterDuringWrites", (*suite).iterDuringWrites},
 		{"Bodies", (*suite).bodies},
 		{"BodyRanges", (*suite).bodyRanges},
@@ -537,6 +539,66 @@ func (s *suite) iterMany() {
 		require.True(s, it.SeekGE([]byte(name(i))))
 		require.Equal(s, name((i+2)/3*3), string(it.Entry().Key))
 		require.Equal(s, name((i+2)/3*3), string(it.Entry().Value))
+	}
+}
+
+// iterBeside: what moves from one range to another is met in one of the two, however
+// long after the first iterator the second one is made.
+func (s *suite) iterBeside() {
+	const keys = 20
+	name := func(side string, i int) []byte { return fmt.Appendf(nil, "%s%02d", side, i) }
+	for i := range keys {
+		s.put(string(name("a", i)), "")
+	}
+	stop := make(chan struct{})
+	var movers sync.WaitGroup
+	for m := range 2 {
+		movers.Go(func() {
+			from, to := "a", "b"
+			for i := m; ; i = (i + 2) % keys {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				err := s.b.Update(ctx, locks(string(name("a", i)), string(name("b", i))), func(tx backend.Tx) error {
+					tx.Delete(name(from, i))
+					tx.Put(backend.Put{Key: name(to, i)})
+					return nil
+				})
+				if err != nil {
+					s.Error(err)
+					return
+				}
+				if i >= keys-2 {
+					from, to = to, from
+				}
+			}
+		})
+	}
+	defer movers.Wait()
+	defer close(stop)
+	for round := range 300 {
+		left, err := s.b.Iter([]byte("a"), []byte("b"))
+		require.NoError(s, err)
+		if round%3 == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		right, err := left.Beside([]byte("b"), []byte("c"))
+		require.NoError(s, err)
+		var met [keys]int
+		for _, it := range []backend.Iter{left, right} {
+			for ok := it.SeekGE([]byte("a")); ok; ok = it.Next() {
+				i, err := strconv.Atoi(string(it.Entry().Key[1:]))
+				require.NoError(s, err)
+				met[i]++
+			}
+			require.NoError(s, it.Err())
+			require.NoError(s, it.Close())
+		}
+		for i, n := range met {
+			require.Equal(s, 1, n, "key %d in round %d", i, round)
+		}
 	}
 }
 

@@ -179,13 +179,19 @@ func (r *record) entry() backend.Entry {
 	return backend.Entry{Key: r.key, Value: r.value, Seq: r.seq, Space: r.space, Weight: r.weight, Body: r.body}
 }
 
-// Iter implements backend.Backend. The walk sees each entry as it is when it gets there.
+// Iter implements backend.Backend.
 func (b *Backend) Iter(lower, upper []byte) (backend.Iter, error) {
-	return &iter{b: b, lower: bytes.Clone(lower), upper: bytes.Clone(upper)}, nil
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return newIter(b.mu.records.view(), lower, upper), nil
+}
+
+func newIter(view *ordered, lower, upper []byte) *iter {
+	return &iter{view: view, lower: bytes.Clone(lower), upper: bytes.Clone(upper)}
 }
 
 type iter struct {
-	b            *Backend
+	view         *ordered
 	lower, upper []byte
 	after        []byte // scratch: the key after the current one
 	cur          backend.Entry
@@ -193,14 +199,16 @@ type iter struct {
 	started      bool
 }
 
+func (it *iter) Beside(lower, upper []byte) (backend.Iter, error) {
+	return newIter(it.view, lower, upper), nil
+}
+
 func (it *iter) SeekGE(key []byte) bool {
 	it.started = true
 	if bytes.Compare(key, it.lower) < 0 {
 		key = it.lower
 	}
-	it.b.mu.RLock()
-	r := it.b.mu.records.first(key, it.upper)
-	it.b.mu.RUnlock()
+	r := it.view.first(key, it.upper)
 	if it.valid = r != nil; it.valid {
 		it.cur = r.entry()
 	}

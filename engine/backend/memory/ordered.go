@@ -14,6 +14,24 @@ const chunkLen = 256
 type ordered struct {
 	chunks [][]*record // none is empty
 	n      int
+	// What a view shares is copied before it is changed: a chunk that was last copied
+	// before the newest view was taken.
+	owned []uint64 // of each chunk, the views that there were then
+	views uint64
+}
+
+// view is the map as it is now, for good.
+func (o *ordered) view() *ordered {
+	o.views++
+	return &ordered{chunks: slices.Clone(o.chunks), n: o.n}
+}
+
+// own makes a chunk one that may be changed.
+func (o *ordered) own(c int) {
+	if o.owned[c] != o.views {
+		o.chunks[c] = append(make([]*record, 0, chunkLen+1), o.chunks[c]...)
+		o.owned[c] = o.views
+	}
 }
 
 // find returns where the first record at or after key is, and whether it is key itself.
@@ -56,18 +74,20 @@ func (o *ordered) first(lower, upper []byte) *record {
 func (o *ordered) set(r *record) {
 	c, i, exact := o.find(r.key)
 	if exact {
+		o.own(c)
 		o.chunks[c][i] = r
 		return
 	}
 	o.n++
 	if len(o.chunks) == 0 {
-		o.chunks = [][]*record{{r}}
+		o.chunks, o.owned = [][]*record{{r}}, []uint64{o.views}
 		return
 	}
 	if i == 0 && c > 0 { // append to the chunk before, so that ascending keys fill chunks
 		c--
 		i = len(o.chunks[c])
 	}
+	o.own(c)
 	o.chunks[c] = slices.Insert(o.chunks[c], i, r)
 	if len(o.chunks[c]) > chunkLen {
 		o.split(c)
@@ -85,7 +105,7 @@ func (o *ordered) split(c int) {
 	rest := append(make([]*record, 0, chunkLen+1), full[at:]...)
 	clear(full[at:])
 	o.chunks[c] = full[:at]
-	o.chunks = slices.Insert(o.chunks, c+1, rest)
+	o.chunks, o.owned = slices.Insert(o.chunks, c+1, rest), slices.Insert(o.owned, c+1, o.views)
 }
 
 func (o *ordered) remove(key []byte) {
@@ -95,8 +115,9 @@ func (o *ordered) remove(key []byte) {
 	}
 	o.n--
 	if len(o.chunks[c]) == 1 {
-		o.chunks = slices.Delete(o.chunks, c, c+1)
+		o.chunks, o.owned = slices.Delete(o.chunks, c, c+1), slices.Delete(o.owned, c, c+1)
 		return
 	}
+	o.own(c)
 	o.chunks[c] = slices.Delete(o.chunks[c], i, i+1)
 }
