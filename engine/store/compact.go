@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
 )
 
 // Compaction empties segments that are mostly garbage: what lives moves to a
@@ -28,7 +29,7 @@ type compactor struct {
 	off   int64
 	last  int64
 	rows  []tableRow
-	buf   []byte // header and bodies of the open group
+	buf   []byte // header and bodies of the open group; nil before the first
 	meta  []byte
 	count int
 	moves []move          // their group number in place of the segment, until written
@@ -39,8 +40,11 @@ type compactor struct {
 }
 
 func (s *Store) newCompactor(ctx context.Context) *compactor {
-	return &compactor{s: s, ctx: ctx, buf: make([]byte, groupHeaderSize, 1<<20)}
+	return &compactor{s: s, ctx: ctx}
 }
+
+// writePiece is what compaction gives the drive at a time.
+const writePiece = 256 << 10
 
 // movedRoom is how many live bytes surely fit into one segment when they are moved.
 func (s *Store) movedRoom() int64 { return s.opt.SegmentSize - s.opt.GroupBytes - 4*blockSize }
@@ -135,8 +139,13 @@ func (c *compactor) flushGroup() error {
 	c.buf = append(c.buf, c.meta...)
 	c.buf = append(c.buf, zeros[:size-int64(len(c.buf))]...)
 	h.encode(c.buf)
-	if _, err := c.cold.file.WriteAt(c.buf, c.off); err != nil {
-		return s.noSpace(fmt.Errorf("compact: %w", err))
+	// Past the page cache, where it would wait for the segment's sync and then go out all
+	// at once, and not much at a time: the log's syncs stand behind it in the drive's queue.
+	for at := int64(0); at < size; at += writePiece {
+		piece := c.buf[at:min(at+writePiece, size)]
+		if _, err := disk.WriteDirect(c.cold.file, piece, c.off+at); err != nil {
+			return s.noSpace(fmt.Errorf("compact: %w", err))
+		}
 	}
 	for i := range c.moves[c.start:] {
 		v := &c.moves[c.start+i]
@@ -156,10 +165,6 @@ func (c *compactor) flushGroup() error {
 	return nil
 }
 
-// payStep is what is owed before pay sleeps: a group is paid for by a tenth of a
-// millisecond, and to sleep and wake for each costs as much as the reading.
-const payStep = time.Millisecond
-
 // pay keeps to the rate.
 func (c *compactor) pay(n int64) {
 	if c.s.opt.CompactRate < 0 || c.hurry || c.s.refusing.Load() {
@@ -170,17 +175,16 @@ func (c *compactor) pay(n int64) {
 		c.paid = now
 	}
 	c.paid = c.paid.Add(cost)
-	owed := time.Until(c.paid)
-	if owed < payStep {
-		return
-	}
 	select {
-	case <-time.After(owed):
+	case <-time.After(time.Until(c.paid)):
 	case <-c.ctx.Done():
 	}
 }
 
 func (c *compactor) turn() error {
+	if c.buf == nil {
+		c.buf = disk.AlignedBuffer(int(roundUp(c.s.opt.GroupBytes) + blockSize))[:groupHeaderSize]
+	}
 	if err := c.sealCold(); err != nil {
 		return err
 	}
