@@ -31,6 +31,7 @@ type compactor struct {
 	rows  []tableRow
 	buf   []byte // header and bodies of the open group; nil before the first
 	meta  []byte
+	raw   []byte // a victim's group
 	count int
 	moves []move          // their group number in place of the segment, until written
 	start int             // first move of the open group
@@ -355,7 +356,7 @@ func (c *compactor) emptyLog(g *segment) error {
 		return c.unread(g, 0, err)
 	}
 	for _, row := range rows {
-		h, raw, bad, err := readGroup(g, int64(row.offset), true)
+		h, raw, bad, err := readGroupInto(c.raw, g, int64(row.offset), true)
 		if errors.Is(err, errInvalid) && row.metaLen&tentative != 0 {
 			continue
 		}
@@ -369,6 +370,7 @@ func (c *compactor) emptyLog(g *segment) error {
 		if err := c.moveGroup(g, h, raw); err != nil {
 			return err
 		}
+		c.raw = raw
 		c.pay(h.size() / 4) // reading is cheaper than writing
 	}
 	return nil

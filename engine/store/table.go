@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -97,6 +98,11 @@ func likeFooter(f []byte, ordinal uint64) bool {
 // readGroup reads and verifies the group at off: header and records always,
 // inline bodies where asked. badBodies counts those that failed.
 func readGroup(g *segment, off int64, bodies bool) (h groupHeader, raw []byte, badBodies int, err error) {
+	return readGroupInto(nil, g, off, bodies)
+}
+
+// readGroupInto reads into buf's array, or a larger one.
+func readGroupInto(buf []byte, g *segment, off int64, bodies bool) (h groupHeader, raw []byte, badBodies int, err error) {
 	head := make([]byte, groupHeaderSize)
 	if off+groupHeaderSize > g.size {
 		return h, nil, 0, errInvalid
@@ -111,7 +117,8 @@ func readGroup(g *segment, off int64, bodies bool) (h groupHeader, raw []byte, b
 	if h.kind != commitGroup || !h.in(g, off) || off+h.size() > g.size {
 		return h, nil, 0, errInvalid
 	}
-	raw = make([]byte, groupHeaderSize+int(h.bodyLen)+int(h.metaLen))
+	n := groupHeaderSize + int(h.bodyLen) + int(h.metaLen)
+	raw = slices.Grow(buf[:0], n)[:n]
 	from := int64(0)
 	if !bodies {
 		from = groupHeaderSize + int64(h.bodyLen)
@@ -124,9 +131,9 @@ func readGroup(g *segment, off int64, bodies bool) (h groupHeader, raw []byte, b
 	}
 	d := decoder{b: raw[groupHeaderSize+int(h.bodyLen):]}
 	var r record
-	n := uint32(0)
+	count := uint32(0)
 	for d.next(&r) {
-		n++
+		count++
 		if r.body != inlineBody {
 			continue
 		}
@@ -137,7 +144,7 @@ func readGroup(g *segment, off int64, bodies bool) (h groupHeader, raw []byte, b
 			badBodies++
 		}
 	}
-	if d.bad || n != h.count {
+	if d.bad || count != h.count {
 		return h, nil, 0, errInvalid
 	}
 	return h, raw, badBodies, nil
