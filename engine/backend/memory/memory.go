@@ -96,7 +96,9 @@ func (b *Backend) Move() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	moved := make(map[uint64]*body, len(b.mu.bodies))
-	for _, chunk := range b.mu.records.chunks {
+	for n := range b.mu.records.chunks {
+		b.mu.records.own(n)
+		chunk := b.mu.records.chunks[n]
 		for i, r := range chunk {
 			if r.body.Segment == 0 {
 				continue
