@@ -138,7 +138,8 @@ func copyAsPut(in *CopyInput, src *GetOutput, tags []Tag) (*copyPut, error) {
 
 // copyInPlace writes new metadata over an object's own and keeps its body. It
 // does so only where that is all there is to do: no version is kept, the record is
-// still the one that was read, whose sequence is seq, and the checksum stays. Who names an algorithm wants one of the whole, not of parts.
+// still the one that was read, whose sequence is seq, and the checksum stays. Who
+// names an algorithm wants one of the whole, not of parts.
 func (s *Service) copyInPlace(ctx context.Context, in *CopyInput, src *GetOutput, seq uint64, p *copyPut) (done bool, err error) {
 	b, err := s.bucket(in.Bucket)
 	if err != nil {
