@@ -242,6 +242,7 @@ func TestShortLivesDoNotFillTheDrive(t *testing.T) {
 func TestAFileOutlivesAMissingOrdinal(t *testing.T) {
 	s, f, _ := faultyStore(t, nil)
 	defer func() { require.NoError(t, s.Close()) }()
+	prepared(t, s) // or it takes the file
 	name, _, err := s.segs.takeFile(0)
 	require.NoError(t, err)
 	s.segs.mu.Lock()

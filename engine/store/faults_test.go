@@ -673,6 +673,17 @@ func TestWriteErrorsInRecovery(t *testing.T) {
 	goleak.VerifyNone(t, goroutines)
 }
 
+// prepared waits until the log's next segment lies ready: nothing but the log writes and
+// syncs then.
+func prepared(t *testing.T, s *Store) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		s.log.mu.Lock()
+		defer s.log.mu.Unlock()
+		return s.log.mu.next != nil
+	}, 10*time.Second, time.Millisecond)
+}
+
 // unsyncedTail is a drive whose log's last group, of x, failed its sync, and is in the page
 // cache alone. After it came starts that sealed its segment, last, and failed before they
 // had written the group again.
@@ -683,6 +694,7 @@ func unsyncedTail(t *testing.T, starts int) (m *disk.Memory, f *disk.Faulty, las
 	s := open(t, small(f))
 	put(t, s, "x", "v1", []byte("acknowledged"))
 	require.NoError(t, s.catchUp())
+	prepared(t, s)
 	require.NoError(t, f.AddText("sync log/*: EIO"))
 	require.ErrorIs(t, tryPut(s, "x", "v2", []byte("never synced")), backend.ErrUnavailable)
 	last = s.log.mu.cur
@@ -706,7 +718,7 @@ func unsyncedTail(t *testing.T, starts int) (m *disk.Memory, f *disk.Faulty, las
 		}
 		require.NoError(t, f.AddText(strings.Join(rules, "\n")))
 		_, err := Open(small(f))
-		require.ErrorIs(t, err, syscall.EIO)
+		require.ErrorIs(t, err, syscall.EIO, "start %d", n)
 		f.Clear()
 	}
 	return m, f, last
