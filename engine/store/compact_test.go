@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -287,12 +288,11 @@ func TestAVictimOfARaceDoesNotRest(t *testing.T) {
 	}
 	require.NoError(t, s.catchUp())
 	reached, goOn := make(chan struct{}), make(chan struct{})
-	fired := false
+	var fired atomic.Bool
 	m.SetHook(func(op disk.Op) error {
-		if fired || op.Kind != disk.OpWrite || !strings.HasPrefix(op.Name, "log/") || op.Off != blockSize {
+		if op.Kind != disk.OpWrite || !strings.HasPrefix(op.Name, "log/") || op.Off != blockSize || fired.Swap(true) {
 			return nil
 		}
-		fired = true
 		close(reached)
 		<-goOn
 		return nil
