@@ -136,14 +136,17 @@ func TestBlobAfterRebuild(t *testing.T) {
 
 	reached, goOn := make(chan struct{}), make(chan struct{})
 	seen := map[string]bool{}
-	fired := false
+	var mu sync.Mutex // of seen
 	m.SetHook(func(op disk.Op) error {
-		if fired || op.Kind != disk.OpRead || op.Name != victims[0].name && op.Name != victims[1].name {
+		if op.Kind != disk.OpRead || op.Name != victims[0].name && op.Name != victims[1].name {
 			return nil
 		}
+		mu.Lock()
+		before := len(seen)
 		seen[op.Name] = true
-		if len(seen) == 2 {
-			fired = true
+		both := before < 2 && len(seen) == 2
+		mu.Unlock()
+		if both {
 			close(reached)
 			<-goOn
 		}
