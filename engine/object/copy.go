@@ -21,8 +21,8 @@ func (s *Service) Copy(ctx context.Context, in *CopyInput) (CopyOutput, error) {
 	}
 	var out CopyOutput
 	err := s.again(ctx, func() error {
-		var rec record
-		src, err := s.read(ctx, &GetInput{Bucket: in.SourceBucket, Key: in.SourceKey, VersionID: in.SourceVersionID, Conditions: in.SourceConditions}, true, &rec)
+		var tags []Tag
+		src, err := s.read(ctx, &GetInput{Bucket: in.SourceBucket, Key: in.SourceKey, VersionID: in.SourceVersionID, Conditions: in.SourceConditions}, true, &tags)
 		if err != nil {
 			return copySource(err)
 		}
@@ -31,11 +31,11 @@ func (s *Service) Copy(ctx context.Context, in *CopyInput) (CopyOutput, error) {
 		if src.Size > MaxPutSize {
 			return refuse(InvalidRequest, "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")
 		}
-		put, err := copyAsPut(in, src, rec.tags)
+		put, err := copyAsPut(in, src, tags)
 		if err != nil {
 			return err
 		}
-		if done, err := s.copyInPlace(ctx, in, src, rec.seq, put); done || err != nil {
+		if done, err := s.copyInPlace(ctx, in, src, put); done || err != nil {
 			if err == nil {
 				out.PutOutput = put.out
 			}
@@ -137,10 +137,9 @@ func copyAsPut(in *CopyInput, src *GetOutput, tags []Tag) (*copyPut, error) {
 }
 
 // copyInPlace writes new metadata over an object's own and keeps its body. It
-// does so only where that is all there is to do: no version is kept, the record is
-// still the one that was read, whose sequence is seq, and the checksum stays. Who
-// names an algorithm wants one of the whole, not of parts.
-func (s *Service) copyInPlace(ctx context.Context, in *CopyInput, src *GetOutput, seq uint64, p *copyPut) (done bool, err error) {
+// does so only where that is all there is to do: no version is kept, and the
+// checksum stays. Who names an algorithm wants one of the whole, not of parts.
+func (s *Service) copyInPlace(ctx context.Context, in *CopyInput, src *GetOutput, p *copyPut) (done bool, err error) {
 	b, err := s.bucket(in.Bucket)
 	if err != nil {
 		return false, err
@@ -154,7 +153,6 @@ func (s *Service) copyInPlace(ctx context.Context, in *CopyInput, src *GetOutput
 	if owner == b.owner {
 		owner = ""
 	}
-	stored := appendSections(nil, &p.Headers, owner, p.Tags)
 	now := s.now()
 	err = s.backend.Update(ctx, backend.Locks{Shared: b.lock, Exclusive: [][]byte{k.curKey}}, func(tx backend.Tx) error {
 		done = false
@@ -167,11 +165,15 @@ func (s *Service) copyInPlace(ctx context.Context, in *CopyInput, src *GetOutput
 		if !k.own() || k.state.versioning == Enabled {
 			return nil
 		}
-		if k.entry.Seq != seq {
+		if k.cur.etag() != src.ETag || !k.cur.time().Equal(src.Modified) {
 			return fmt.Errorf("the source: %w", errChanged)
 		}
+		tags := p.Tags
+		if !in.ReplaceTags { // they may have been set since
+			tags = k.cur.sections.tags()
+		}
 		m := k.cur
-		m.modified, m.sections = now, stored
+		m.modified, m.sections = now, appendSections(nil, &p.Headers, owner, tags)
 		// The body is known by the sequence that it came with: see Alias.
 		m.flags |= flagSeq
 		done = true

@@ -21,14 +21,8 @@ func (s *Service) Head(ctx context.Context, in *GetInput) (*GetOutput, error) {
 	return s.read(ctx, in, false, nil)
 }
 
-// A record is what else is known of the very version that read has opened.
-type record struct {
-	seq  uint64 // the record's own, which a change of tags moves on
-	tags []Tag
-}
-
-// read also fills in rec, if there is one.
-func (s *Service) read(ctx context.Context, in *GetInput, withBody bool, rec *record) (*GetOutput, error) {
+// read also gives the tags of the very version that it opened, if asked for.
+func (s *Service) read(ctx context.Context, in *GetInput, withBody bool, tags *[]Tag) (*GetOutput, error) {
 	b, err := s.bucket(in.Bucket)
 	if err != nil {
 		return nil, err
@@ -46,8 +40,8 @@ func (s *Service) read(ctx context.Context, in *GetInput, withBody bool, rec *re
 		if err := in.Conditions.forRead(&l.meta); err != nil {
 			return withVersion(err, b.versionID(&l.meta))
 		}
-		if rec != nil {
-			*rec = record{l.entry.Seq, l.meta.sections.tags()}
+		if tags != nil {
+			*tags = l.meta.sections.tags()
 		}
 		return s.open(l, b, in, withBody, out)
 	})
