@@ -28,7 +28,7 @@ type bucket struct {
 	lock    []byte // the name of its lock: its record's key
 	latest  atomic.Pointer[bucketState]
 	durable atomic.Pointer[bucketState]
-	doomed  atomic.Uint64 // the sequence of the transaction that deletes it; 0: none
+	doomed  atomic.Bool // a transaction deletes it
 }
 
 // bucketState is what changes in a bucket. Immutable.
@@ -43,7 +43,7 @@ type bucketState struct {
 // refused afterwards, and a refusal for a delete that is written waits for its sync.
 func (b *bucket) current(tx backend.Tx) (*bucketState, error) {
 	st := b.latest.Load()
-	if b.doomed.Load() == 0 && st.seq == b.durable.Load().seq {
+	if !b.doomed.Load() && st.seq == b.durable.Load().seq {
 		return st, nil
 	}
 	e, ok, err := tx.Get(b.lock)
@@ -315,9 +315,8 @@ func (s *Service) deleteBucket(ctx context.Context, name string) (b *bucket, upl
 		return nil, false, err
 	}
 	key, purge := b.lock, appendPurgeKey(nil, b.id)
-	var ran uint64
 	err = s.settled(ctx, backend.Locks{Exclusive: [][]byte{key}}, func(tx backend.Tx) error {
-		b.doomed.CompareAndSwap(ran, 0) // this may be another run of the same transaction
+		b.doomed.Store(false) // this may be another run of the same transaction
 		if _, err := b.current(tx); err != nil {
 			return err
 		}
@@ -333,12 +332,11 @@ func (s *Service) deleteBucket(ctx context.Context, name string) (b *bucket, upl
 			tx.Frees()
 		}
 		tx.Delete(key)
-		ran = tx.Seq()
-		b.doomed.Store(ran)
+		b.doomed.Store(true)
 		return nil
 	})
 	if err != nil {
-		b.doomed.CompareAndSwap(ran, 0) // not written, so it lives on
+		b.doomed.Store(false) // not written, so it lives on: nobody else deletes it meanwhile
 		return nil, false, err
 	}
 	s.buckets.change(b, true)

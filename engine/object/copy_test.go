@@ -142,21 +142,10 @@ func TestCopyToItself(t *testing.T) {
 func TestCopyToItselfBesideTags(t *testing.T) {
 	s, _ := withBucket(t, memory.Options{MaxInline: 100, Alias: object.Alias})
 	put(t, s, "bucket", "source", "body")
-	stop, copied := make(chan struct{}), make(chan error, 1)
-	go func() {
-		for {
-			select {
-			case <-stop:
-				copied <- nil
-				return
-			default:
-			}
-			if _, err := copyObject(s, object.CopyInput{Key: "source", ReplaceMetadata: true}); err != nil {
-				copied <- err
-				return
-			}
-		}
-	}()
+	end := beside(t, func() error {
+		_, err := copyObject(s, object.CopyInput{Key: "source", ReplaceMetadata: true})
+		return err
+	})
 	for i := range 5000 {
 		want := []object.Tag{{Key: "n", Value: strconv.Itoa(i)}}
 		_, err := s.SetTags(ctx, "bucket", "source", "", want)
@@ -166,8 +155,7 @@ func TestCopyToItselfBesideTags(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
-	close(stop)
-	require.NoError(t, <-copied)
+	end()
 }
 
 // TestCopyMultipart gives a plain object with an ETag of its bytes.

@@ -36,6 +36,31 @@ func newClock() *clock                   { return &clock{time.Date(2026, 1, 2, 3
 func (c *clock) now() time.Time          { return c.at }
 func (c *clock) advance(d time.Duration) { c.at = c.at.Add(d) }
 
+// beside does the same over and over until the function that it returns is called, or
+// until it fails.
+func beside(t testing.TB, do func() error) (end func()) {
+	stop, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				ended <- nil
+				return
+			default:
+			}
+			if err := do(); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	return func() {
+		t.Helper()
+		close(stop)
+		require.NoError(t, <-ended)
+	}
+}
+
 func put(t testing.TB, s object.API, bucket, key, body string) object.PutOutput {
 	t.Helper()
 	out, err := s.Put(ctx, &object.PutInput{Bucket: bucket, Key: key, Body: bytes.NewReader([]byte(body)), Size: int64(len(body)), Owner: "o"})

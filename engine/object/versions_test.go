@@ -246,25 +246,13 @@ func TestListVersionsWhileTheNullVersionMoves(t *testing.T) {
 	require.NoError(t, s.CreateBucket(ctx, "bucket", "", "o"))
 	put(t, s, "bucket", "key", "null")
 	require.NoError(t, s.SetVersioning(ctx, "bucket", object.Enabled))
-	stop, moved := make(chan struct{}), make(chan error, 1)
-	go func() {
-		for {
-			select {
-			case <-stop:
-				moved <- nil
-				return
-			default:
-			}
-			out, err := s.Put(ctx, &object.PutInput{Bucket: "bucket", Key: "key", Body: strings.NewReader("v"), Size: 1})
-			if err == nil {
-				_, err = s.Delete(ctx, &object.DeleteInput{Bucket: "bucket", Key: "key", VersionID: out.VersionID})
-			}
-			if err != nil {
-				moved <- err
-				return
-			}
+	end := beside(t, func() error {
+		out, err := s.Put(ctx, &object.PutInput{Bucket: "bucket", Key: "key", Body: strings.NewReader("v"), Size: 1})
+		if err == nil {
+			_, err = s.Delete(ctx, &object.DeleteInput{Bucket: "bucket", Key: "key", VersionID: out.VersionID})
 		}
-	}()
+		return err
+	})
 	for range 2000 {
 		out, err := s.ListVersions(ctx, &object.ListVersionsInput{Bucket: "bucket", MaxKeys: 10})
 		require.NoError(t, err)
@@ -276,6 +264,5 @@ func TestListVersionsWhileTheNullVersionMoves(t *testing.T) {
 		}
 		require.Equal(t, 1, nulls)
 	}
-	close(stop)
-	require.NoError(t, <-moved)
+	end()
 }

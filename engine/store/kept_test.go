@@ -144,7 +144,7 @@ func TestBlobAfterRebuild(t *testing.T) {
 		mu.Lock()
 		before := len(seen)
 		seen[op.Name] = true
-		both := before < 2 && len(seen) == 2
+		both := before == 1 && len(seen) == 2
 		mu.Unlock()
 		if both {
 			close(reached)

@@ -124,12 +124,7 @@ func Probe(ctx context.Context, address, path string) error {
 		}
 		return conn.Close()
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
-	if err != nil {
-		return err
-	}
-	r.Close = true
-	res, err := http.DefaultClient.Do(r)
+	res, err := get(ctx, address, path)
 	if err != nil {
 		return err
 	}
@@ -139,6 +134,16 @@ func Probe(ctx context.Context, address, path string) error {
 		return fmt.Errorf("GET %s answers %s", path, res.Status)
 	}
 	return nil
+}
+
+// get asks once, over a connection of its own.
+func get(ctx context.Context, address, path string) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Close = true
+	return http.DefaultClient.Do(r)
 }
 
 // PID is the process's ID.
@@ -151,12 +156,7 @@ func (p *Process) Address() string { return p.launch.Address }
 func (p *Process) Counter(ctx context.Context, name string) (v float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.launch.Admin+"/metrics", nil)
-	if err != nil {
-		return 0, fmt.Errorf("read counter %s of %s: %w", name, p.launch.Name, err)
-	}
-	r.Close = true
-	res, err := http.DefaultClient.Do(r)
+	res, err := get(ctx, p.launch.Admin, "/metrics")
 	if err != nil {
 		return 0, fmt.Errorf("read counter %s of %s: %w", name, p.launch.Name, err)
 	}
