@@ -30,6 +30,7 @@ func expose(t *telemetry.Scrape, s store.Stats) {
 
 	gauge("cairn_store_drive_free_bytes", "Space left on the drive.", float64(s.DiskFree))
 	gauge("cairn_store_drive_bytes", "Size of the drive.", float64(s.DiskTotal))
+	gauge("cairn_store_spare_bytes", "Space of files that wait for their next use, which is taken before what is left on the drive.", float64(s.SpareBytes))
 	gauge("cairn_store_segments", "Segments of the log and of bulk data.", float64(s.Segments))
 	gauge("cairn_store_segments_pinned", "Segments that a reader or an upload holds against recycling.", float64(s.PinnedSegments))
 	gauge("cairn_store_live_bytes", "Bytes in segments that some record owns.", float64(s.LiveBytes))

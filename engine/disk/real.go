@@ -249,32 +249,79 @@ func patiently(try func() error) error {
 type realFile struct {
 	f *os.File
 
-	// direct is a second descriptor of the same file, opened with O_DIRECT at
-	// the first need; nil where the file system has no such thing.
-	direct     *os.File
-	directOnce sync.Once
+	// direct is a second descriptor of the same file, opened with O_DIRECT when it is
+	// needed.
+	direct struct {
+		sync.Mutex
+		f    *os.File
+		none bool // the file system has no such thing, or the file is closed
+	}
 }
 
-// writeDirect relies on Linux to keep the page cache and the drive in step: a
-// direct write drops the pages that it covers.
-func (r *realFile) writeDirect(p []byte, off int64) (int, error) {
-	r.directOnce.Do(func() {
-		_ = control(r.f, func(fd int) error {
-			f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_WRONLY|unix.O_DIRECT, 0)
-			if err == nil {
-				r.direct = f
-			}
-			return nil // without it, WriteAt does
-		})
+// openDirect returns the descriptor for transfers that pass the page cache by,
+// or nil. Linux keeps cache and drive in step: a direct write drops the pages
+// that it covers, a direct read writes them out first.
+func (r *realFile) openDirect() *os.File {
+	d := &r.direct
+	d.Lock()
+	defer d.Unlock()
+	if d.f != nil || d.none {
+		return d.f
+	}
+	d.none = true // then the ordinary one does
+	_ = control(r.f, func(fd int) error {
+		name := fmt.Sprintf("/proc/self/fd/%d", fd)
+		f, err := os.OpenFile(name, os.O_RDWR|unix.O_DIRECT, 0)
+		if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) {
+			f, err = os.OpenFile(name, os.O_RDONLY|unix.O_DIRECT, 0)
+		}
+		if err == nil {
+			d.f = f
+		}
+		d.none = err != nil && !errors.Is(err, unix.EMFILE) && !errors.Is(err, unix.ENFILE)
+		return nil
 	})
-	if r.direct == nil {
+	return d.f
+}
+
+func (r *realFile) closeDirect(forGood bool) error {
+	d := &r.direct
+	d.Lock()
+	defer d.Unlock()
+	f := d.f
+	d.f, d.none = nil, d.none || forGood
+	if f == nil {
+		return nil
+	}
+	return f.Close()
+}
+
+// other reports whether a direct transfer has to be done by the ordinary descriptor:
+// the drive has blocks over 4 KiB, or CloseDirect came between.
+func other(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, fs.ErrClosed) }
+
+func (r *realFile) writeDirect(p []byte, off int64) (int, error) {
+	d := r.openDirect()
+	if d == nil {
 		return r.WriteAt(p, off)
 	}
-	n, err := r.direct.WriteAt(p, off)
-	if errors.Is(err, unix.EINVAL) { // a drive with blocks over 4 KiB
+	n, err := d.WriteAt(p, off)
+	if other(err) {
 		return r.WriteAt(p, off)
 	}
 	return n, withFull(err)
+}
+
+func (r *realFile) readDirect(p []byte, off int64) (int, error) {
+	d := r.openDirect()
+	if d == nil {
+		return r.ReadAt(p, off)
+	}
+	n, err := d.ReadAt(p, off)
+	if other(err) {
+		return r.ReadAt(p, off)
+	}
+	return n, err
 }
 
 func (r *realFile) ReadAt(p []byte, off int64) (int, error) { return r.f.ReadAt(p, off) }
@@ -330,12 +377,7 @@ func (r *realFile) Size() (int64, error) {
 }
 
 func (r *realFile) Close() error {
-	var err error
-	r.directOnce.Do(func() {}) // no descriptor is opened from now on
-	if r.direct != nil {
-		err = r.direct.Close()
-	}
-	return withFull(errors.Join(err, r.f.Close()))
+	return withFull(errors.Join(r.closeDirect(true), r.f.Close()))
 }
 
 func (r *realFile) control(op string, fn func(fd int) error) error {

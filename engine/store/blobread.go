@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
 )
 
 // getBlob looks a blob's extents up.
@@ -61,6 +62,21 @@ type piece struct {
 	extent
 	seg   *segment
 	start int64
+	once  bool // for compaction or a check: past the page cache
+}
+
+// readAt reads n bytes into buf, whose address is aligned and which has room for
+// whole blocks.
+func (p *piece) readAt(buf []byte, n, at int64) error {
+	if !p.once {
+		_, err := p.seg.file.ReadAt(buf[:n], at)
+		return err
+	}
+	got, err := disk.ReadDirect(p.seg.file, buf[:roundUp(n)], at)
+	if err == io.EOF && int64(got) >= n {
+		err = nil
+	}
+	return err
 }
 
 // chunkAt is where a chunk of the blob begins in the piece's segment.
@@ -77,7 +93,7 @@ func (r *blobReader) hold(b blob) bool {
 				return false
 			}
 			r.held = append(r.held, g)
-			r.pieces = append(r.pieces, piece{x, g, at})
+			r.pieces = append(r.pieces, piece{extent: x, seg: g, start: at})
 		}
 		at += x.length
 	}
@@ -137,7 +153,7 @@ func readBlocks(s *Store, p piece, id backend.BlobID, off, end int64, buf []byte
 	last = min(max(last, first+crcBlock), length)
 
 	if first == 0 {
-		if _, err := p.seg.file.ReadAt(buf[:blockSize+last], at); err != nil {
+		if err := p.readAt(buf, blockSize+last, at); err != nil {
 			return nil, 0, s.readFailed(p.seg, at, err)
 		}
 	} else {

@@ -122,6 +122,8 @@ type checker struct {
 	mark   watermark
 	report CheckReport
 	buf    []byte
+	from   sweep  // over the segment that is checked
+	raw    []byte // its group
 
 	odd        []oddHeader
 	skipBodies bool // of the log

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/cairnstore/cairn/engine/backend"
 )
@@ -154,6 +155,7 @@ func (c *checker) checkSegment(i int, g *segment) error {
 	if open && g.kind == coldSegment {
 		c.note("%s is not sealed: compaction was under way", g.name)
 	}
+	c.from.over(g)
 	for n, row := range rows {
 		if err := c.ctx.Err(); err != nil {
 			return err
@@ -165,7 +167,11 @@ func (c *checker) checkSegment(i int, g *segment) error {
 }
 
 func (c *checker) checkGroup(i int, g *segment, row tableRow, mayTear bool) {
-	h, raw, bad, err := readGroup(g, int64(row.offset), !c.skipBodies)
+	var from io.ReaderAt = g.file // bodies are skipped
+	if !c.skipBodies {
+		from = &c.from
+	}
+	h, raw, bad, err := readGroupFrom(from, c.raw, g, int64(row.offset), !c.skipBodies)
 	if mayTear && (bad > 0 || errors.Is(err, errInvalid)) {
 		c.note("%s: the last group, at %d, was cut off by a crash", g.name, row.offset)
 		return
@@ -175,6 +181,7 @@ func (c *checker) checkGroup(i int, g *segment, row tableRow, mayTear bool) {
 		c.damageAt("group", g, int64(row.offset), nil, invalidOr(err))
 		return
 	}
+	c.raw = raw
 	c.report.Groups++
 	c.report.BytesRead += int64(len(raw))
 	c.advance("log", "bytes", h.size())
@@ -353,7 +360,7 @@ func (c *checker) checkBlob(id backend.BlobID, b blob, key []byte) {
 			at += x.length
 			continue
 		}
-		p := piece{x, c.list[i], at}
+		p := piece{extent: x, seg: c.list[i], start: at, once: true}
 		end := at + x.length
 		for at < end {
 			if c.ctx.Err() != nil {

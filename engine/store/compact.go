@@ -31,7 +31,8 @@ type compactor struct {
 	rows  []tableRow
 	buf   []byte // header and bodies of the open group; nil before the first
 	meta  []byte
-	raw   []byte // a victim's group
+	from  sweep  // over a victim
+	raw   []byte // its group
 	count int
 	moves []move          // their group number in place of the segment, until written
 	start int             // first move of the open group
@@ -355,8 +356,9 @@ func (c *compactor) emptyLog(g *segment) error {
 	if err != nil {
 		return c.unread(g, 0, err)
 	}
+	c.from.over(g)
 	for _, row := range rows {
-		h, raw, bad, err := readGroupInto(c.raw, g, int64(row.offset), true)
+		h, raw, bad, err := readGroupFrom(&c.from, c.raw, g, int64(row.offset), true)
 		if errors.Is(err, errInvalid) && row.metaLen&tentative != 0 {
 			continue
 		}
@@ -533,7 +535,7 @@ func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
 		some = true
 		w.blob = blob{size: at}
 		buf := chunkBuffers.Get().(*[]byte)
-		p := piece{e, g, at}
+		p := piece{extent: e, seg: g, start: at, once: true}
 		for off := at; off < at+e.length; {
 			data, err := readChunk(s, p, id, off, at+e.length, *buf)
 			if err == nil {

@@ -85,7 +85,17 @@ func (v spaceFS) Rename(from, to string) error {
 
 func (v spaceFS) Remove(name string) error {
 	v.hold()
-	return v.FS.Remove(name)
+	e, ok := v.FS.(interface {
+		Erase(name string, rest func(time.Duration) error) error
+	})
+	if !ok {
+		return v.FS.Remove(name)
+	}
+	return e.Erase(name, func(d time.Duration) error {
+		_ = v.s.restErasing(d) // Pebble hears of no end: a file that is left would be so for good
+		v.hold()
+		return nil
+	})
 }
 
 type spaceFile struct {
@@ -153,6 +163,10 @@ func (s *Store) writeWhenRoom(f disk.File, b []byte, off int64) error {
 func (t *segments) shed() bool {
 	t.mu.Lock()
 	var name string
+	if n := len(t.mu.odd); n > 0 {
+		name = t.mu.odd[n-1]
+		t.mu.odd = t.mu.odd[:n-1]
+	}
 	for c := range t.mu.free {
 		if n := len(t.mu.free[c]); n > 0 && name == "" {
 			name = t.mu.free[c][n-1]

@@ -534,8 +534,9 @@ const reclaimWait = 2 * time.Second
 func (s *Store) startDuties() (reclaimed <-chan struct{}) {
 	s.checkSpace()
 	s.bulk.resume()
-	s.duties.Add(3)
+	s.duties.Add(4)
 	go s.watchSpace()
+	go s.eraseForever()
 	go s.scoutDeletes()
 	go s.fillFilter()
 	s.duties.Go(func() { s.overlay.bringIn(s.closing) })

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
 )
 
 // scrubForever reads every sealed segment at a steady rate, again and again, so
@@ -68,6 +69,12 @@ func (s *Store) Scrub(ctx context.Context, rate int64) error {
 // verifySegment checks what the index points to in a segment; bad counts what
 // failed.
 func (s *Store) verifySegment(ctx context.Context, g *segment, pay func(int64)) (bad int, err error) {
+	g.mu.Lock()
+	sealed := g.mu.sealed
+	g.mu.Unlock()
+	if sealed { // nobody else needs the descriptor
+		defer disk.CloseDirect(g.file)
+	}
 	if s.verifyHeader(g) {
 		bad++
 	}
@@ -86,11 +93,13 @@ func (s *Store) verifySegment(ctx context.Context, g *segment, pay func(int64)) 
 	if err != nil {
 		return 1, s.readFailed(g, 0, err)
 	}
+	from := sweep{g: g}
+	var raw []byte
 	for _, row := range rows {
 		if ctx.Err() != nil {
 			return bad, ctx.Err()
 		}
-		h, _, n, err := readGroup(g, int64(row.offset), true)
+		h, b, n, err := readGroupFrom(&from, raw, g, int64(row.offset), true)
 		if row.metaLen&tentative != 0 && (err != nil || n > 0) {
 			continue
 		}
@@ -104,6 +113,9 @@ func (s *Store) verifySegment(ctx context.Context, g *segment, pay func(int64)) 
 		case n > 0:
 			bad += n
 			_ = s.quarantine(g, int64(row.offset), "body")
+		}
+		if err == nil {
+			raw = b
 		}
 		pay(h.size())
 	}
@@ -147,7 +159,7 @@ func (s *Store) verifyBulk(ctx context.Context, g *segment, pay func(int64)) (ba
 				todo = append(todo, struct {
 					id backend.BlobID
 					p  piece
-				}{decodeBlobKey(it.Entry().Key), piece{x, g, at}})
+				}{decodeBlobKey(it.Entry().Key), piece{extent: x, seg: g, start: at, once: true}})
 			}
 			at += x.length
 		}

@@ -52,6 +52,7 @@ func (g *segment) seal() {
 	g.mu.Lock()
 	g.mu.sealed = true
 	g.mu.Unlock()
+	disk.CloseDirect(g.file)
 }
 
 // segments is the table of all lives under way, and the files between lives.
@@ -60,16 +61,17 @@ type segments struct {
 	fs      disk.FS
 	storeID [16]byte
 	size    [2]int64 // of log and of bulk files
-	spare   int      // free log files kept; more are removed
 	// suspects, halves and shorts are found by load and settled before the store is open.
 	suspects []suspect
 	halves   []halfHeader
-	shorts   []*segment // files that were shorter than their headers say
+	shorts   []*segment    // files that were shorter than their headers say
+	released chan struct{} // the eraser may have work
 
 	mu struct {
 		sync.RWMutex
 		live     map[uint64]*segment
 		free     [2][]string // file names, log and bulk
+		odd      []string    // of files of other sizes, which are free to be erased
 		ordinal  uint64      // last one given
 		reserved uint64      // last one that may be given
 		round    uint64      // of recycling
@@ -87,7 +89,7 @@ func class(k segmentKind) int {
 }
 
 func newSegments(fsys disk.FS, id [16]byte, logSize, bulkSize int64) *segments {
-	t := &segments{fs: fsys, storeID: id, size: [2]int64{logSize, bulkSize}, spare: 4}
+	t := &segments{fs: fsys, storeID: id, size: [2]int64{logSize, bulkSize}, released: make(chan struct{}, 1)}
 	t.mu.live = map[uint64]*segment{}
 	return t
 }
@@ -114,7 +116,7 @@ func (t *segments) pin(ordinal uint64) (*segment, error) {
 
 func (t *segments) unpin(g *segment) {
 	if g.pins.Add(-1) == 0 && g.retired.Load() {
-		t.reuse(g)
+		t.release(g)
 	}
 }
 
@@ -253,20 +255,6 @@ func (t *segments) retire(g *segment) error {
 	return nil
 }
 
-func (t *segments) reuse(g *segment) {
-	_ = g.file.Close() // nothing in it matters now
-	c := class(g.kind)
-	t.mu.Lock()
-	keep := len(t.mu.free[c]) < t.spare && g.size == t.size[c]
-	if keep {
-		t.mu.free[c] = append(t.mu.free[c], g.name)
-	}
-	t.mu.Unlock()
-	if !keep {
-		_ = t.fs.Remove(g.name) // its header says free, should it stay
-	}
-}
-
 // load opens every file of the store and sorts it by its header.
 func (t *segments) load() error {
 	for c, dir := range segmentDirs {
@@ -387,7 +375,7 @@ func hasLife(f disk.File) bool {
 
 // keepOrRemove disposes of a file between lives.
 func (t *segments) keepOrRemove(x suspect) error {
-	if x.size == t.size[x.class] && len(t.mu.free[x.class]) < t.spare {
+	if x.size == t.size[x.class] { // the eraser sees to what is too many
 		t.mu.free[x.class] = append(t.mu.free[x.class], x.name)
 		return nil
 	}

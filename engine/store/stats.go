@@ -75,6 +75,7 @@ type Stats struct {
 	LiveBytes, UsedBytes       int64 // now, in segments
 	PinnedSegments             int   // now
 	DiskFree, DiskTotal        int64 // now
+	SpareBytes                 int64 // now, in files of segments between two lives
 	IndexBytes                 int64 // now
 	IndexPacedSeconds          float64
 	Refusing, Failed           bool // now
@@ -91,7 +92,7 @@ func (s *Store) Stats() Stats {
 		OverlayBytes: s.overlay.bytes.Load(), OverlayCount: s.overlay.count.Load(), Generations: len(*s.overlay.gens.Load()),
 		Corruptions: st.corruptions.Load(), ReadErrors: st.readErrors.Load(), MemoryErrors: st.memoryErrors.Load(),
 		CompactedBytes: st.compacted.Load(), Recycled: st.recycled.Load(), ScrubbedBytes: st.scrubbed.Load(),
-		DiskFree: st.diskFree.Load(), DiskTotal: st.diskTotal.Load(),
+		DiskFree: st.diskFree.Load(), DiskTotal: st.diskTotal.Load(), SpareBytes: s.segs.spareBytes(),
 		Refusing: s.refusing.Load(), Failed: s.failed.Load(), Recovery: s.Recovery,
 	}
 	if p := s.pages; p != nil {

@@ -56,7 +56,7 @@ type Options struct {
 	Logger  *slog.Logger  // slog.Default
 
 	SegmentSize     int64         // bytes of a log segment; 64 MiB
-	BulkSegmentSize int64         // 256 MiB
+	BulkSegmentSize int64         // 120 MiB
 	GroupBytes      int64         // of one sync; 4 MiB
 	OverlayBytes    int64         // of records not yet indexed; 512 MiB
 	IndexCacheBytes int64         // 128 MiB
@@ -112,7 +112,9 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	def(&o.SegmentSize, 64<<20)
-	def(&o.BulkSegmentSize, 256<<20)
+	// What ext4 maps with one extent, also while a part of it is written for the first
+	// time: a file of more makes and gives back a block of its map each time.
+	def(&o.BulkSegmentSize, 120<<20)
 	def(&o.GroupBytes, 4<<20)
 	def(&o.OverlayBytes, 512<<20)
 	def(&o.IndexCacheBytes, 128<<20)
@@ -568,7 +570,7 @@ func (s *Store) checkSpace() {
 		s.logger.Error("space of the drive", "err", err)
 		return
 	}
-	free := u.Free + int64(s.segs.freeFiles(0))*s.opt.SegmentSize + int64(s.segs.freeFiles(1))*s.opt.BulkSegmentSize
+	free := u.Free + s.segs.spareBytes()
 	// One segment more: the log takes it in advance.
 	low := free < s.opt.Reserve+s.opt.SegmentSize || s.spaceWaits.Load() > 0
 	if s.refusing.Swap(low) != low {
@@ -585,6 +587,7 @@ func (s *Store) checkSpace() {
 	}
 	s.stats.diskFree.Store(u.Free)
 	s.stats.diskTotal.Store(u.Total)
+	s.segs.wakeEraser()
 }
 
 // roomFor reports whether a new file of n bytes leaves the reserve alone.

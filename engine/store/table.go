@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 )
@@ -98,16 +99,16 @@ func likeFooter(f []byte, ordinal uint64) bool {
 // readGroup reads and verifies the group at off: header and records always,
 // inline bodies where asked. badBodies counts those that failed.
 func readGroup(g *segment, off int64, bodies bool) (h groupHeader, raw []byte, badBodies int, err error) {
-	return readGroupInto(nil, g, off, bodies)
+	return readGroupFrom(g.file, nil, g, off, bodies)
 }
 
-// readGroupInto reads into buf's array, or a larger one.
-func readGroupInto(buf []byte, g *segment, off int64, bodies bool) (h groupHeader, raw []byte, badBodies int, err error) {
+// readGroupFrom reads from src, which is g's file, into buf's array or a larger one.
+func readGroupFrom(src io.ReaderAt, buf []byte, g *segment, off int64, bodies bool) (h groupHeader, raw []byte, badBodies int, err error) {
 	head := make([]byte, groupHeaderSize)
 	if off+groupHeaderSize > g.size {
 		return h, nil, 0, errInvalid
 	}
-	if _, err := g.file.ReadAt(head, off); err != nil {
+	if _, err := src.ReadAt(head, off); err != nil {
 		return h, nil, 0, fmt.Errorf("read group: %w", err)
 	}
 	h, err = decodeGroupHeader(head)
@@ -123,7 +124,7 @@ func readGroupInto(buf []byte, g *segment, off int64, bodies bool) (h groupHeade
 	if !bodies {
 		from = groupHeaderSize + int64(h.bodyLen)
 	}
-	if _, err := g.file.ReadAt(raw[from:], off+from); err != nil {
+	if _, err := src.ReadAt(raw[from:], off+from); err != nil {
 		return h, nil, 0, fmt.Errorf("read group: %w", err)
 	}
 	if crc(raw[groupHeaderSize+int(h.bodyLen):]) != h.metaCRC {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -48,6 +49,8 @@ func Run(t *testing.T, open func(t *testing.T) disk.FS) {
 		{"lock", lock},
 		{"usage", usage},
 		{"random writes agree with a slice", randomWrites},
+		{"direct transfers agree with others", direct},
+		{"erase", erase},
 		{"concurrent reads and writes", concurrentIO},
 		{"concurrent creates of one name", concurrentCreates},
 	} {
@@ -472,6 +475,97 @@ func randomWrites(t *testing.T, d disk.FS) {
 		}
 		require.True(t, contents(t, f) == string(model), "seed %d step %d", seed, step)
 	}
+}
+
+// direct mixes transfers past the page cache with those through it: each sees what
+// the others wrote, also at the end of the file and where nothing is aligned.
+func direct(t *testing.T, d disk.FS) {
+	const seed, size = 1, 64 << 10
+	rng := rand.New(rand.NewPCG(seed, 0))
+	f := create(t, d, "a", "")
+	model := make([]byte, size+100)
+	_, err := f.WriteAt(model, 0)
+	require.NoError(t, err)
+	buf := disk.AlignedBuffer(size)
+	for step := range 400 {
+		off, n := rng.IntN(size), 1+rng.IntN(20_000)
+		if step%4 > 0 {
+			off, n = off/disk.DirectAlign*disk.DirectAlign, (n/disk.DirectAlign+1)*disk.DirectAlign
+		}
+		b := buf[:min(n, size-off)]
+		if off+len(b) < size || step%8 < 4 {
+			for i := range b {
+				b[i] = byte(step)
+			}
+			if step%2 == 0 {
+				_, err = disk.WriteDirect(f, b, int64(off))
+			} else {
+				_, err = f.WriteAt(b, int64(off))
+			}
+			require.NoError(t, err)
+			copy(model[off:], b)
+		}
+		if step%50 == 49 {
+			disk.CloseDirect(f)
+		}
+		off = rng.IntN(size) / disk.DirectAlign * disk.DirectAlign
+		got, err := disk.ReadDirect(f, buf, int64(off))
+		if want := len(model) - off; want < size {
+			require.Equal(t, io.EOF, err)
+			require.Equal(t, want, got)
+		} else {
+			require.NoError(t, err)
+		}
+		require.True(t, bytes.Equal(model[off:off+got], buf[:got]), "seed %d step %d", seed, step)
+	}
+	n, err := disk.ReadDirect(f, buf, 2*size)
+	require.Equal(t, io.EOF, err)
+	require.Zero(t, n)
+	require.NoError(t, f.Close())
+	_, err = disk.ReadDirect(f, buf, 0)
+	require.ErrorIs(t, err, fs.ErrClosed)
+	_, err = disk.WriteDirect(f, buf, 0)
+	require.ErrorIs(t, err, fs.ErrClosed)
+}
+
+// erase gives a large file back in steps, and can be stopped between two.
+func erase(t *testing.T, d disk.FS) {
+	const size = 9<<20 + 5
+	make := func(name string) {
+		f := create(t, d, name, "")
+		require.NoError(t, f.Preallocate(0, size))
+		require.NoError(t, f.Sync())
+		require.NoError(t, f.Close())
+	}
+	make("a")
+	steps := []int64{size}
+	rest := func(pause time.Duration) error {
+		require.Positive(t, pause)
+		info, err := d.Stat("a")
+		require.NoError(t, err)
+		require.Less(t, info.Size, steps[len(steps)-1])
+		require.LessOrEqual(t, steps[len(steps)-1]-info.Size, int64(4<<20))
+		steps = append(steps, info.Size)
+		return nil
+	}
+	require.NoError(t, disk.Erase(d, "a", rest))
+	require.Len(t, steps, 3)
+	requireList(t, d, ".")
+
+	make("a")
+	stop := errors.New("stop")
+	require.ErrorIs(t, disk.Erase(d, "a", func(time.Duration) error { return stop }), stop)
+	info, err := d.Stat("a")
+	require.NoError(t, err)
+	require.Equal(t, int64(8<<20), info.Size)
+
+	never := func(time.Duration) error { t.Error("a rest"); return nil }
+	require.NoError(t, create(t, d, "small", "x").Close())
+	require.NoError(t, disk.Erase(d, "small", never))
+	require.NoError(t, d.MkdirAll("dir"))
+	require.NoError(t, disk.Erase(d, "dir", never))
+	require.ErrorIs(t, disk.Erase(d, "missing", never), fs.ErrNotExist)
+	requireList(t, d, ".", "a")
 }
 
 // concurrentIO writes disjoint blocks from several goroutines while others

@@ -99,6 +99,11 @@ func (v *fileSystem) OpenDir(name string) (vfs.File, error) {
 
 func (v *fileSystem) Remove(name string) error { return v.disk.Remove(v.resolve(name)) }
 
+// Erase removes a file as disk.Erase does. Package store looks for it.
+func (v *fileSystem) Erase(name string, rest func(time.Duration) error) error {
+	return disk.Erase(v.disk, v.resolve(name), rest)
+}
+
 func (v *fileSystem) RemoveAll(name string) error {
 	return removeAll(v.disk, v.resolve(name))
 }

@@ -1,0 +1,106 @@
+package store
+
+import (
+	"errors"
+	"path"
+	"time"
+
+	"github.com/cairnstore/cairn/engine/disk"
+)
+
+// Files between lives are kept for the next ones: those need neither be made, which
+// for the log means that they are filled with zeros, nor given back to the drive.
+// What is too many of them is erased in the background.
+const (
+	// spareFiles of a class are kept in any case, unless the drive is full.
+	spareFiles = 4
+	// spareMost bytes of a class are kept at most, and no more than this share of what is
+	// free on the drive.
+	spareMost  = 4 << 30
+	spareShare = 8
+)
+
+// surplus takes a file that is too many, or of a size that is not made any more;
+// free is what is free on the drive. It returns "" where there is none.
+func (t *segments) surplus(free int64) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.mu.odd); n > 0 {
+		name := t.mu.odd[n-1]
+		t.mu.odd = t.mu.odd[:n-1]
+		return name
+	}
+	for c, names := range t.mu.free {
+		n := len(names)
+		if n > spareFiles && int64(n)*t.size[c] > min(spareMost, free/spareShare) {
+			t.mu.free[c] = names[:n-1]
+			return names[n-1]
+		}
+	}
+	return ""
+}
+
+// spareBytes is the size of the files between lives.
+func (t *segments) spareBytes() (n int64) {
+	for c := range t.size {
+		n += int64(t.freeFiles(c)) * t.size[c]
+	}
+	return n
+}
+
+// release takes the file of a life that is over, which may be one too many.
+func (t *segments) release(g *segment) {
+	_ = g.file.Close() // nothing in it matters now
+	c := class(g.kind)
+	t.mu.Lock()
+	if g.size == t.size[c] {
+		t.mu.free[c] = append(t.mu.free[c], g.name)
+	} else {
+		t.mu.odd = append(t.mu.odd, g.name)
+	}
+	t.mu.Unlock()
+	t.wakeEraser()
+}
+
+func (t *segments) wakeEraser() {
+	select {
+	case t.released <- struct{}{}:
+	default:
+	}
+}
+
+// eraseForever gives files back that are too many.
+func (s *Store) eraseForever() {
+	defer s.duties.Done()
+	for {
+		select {
+		case <-s.segs.released:
+		case <-s.closing:
+			return
+		}
+		for {
+			name := s.segs.surplus(s.stats.diskFree.Load())
+			if name == "" {
+				break
+			}
+			if err := disk.Erase(s.opt.FS, name, s.restErasing); errors.Is(err, ErrClosed) {
+				return // its header says free: the next start removes it
+			} else if err != nil {
+				s.logger.Warn("a file that is free stays", "file", path.Base(name), "err", err)
+			}
+		}
+	}
+}
+
+// restErasing is not for a full drive, where others wait for the space.
+func (s *Store) restErasing(d time.Duration) error {
+	if s.refusing.Load() {
+		d = 0
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-s.closing:
+		return ErrClosed
+	}
+}
