@@ -24,7 +24,7 @@ func WriteDirect(f File, p []byte, off int64) (int, error) {
 // where the file can do that and p is aligned. For what is read once, and for a
 // check of what the drive has.
 func ReadDirect(f File, p []byte, off int64) (int, error) {
-	d, ok := f.(interface {
+	d, ok := within(f).(interface {
 		readDirect(p []byte, off int64) (int, error)
 	})
 	if !ok || !aligned(p, off) {
@@ -33,10 +33,21 @@ func ReadDirect(f File, p []byte, off int64) (int, error) {
 	return d.readDirect(p, off)
 }
 
+// within is the file whose reads f passes on as they are, if it says so.
+func within(f File) File {
+	for {
+		u, ok := f.(interface{ ReadsOf() File })
+		if !ok {
+			return f
+		}
+		f = u.ReadsOf()
+	}
+}
+
 // CloseDirect gives back the descriptor that direct transfers took, if they took one.
 // The next one takes another.
 func CloseDirect(f File) {
-	if d, ok := f.(interface{ closeDirect(forGood bool) error }); ok {
+	if d, ok := within(f).(interface{ closeDirect(forGood bool) error }); ok {
 		_ = d.closeDirect(false) // what was written is for Sync to vouch for
 	}
 }

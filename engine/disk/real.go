@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,7 +30,8 @@ const (
 // running store, writes fail or go to that drive, never to whatever directory
 // appears at the same path.
 type real struct {
-	root *os.Root
+	root    *os.Root
+	discard bool
 }
 
 // OpenReal opens the directory root of a Linux file system, and makes it,
@@ -43,7 +45,38 @@ func OpenReal(root string) (FS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open drive: %w", err)
 	}
-	return &real{root: r}, nil
+	return &real{root: r, discard: discards(root)}, nil
+}
+
+func (r *real) discards() bool { return r.discard }
+
+// discards reports whether the file system of dir is mounted with discard, so that the
+// drive is told at once of blocks that are given up. True where that can't be known.
+func discards(dir string) bool {
+	var st unix.Stat_t
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil || unix.Stat(dir, &st) != nil {
+		return true
+	}
+	return mountDiscards(string(table), fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev)))
+}
+
+// mountDiscards looks for a device, "major:minor", in a table of mounts (proc(5)).
+func mountDiscards(table, device string) bool {
+	for line := range strings.Lines(table) {
+		mount, super, ok := strings.Cut(line, " - ")
+		if f := strings.Fields(mount); !ok || len(f) < 3 || f[2] != device {
+			continue
+		}
+		f := strings.Fields(super)
+		if len(f) == 0 {
+			return true
+		}
+		return slices.ContainsFunc(strings.Split(f[len(f)-1], ","), func(o string) bool {
+			return o == "discard" || strings.HasPrefix(o, "discard=")
+		})
+	}
+	return true
 }
 
 // makeRoot makes a directory and the parents it lacks, each synced into its
@@ -297,8 +330,11 @@ func (r *realFile) closeDirect(forGood bool) error {
 }
 
 // other reports whether a direct transfer has to be done by the ordinary descriptor:
-// the drive has blocks over 4 KiB, or CloseDirect came between.
-func other(err error) bool { return errors.Is(err, unix.EINVAL) || errors.Is(err, fs.ErrClosed) }
+// the drive has blocks over 4 KiB, the file can't be opened for writing any more, or
+// CloseDirect came between.
+func other(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBADF) || errors.Is(err, fs.ErrClosed)
+}
 
 func (r *realFile) writeDirect(p []byte, off int64) (int, error) {
 	d := r.openDirect()

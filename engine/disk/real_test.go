@@ -175,3 +175,15 @@ func TestRealFullMatchesErrFull(t *testing.T) {
 	require.NotErrorIs(t, disk.WithFull(unix.EIO), disk.ErrFull)
 	require.NoError(t, disk.WithFull(nil))
 }
+
+func TestMountDiscards(t *testing.T) {
+	const table = "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard,errors=remount-ro\n" +
+		"23 22 0:5 / /dev rw,nosuid - devtmpfs udev rw,size=12k\n" +
+		"30 22 8:1 / /data rw,discard master:1 - xfs /dev/sda1 rw,attr2,nodiscard\n" +
+		"31 22 0:40 / /b rw - btrfs /dev/sdb rw,discard=async,space_cache=v2\n" +
+		"bad line 8:2\n32 22 8:2 / /c rw -\n"
+	for device, want := range map[string]bool{"254:0": true, "0:5": false, "8:1": false, "0:40": true, "8:2": true, "9:9": true} {
+		require.Equal(t, want, disk.MountDiscards(table, device), device)
+	}
+	require.True(t, disk.MountDiscards("", "8:1"))
+}

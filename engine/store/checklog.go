@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
 )
 
 // checkLog reads every group of every log and cold segment, and notes where
@@ -156,6 +157,7 @@ func (c *checker) checkSegment(i int, g *segment) error {
 		c.note("%s is not sealed: compaction was under way", g.name)
 	}
 	c.from.over(g)
+	defer disk.CloseDirect(g.file)
 	for n, row := range rows {
 		if err := c.ctx.Err(); err != nil {
 			return err
@@ -361,6 +363,7 @@ func (c *checker) checkBlob(id backend.BlobID, b blob, key []byte) {
 			continue
 		}
 		p := piece{extent: x, seg: c.list[i], start: at, once: true}
+		defer disk.CloseDirect(p.seg.file)
 		end := at + x.length
 		for at < end {
 			if c.ctx.Err() != nil {

@@ -70,21 +70,30 @@ func (t *segments) loadEpoch(acceptLoss bool) error {
 	e, err := readEpoch(t.fs)
 	if errors.Is(err, fs.ErrNotExist) {
 		if t.mu.ordinal == 0 {
-			return t.reserve()
+			return t.reserveAtStart()
 		}
 		err = fmt.Errorf("file %q is missing: %w", epochFile, backend.ErrCorrupt)
 	}
 	if errors.Is(err, backend.ErrCorrupt) && acceptLoss {
 		// No file has an ordinal that was given out and is further on than this.
 		t.mu.ordinal += epochLost
-		return t.reserve()
+		return t.reserveAtStart()
 	}
 	if err != nil {
 		return err
 	}
 	t.mu.ordinal = max(t.mu.ordinal, e.ordinal)
 	t.mu.round = e.round
-	return t.reserve()
+	return t.reserveAtStart()
+}
+
+// reserveAtStart takes the room from files between lives where the drive is full.
+func (t *segments) reserveAtStart() error {
+	for {
+		if err := t.reserve(); !isFull(err) || !t.shed() {
+			return err
+		}
+	}
 }
 
 func readEpoch(fsys disk.FS) (epoch, error) {

@@ -20,16 +20,11 @@ const (
 	spareShare = 8
 )
 
-// surplus takes a file that is too many, or of a size that is not made any more;
-// free is what is free on the drive. It returns "" where there is none.
+// surplus takes a file that is too many, where free is what is free on the drive. It
+// returns "" where there is none.
 func (t *segments) surplus(free int64) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n := len(t.mu.odd); n > 0 {
-		name := t.mu.odd[n-1]
-		t.mu.odd = t.mu.odd[:n-1]
-		return name
-	}
 	for c, names := range t.mu.free {
 		n := len(names)
 		if n > spareFiles && int64(n)*t.size[c] > min(spareMost, free/spareShare) {
@@ -40,24 +35,20 @@ func (t *segments) surplus(free int64) string {
 	return ""
 }
 
-// spareBytes is the size of the files between lives.
-func (t *segments) spareBytes() (n int64) {
-	for c := range t.size {
-		n += int64(t.freeFiles(c)) * t.size[c]
-	}
-	return n
-}
+// spareBytes is the size of the files between lives, and spareOf of those of a class.
+func (t *segments) spareBytes() int64       { return t.spareOf(0) + t.spareOf(1) }
+func (t *segments) spareOf(c int) (n int64) { return int64(t.freeFiles(c)) * t.size[c] }
 
 // release takes the file of a life that is over, which may be one too many.
 func (t *segments) release(g *segment) {
 	_ = g.file.Close() // nothing in it matters now
 	c := class(g.kind)
-	t.mu.Lock()
-	if g.size == t.size[c] {
-		t.mu.free[c] = append(t.mu.free[c], g.name)
-	} else {
-		t.mu.odd = append(t.mu.odd, g.name)
+	if g.size != t.size[c] { // of no use
+		_ = t.fs.Remove(g.name) // its header says free, should it stay
+		return
 	}
+	t.mu.Lock()
+	t.mu.free[c] = append(t.mu.free[c], g.name)
 	t.mu.Unlock()
 	t.wakeEraser()
 }
@@ -83,7 +74,7 @@ func (s *Store) eraseForever() {
 			if name == "" {
 				break
 			}
-			if err := disk.Erase(s.opt.FS, name, s.restErasing); errors.Is(err, ErrClosed) {
+			if err := disk.Erase(s.opt.FS, name, s.opt.eraseStep, s.restErasing); errors.Is(err, ErrClosed) {
 				return // its header says free: the next start removes it
 			} else if err != nil {
 				s.logger.Warn("a file that is free stays", "file", path.Base(name), "err", err)
@@ -92,15 +83,21 @@ func (s *Store) eraseForever() {
 	}
 }
 
-// restErasing is not for a full drive, where others wait for the space.
+// restErasing does not rest on a full drive, where others wait for the space. When the
+// store is being closed, it is ErrClosed.
 func (s *Store) restErasing(d time.Duration) error {
+	select {
+	case <-s.leaving:
+		return ErrClosed
+	default:
+	}
 	if s.refusing.Load() {
-		d = 0
+		return nil
 	}
 	select {
 	case <-time.After(d):
 		return nil
-	case <-s.closing:
+	case <-s.leaving:
 		return ErrClosed
 	}
 }

@@ -2,12 +2,16 @@ package store
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
+	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/disk"
+	"github.com/cairnstore/cairn/engine/disk/pebblevfs"
 )
 
 // TestEraser: files whose lives are over are kept for the next ones while there is room,
@@ -79,8 +83,6 @@ func TestSurplus(t *testing.T) {
 		segs.mu.free[0] = append(segs.mu.free[0], fmt.Sprint("log", i))
 		segs.mu.free[1] = append(segs.mu.free[1], fmt.Sprint("bulk", i))
 	}
-	segs.mu.odd = []string{"odd"}
-	require.Equal(t, "odd", segs.surplus(1<<50))
 	left := func(free int64) [2]int {
 		for segs.surplus(free) != "" {
 		}
@@ -89,4 +91,125 @@ func TestSurplus(t *testing.T) {
 	require.Equal(t, [2]int{64, 34}, left(1<<50), "4 GiB of each")
 	require.Equal(t, [2]int{16, 8}, left(8<<30), "an eighth of what is free")
 	require.Equal(t, [2]int{4, 4}, left(0))
+}
+
+// TestFullWithSparesOfTheOtherClass: on a full drive the log takes the room of bulk files
+// that wait for their next life, for deletes and at a start.
+func TestFullWithSparesOfTheOtherClass(t *testing.T) {
+	m := disk.NewMemory(1)
+	m.SetCapacity(64 << 20)
+	o := small(m)
+	o.SegmentSize, o.BulkSegmentSize, o.Reserve, o.retry = 2<<20, 4<<20, 4<<20+256<<10, 20*time.Millisecond
+	s := open(t, o)
+	spareBulk(t, s, 9)
+	require.NotZero(t, s.segs.freeFiles(1))
+	var keys []string
+	refused := 0
+	for i := 0; refused < 50; i++ {
+		k := fmt.Sprint("k", i)
+		if err := tryPut(s, k, "v", make([]byte, 16_000)); err != nil {
+			require.ErrorIs(t, err, backend.ErrFull)
+			refused++
+			time.Sleep(2 * time.Millisecond)
+			continue
+		}
+		keys = append(keys, k)
+	}
+	crashed := o
+	crashed.FS = m.Fork(disk.NothingUnsynced, nil)
+	crashed.IndexFS = func() vfs.FS { return pebblevfs.New(crashed.FS, "") }
+	again, err := Open(crashed)
+	require.NoError(t, err, "a start after a crash")
+	require.NoError(t, again.Close())
+	for _, k := range keys[:len(keys)/4] {
+		require.NoError(t, tryDelete(s, k))
+	}
+	require.NoError(t, s.Close())
+	s = open(t, o)
+	require.NoError(t, s.Close())
+}
+
+// TestStartOnAFullDriveWithSpares: a start gives files that are free to what it writes.
+func TestStartOnAFullDriveWithSpares(t *testing.T) {
+	m := disk.NewMemory(1)
+	o := small(m)
+	o.SegmentSize, o.BulkSegmentSize, o.Reserve = 2<<20, 4<<20, 4<<20
+	s := open(t, o)
+	spareBulk(t, s, 12)
+	put(t, s, "a", "v", make([]byte, 1000))
+	f := m.Fork(disk.NothingUnsynced, nil) // power fails
+	for _, name := range s.segs.mu.free[0] {
+		require.NoError(t, f.Remove(name))
+	}
+	require.NoError(t, s.Close())
+	u, err := f.Usage()
+	require.NoError(t, err)
+	f.SetCapacity(u.Total - u.Free + 8<<10)
+	o.FS, o.IndexFS = f, func() vfs.FS { return pebblevfs.New(f, "") }
+	s, err = Open(o)
+	require.NoError(t, err)
+	_, ok := body(t, s, "a")
+	require.True(t, ok)
+	require.NoError(t, s.Close())
+}
+
+// spareBulk leaves files of bulk segments between two lives.
+func spareBulk(t *testing.T, s *Store, n int) {
+	for range n {
+		id, _ := addBlob(t, s, 3<<20)
+		var b Batch
+		b.SetUrgent()
+		b.DropBlob(s.NextSeq(), id, s.Guard())
+		tk, err := s.Append(&b)
+		require.NoError(t, err)
+		require.NoError(t, tk.Wait(ctx))
+	}
+	require.NoError(t, s.catchUp())
+	require.NoError(t, s.Compact(ctx))
+}
+
+// TestCloseWhileErasing: Close waits for one step at most, of the store's files and of
+// the index's.
+func TestCloseWhileErasing(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	for i := range 200 {
+		put(t, s, fmt.Sprint("garbage", i%3), "v", make([]byte, 16_000))
+	}
+	require.NoError(t, s.catchUp())
+	require.NoError(t, s.Compact(ctx))
+	require.Greater(t, s.segs.freeFiles(0), spareFiles+1)
+	reached, goOn := make(chan struct{}), make(chan struct{})
+	var cuts atomic.Int64
+	m.SetHook(func(op disk.Op) error {
+		if op.Kind == disk.OpTruncate && cuts.Add(1) == 1 {
+			close(reached)
+			<-goOn
+		}
+		return nil
+	})
+	s.stats.diskFree.Store(0) // as if others had filled the drive
+	s.segs.wakeEraser()
+	<-reached
+	done := make(chan error)
+	go func() { done <- s.Close() }()
+	<-s.leaving
+	close(goOn)
+	require.NoError(t, <-done)
+	require.EqualValues(t, 1, cuts.Load())
+
+	table, err := m.Create("t.sst")
+	require.NoError(t, err)
+	require.NoError(t, table.Preallocate(0, 10<<20))
+	require.NoError(t, table.Close())
+	require.NoError(t, spaceFS{pebblevfs.New(m, ""), s}.Remove("t.sst"))
+	_, err = m.Stat("t.sst")
+	require.Error(t, err)
+	require.EqualValues(t, 1, cuts.Load())
+	m.SetHook(nil)
+	require.Empty(t, checked(t, m).Damage)
+	s = open(t, small(m))
+	put(t, s, "after", "v", make([]byte, 16_000))
+	require.NoError(t, s.Close())
+	require.Empty(t, checked(t, m).Damage)
 }

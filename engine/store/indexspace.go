@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -83,19 +84,25 @@ func (v spaceFS) Rename(from, to string) error {
 	return v.do(func() error { return v.FS.Rename(from, to) })
 }
 
+// Remove gives large tables back in steps, as long as the store is open: Pebble waits
+// for its removals when it is closed.
 func (v spaceFS) Remove(name string) error {
 	v.hold()
 	e, ok := v.FS.(interface {
-		Erase(name string, rest func(time.Duration) error) error
+		Erase(name string, step int64, rest func(time.Duration) error) error
 	})
 	if !ok {
 		return v.FS.Remove(name)
 	}
-	return e.Erase(name, func(d time.Duration) error {
-		_ = v.s.restErasing(d) // Pebble hears of no end: a file that is left would be so for good
+	err := e.Erase(name, v.s.opt.eraseStep, func(d time.Duration) error {
 		v.hold()
-		return nil
+		return v.s.restErasing(d)
 	})
+	if errors.Is(err, ErrClosed) {
+		v.hold()
+		return v.FS.Remove(name)
+	}
+	return err
 }
 
 type spaceFile struct {
@@ -126,11 +133,14 @@ func (f spaceFile) sync(sync func() error) error {
 func (f spaceFile) Sync() error     { return f.sync(f.File.Sync) }
 func (f spaceFile) SyncData() error { return f.sync(f.File.SyncData) }
 
-// awaitSpace waits a moment where err says that the drive is full, and reports
-// whether to try again.
+// awaitSpace gives a file between lives back, or waits a moment, where err says that the
+// drive is full, and reports whether to try again.
 func (s *Store) awaitSpace(err error) bool {
-	if !isFull(err) || !s.opened.Load() {
+	if !isFull(err) {
 		return false
+	}
+	if !s.opened.Load() { // a start waits for nobody
+		return s.segs.shed()
 	}
 	if s.spaceWaits.Add(1) == 1 && s.refusing.CompareAndSwap(false, true) {
 		s.logger.Warn("drive is full: a write waits, and new data is refused, until space is freed", "err", err)
@@ -159,20 +169,21 @@ func (s *Store) writeWhenRoom(f disk.File, b []byte, off int64) error {
 	}
 }
 
-// shed gives a file between lives back to the drive.
+// shed gives a file between lives back to the drive, one of bulk data if there is one: the
+// log needs its own for deletes.
 func (t *segments) shed() bool {
 	t.mu.Lock()
-	var name string
-	if n := len(t.mu.odd); n > 0 {
-		name = t.mu.odd[n-1]
-		t.mu.odd = t.mu.odd[:n-1]
+	c := 1
+	if len(t.mu.free[c]) == 0 {
+		c = 0
 	}
-	for c := range t.mu.free {
-		if n := len(t.mu.free[c]); n > 0 && name == "" {
-			name = t.mu.free[c][n-1]
-			t.mu.free[c] = t.mu.free[c][:n-1]
-		}
+	n := len(t.mu.free[c])
+	if n == 0 {
+		t.mu.Unlock()
+		return false
 	}
+	name := t.mu.free[c][n-1]
+	t.mu.free[c] = t.mu.free[c][:n-1]
 	t.mu.Unlock()
-	return name != "" && t.fs.Remove(name) == nil
+	return t.fs.Remove(name) == nil
 }

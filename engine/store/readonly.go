@@ -48,6 +48,7 @@ func (r readOnly) Lock(name string) (io.Closer, error) {
 type readOnlyFile struct{ inner disk.File }
 
 func (f readOnlyFile) ReadAt(p []byte, off int64) (int, error) { return f.inner.ReadAt(p, off) }
+func (f readOnlyFile) ReadsOf() disk.File                      { return f.inner } // for disk.ReadDirect
 func (f readOnlyFile) Size() (int64, error)                    { return f.inner.Size() }
 func (f readOnlyFile) Close() error                            { return f.inner.Close() }
 func (f readOnlyFile) StartWriteback(int64, int64) error       { return nil }

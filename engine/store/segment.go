@@ -71,7 +71,6 @@ type segments struct {
 		sync.RWMutex
 		live     map[uint64]*segment
 		free     [2][]string // file names, log and bulk
-		odd      []string    // of files of other sizes, which are free to be erased
 		ordinal  uint64      // last one given
 		reserved uint64      // last one that may be given
 		round    uint64      // of recycling
@@ -154,6 +153,17 @@ func (t *segments) freeFiles(c int) int {
 // at the end of its file, and in one that a crash made shorter it would stand
 // on the groups.
 func (t *segments) takeFile(c int) (name string, recycled bool, err error) {
+	for {
+		name, recycled, err = t.tryFile(c)
+		// Those of the other class may have the room. What the log needs for deletes is
+		// not for uploads.
+		if c != 0 || !isFull(err) || !t.shed() {
+			return name, recycled, err
+		}
+	}
+}
+
+func (t *segments) tryFile(c int) (name string, recycled bool, err error) {
 	t.mu.Lock()
 	if n := len(t.mu.free[c]); n > 0 {
 		name = t.mu.free[c][n-1]

@@ -56,7 +56,7 @@ type Options struct {
 	Logger  *slog.Logger  // slog.Default
 
 	SegmentSize     int64         // bytes of a log segment; 64 MiB
-	BulkSegmentSize int64         // 120 MiB
+	BulkSegmentSize int64         // 120 chunks of a large body, in all 120.5 MiB
 	GroupBytes      int64         // of one sync; 4 MiB
 	OverlayBytes    int64         // of records not yet indexed; 512 MiB
 	IndexCacheBytes int64         // 128 MiB
@@ -92,8 +92,9 @@ type Options struct {
 	// AcceptLoss opens a log that is damaged before its tail, without what was lost.
 	AcceptLoss bool
 
-	retry    time.Duration
-	progress func(done, total int64) // of a rebuild, in segments
+	retry     time.Duration
+	eraseStep int64                   // of a file that is given back to the drive
+	progress  func(done, total int64) // of a rebuild, in segments
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -114,7 +115,7 @@ func (o Options) withDefaults() (Options, error) {
 	def(&o.SegmentSize, 64<<20)
 	// What ext4 maps with one extent, also while a part of it is written for the first
 	// time: a file of more makes and gives back a block of its map each time.
-	def(&o.BulkSegmentSize, 120<<20)
+	def(&o.BulkSegmentSize, blockSize+120*chunkSpan)
 	def(&o.GroupBytes, 4<<20)
 	def(&o.OverlayBytes, 512<<20)
 	def(&o.IndexCacheBytes, 128<<20)
@@ -145,6 +146,7 @@ func (o Options) withDefaults() (Options, error) {
 		}
 		o.Reserve = min(max(u.Total/50, 128<<20), 4<<30)
 	}
+	def(&o.eraseStep, 4<<20)
 	if o.retry == 0 {
 		o.retry = 250 * time.Millisecond
 	}
@@ -570,9 +572,17 @@ func (s *Store) checkSpace() {
 		s.logger.Error("space of the drive", "err", err)
 		return
 	}
-	free := u.Free + s.segs.spareBytes()
 	// One segment more: the log takes it in advance.
-	low := free < s.opt.Reserve+s.opt.SegmentSize || s.spaceWaits.Load() > 0
+	least := s.opt.Reserve + s.opt.SegmentSize
+	// Files that wait for large bodies are no room for anything else.
+	for u.Free+s.segs.spareOf(0) < least && s.segs.freeFiles(1) > 0 && s.segs.shed() {
+		if u, err = s.opt.FS.Usage(); err != nil {
+			s.logger.Error("space of the drive", "err", err)
+			return
+		}
+	}
+	free := u.Free + s.segs.spareBytes()
+	low := free < least || s.spaceWaits.Load() > 0
 	if s.refusing.Swap(low) != low {
 		if low {
 			s.logger.Warn("drive is full: new data is refused until space is freed", "free", free, "reserve", s.opt.Reserve)

@@ -33,7 +33,7 @@ func small(fsys disk.FS) Options {
 	return Options{
 		FS: fsys, IndexFS: func() vfs.FS { return pebblevfs.New(fsys, "") },
 		SegmentSize: 256 << 10, BulkSegmentSize: 4 << 20, IndexMemBytes: 256 << 10, IndexCacheBytes: 1 << 20, IndexRate: -1,
-		ApplyEvery: time.Millisecond, FlushBytes: 64 << 10, CompactEvery: -1, CompactRate: -1, ScrubRate: -1, Reserve: 1 << 20, HollowSteps: 2,
+		ApplyEvery: time.Millisecond, FlushBytes: 64 << 10, CompactEvery: -1, CompactRate: -1, ScrubRate: -1, Reserve: 1 << 20, HollowSteps: 2, eraseStep: 64 << 10,
 		Logger: slog.New(slog.NewTextHandler(testLog{}, &slog.HandlerOptions{Level: slog.LevelError})),
 	}
 }

@@ -100,8 +100,8 @@ func (v *fileSystem) OpenDir(name string) (vfs.File, error) {
 func (v *fileSystem) Remove(name string) error { return v.disk.Remove(v.resolve(name)) }
 
 // Erase removes a file as disk.Erase does. Package store looks for it.
-func (v *fileSystem) Erase(name string, rest func(time.Duration) error) error {
-	return disk.Erase(v.disk, v.resolve(name), rest)
+func (v *fileSystem) Erase(name string, step int64, rest func(time.Duration) error) error {
+	return disk.Erase(v.disk, v.resolve(name), step, rest)
 }
 
 func (v *fileSystem) RemoveAll(name string) error {
