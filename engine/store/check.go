@@ -122,8 +122,7 @@ type checker struct {
 	mark   watermark
 	report CheckReport
 	buf    []byte
-	from   sweep  // over the segment that is checked
-	raw    []byte // its group
+	from   sweep // over the segment that is checked
 
 	odd        []oddHeader
 	skipBodies bool // of the log

@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/disk"
@@ -169,11 +168,11 @@ func (c *checker) checkSegment(i int, g *segment) error {
 }
 
 func (c *checker) checkGroup(i int, g *segment, row tableRow, mayTear bool) {
-	var from io.ReaderAt = g.file // bodies are skipped
-	if !c.skipBodies {
-		from = &c.from
+	read := c.from.group
+	if c.skipBodies {
+		read = func(off int64) (groupHeader, []byte, int, error) { return readGroup(g, off, false) }
 	}
-	h, raw, bad, err := readGroupFrom(from, c.raw, g, int64(row.offset), !c.skipBodies)
+	h, raw, bad, err := read(int64(row.offset))
 	if mayTear && (bad > 0 || errors.Is(err, errInvalid)) {
 		c.note("%s: the last group, at %d, was cut off by a crash", g.name, row.offset)
 		return
@@ -183,7 +182,6 @@ func (c *checker) checkGroup(i int, g *segment, row tableRow, mayTear bool) {
 		c.damageAt("group", g, int64(row.offset), nil, invalidOr(err))
 		return
 	}
-	c.raw = raw
 	c.report.Groups++
 	c.report.BytesRead += int64(len(raw))
 	c.advance("log", "bytes", h.size())

@@ -31,8 +31,7 @@ type compactor struct {
 	rows  []tableRow
 	buf   []byte // header and bodies of the open group; nil before the first
 	meta  []byte
-	from  sweep  // over a victim
-	raw   []byte // its group
+	from  sweep // over a victim
 	count int
 	moves []move          // their group number in place of the segment, until written
 	start int             // first move of the open group
@@ -358,7 +357,7 @@ func (c *compactor) emptyLog(g *segment) error {
 	}
 	c.from.over(g)
 	for _, row := range rows {
-		h, raw, bad, err := readGroupFrom(&c.from, c.raw, g, int64(row.offset), true)
+		h, raw, bad, err := c.from.group(int64(row.offset))
 		if errors.Is(err, errInvalid) && row.metaLen&tentative != 0 {
 			continue
 		}
@@ -372,7 +371,6 @@ func (c *compactor) emptyLog(g *segment) error {
 		if err := c.moveGroup(g, h, raw); err != nil {
 			return err
 		}
-		c.raw = raw
 		c.pay(h.size() / 4) // reading is cheaper than writing
 	}
 	return nil

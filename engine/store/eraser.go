@@ -26,18 +26,16 @@ func (t *segments) surplus(free int64) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for c, names := range t.mu.free {
-		n := len(names)
-		if n > spareFiles && int64(n)*t.size[c] > min(spareMost, free/spareShare) {
-			t.mu.free[c] = names[:n-1]
-			return names[n-1]
+		if n := len(names); n > spareFiles && int64(n)*t.size[c] > min(spareMost, free/spareShare) {
+			return t.popFree(c)
 		}
 	}
 	return ""
 }
 
 // spareBytes is the size of the files between lives, and spareOf of those of a class.
-func (t *segments) spareBytes() int64       { return t.spareOf(0) + t.spareOf(1) }
-func (t *segments) spareOf(c int) (n int64) { return int64(t.freeFiles(c)) * t.size[c] }
+func (t *segments) spareBytes() int64   { return t.spareOf(0) + t.spareOf(1) }
+func (t *segments) spareOf(c int) int64 { return int64(t.freeFiles(c)) * t.size[c] }
 
 // release takes the file of a life that is over, which may be one too many.
 func (t *segments) release(g *segment) {

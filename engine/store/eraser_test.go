@@ -22,18 +22,11 @@ func TestEraser(t *testing.T) {
 	o := small(m)
 	o.retry = 10 * time.Millisecond
 	s := open(t, o)
-	fill := func(n int) {
-		for i := range n {
-			put(t, s, fmt.Sprint("garbage", i%3), "v", make([]byte, 16_000))
-		}
-		require.NoError(t, s.catchUp())
-		require.NoError(t, s.Compact(ctx))
-	}
-	fill(300)
+	spareLog(t, s, 300)
 	kept := s.segs.freeFiles(0)
 	require.Greater(t, kept, 2*spareFiles)
 	made := s.segs.mu.file
-	fill(100)
+	spareLog(t, s, 100)
 	require.Equal(t, made, s.segs.mu.file, "no file was made meanwhile")
 
 	u, err := m.Usage()
@@ -52,11 +45,7 @@ func TestEraser(t *testing.T) {
 func TestErasedHalfWay(t *testing.T) {
 	m := disk.NewMemory(1)
 	s := open(t, small(m))
-	for i := range 60 {
-		put(t, s, fmt.Sprint("garbage", i%3), "v", make([]byte, 16_000))
-	}
-	require.NoError(t, s.catchUp())
-	require.NoError(t, s.Compact(ctx))
+	spareLog(t, s, 60)
 	require.NoError(t, s.Close())
 	require.NotZero(t, s.segs.freeFiles(0))
 	name := s.segs.mu.free[0][0]
@@ -153,6 +142,15 @@ func TestStartOnAFullDriveWithSpares(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+// spareLog leaves files of log segments between two lives.
+func spareLog(t *testing.T, s *Store, puts int) {
+	for i := range puts {
+		put(t, s, fmt.Sprint("garbage", i%3), "v", make([]byte, 16_000))
+	}
+	require.NoError(t, s.catchUp())
+	require.NoError(t, s.Compact(ctx))
+}
+
 // spareBulk leaves files of bulk segments between two lives.
 func spareBulk(t *testing.T, s *Store, n int) {
 	for range n {
@@ -173,11 +171,7 @@ func spareBulk(t *testing.T, s *Store, n int) {
 func TestCloseWhileErasing(t *testing.T) {
 	m := disk.NewMemory(1)
 	s := open(t, small(m))
-	for i := range 200 {
-		put(t, s, fmt.Sprint("garbage", i%3), "v", make([]byte, 16_000))
-	}
-	require.NoError(t, s.catchUp())
-	require.NoError(t, s.Compact(ctx))
+	spareLog(t, s, 200)
 	require.Greater(t, s.segs.freeFiles(0), spareFiles+1)
 	reached, goOn := make(chan struct{}), make(chan struct{})
 	var cuts atomic.Int64

@@ -173,17 +173,10 @@ func (s *Store) writeWhenRoom(f disk.File, b []byte, off int64) error {
 // log needs its own for deletes.
 func (t *segments) shed() bool {
 	t.mu.Lock()
-	c := 1
-	if len(t.mu.free[c]) == 0 {
-		c = 0
+	name := t.popFree(1)
+	if name == "" {
+		name = t.popFree(0)
 	}
-	n := len(t.mu.free[c])
-	if n == 0 {
-		t.mu.Unlock()
-		return false
-	}
-	name := t.mu.free[c][n-1]
-	t.mu.free[c] = t.mu.free[c][:n-1]
 	t.mu.Unlock()
-	return t.fs.Remove(name) == nil
+	return name != "" && t.fs.Remove(name) == nil
 }

@@ -94,12 +94,11 @@ func (s *Store) verifySegment(ctx context.Context, g *segment, pay func(int64)) 
 		return 1, s.readFailed(g, 0, err)
 	}
 	from := sweep{g: g}
-	var raw []byte
 	for _, row := range rows {
 		if ctx.Err() != nil {
 			return bad, ctx.Err()
 		}
-		h, b, n, err := readGroupFrom(&from, raw, g, int64(row.offset), true)
+		h, _, n, err := from.group(int64(row.offset))
 		if row.metaLen&tentative != 0 && (err != nil || n > 0) {
 			continue
 		}
@@ -113,9 +112,6 @@ func (s *Store) verifySegment(ctx context.Context, g *segment, pay func(int64)) 
 		case n > 0:
 			bad += n
 			_ = s.quarantine(g, int64(row.offset), "body")
-		}
-		if err == nil {
-			raw = b
 		}
 		pay(h.size())
 	}

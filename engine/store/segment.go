@@ -163,11 +163,18 @@ func (t *segments) takeFile(c int) (name string, recycled bool, err error) {
 	}
 }
 
-func (t *segments) tryFile(c int) (name string, recycled bool, err error) {
-	t.mu.Lock()
+// popFree takes a file of a class between lives, or returns "". Called with mu held.
+func (t *segments) popFree(c int) (name string) {
 	if n := len(t.mu.free[c]); n > 0 {
 		name = t.mu.free[c][n-1]
 		t.mu.free[c] = t.mu.free[c][:n-1]
+	}
+	return name
+}
+
+func (t *segments) tryFile(c int) (name string, recycled bool, err error) {
+	t.mu.Lock()
+	if name = t.popFree(c); name != "" {
 		t.mu.Unlock()
 		return name, true, nil
 	}

@@ -19,10 +19,21 @@ type sweep struct {
 	buf  []byte // aligned
 	have []byte // of buf
 	at   int64  // where have begins in the segment
+	raw  []byte // the last group
 }
 
 // over begins with another segment.
 func (w *sweep) over(g *segment) { w.g, w.have = g, nil }
+
+// group reads the group at off as readGroup does, with its bodies; raw is valid until the
+// next call.
+func (w *sweep) group(off int64) (h groupHeader, raw []byte, badBodies int, err error) {
+	h, raw, badBodies, err = readGroupFrom(w, w.raw, w.g, off, true)
+	if err == nil {
+		w.raw = raw
+	}
+	return h, raw, badBodies, err
+}
 
 func (w *sweep) ReadAt(p []byte, off int64) (int, error) {
 	n := 0
