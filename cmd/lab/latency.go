@@ -22,9 +22,12 @@ func newLatency() *cobra.Command {
 		Short: "Measure the latency of small PUTs at a share of the capacity, during large uploads",
 		Long: `Measure the capacity for small PUTs in a closed loop, then their latency in an
 open loop at a share of that capacity, both while large objects are uploaded in
-the background. The small PUTs overwrite objects that were stored before, so that
-the server has garbage to compact all the while; the record says how much of what
-was still in use it moved. Each latency counts from when the request was due.
+the background; and this several times, for a machine that others share is not as
+fast in one minute as in the next. The small PUTs overwrite objects that were
+stored before, so that the server has garbage to compact all the while; the record
+says how much of what was still in use it moved. Before anything is measured the
+objects are overwritten a few times, until there is as much to compact as from
+then on. Each latency counts from when the request was due.
 
 At last the drive alone is given the same arrivals and as much background, by a
 loop that writes and syncs what has come: the floor, below which no store that
@@ -52,10 +55,12 @@ syncs before it answers can be here.`,
 	f.IntVar(&o.Connections, "connections", 64, "connections of the closed loop; the open loop has four times as many")
 	f.IntVar(&o.Size, "size", 4096, "bytes of a small PUT")
 	f.IntVar(&o.Objects, "objects", 300_000, "objects that the small PUTs overwrite; 0: each makes a new one")
+	f.Float64Var(&o.Settle, "settle", 2, "how often each object is overwritten, on average, before anything is measured")
+	f.IntVar(&o.Rounds, "rounds", 3, "rounds of a closed loop and an open loop at a share of what that did")
 	f.Float64Var(&o.Share, "share", .7, "share of the capacity that the open loop offers")
-	f.DurationVar(&o.Warmup, "warmup", 5*time.Second, "load before each measured time")
-	f.DurationVar(&o.Capacity, "capacity", 20*time.Second, "measured time of the closed loop")
-	f.DurationVar(&o.Duration, "duration", 30*time.Second, "measured time of the open loop")
+	f.DurationVar(&o.Warmup, "warmup", 3*time.Second, "load before each measured time")
+	f.DurationVar(&o.Capacity, "capacity", 15*time.Second, "measured time of the closed loop in each round")
+	f.DurationVar(&o.Duration, "duration", 20*time.Second, "measured time of the open loop in each round")
 	f.DurationVar(&o.Floor, "floor", 30*time.Second, "measured time of the drive alone; 0: not measured")
 	f.Int64Var(&sizeMiB, "upload-size", 1024, "MiB of each large object")
 	f.Int64Var(&rateMB, "upload-rate", 100, "MB/s of all large uploads together; 0: none")

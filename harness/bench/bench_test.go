@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"os/signal"
@@ -154,21 +155,26 @@ func TestAMissingBinaryIsToldBeforeAnythingRuns(t *testing.T) {
 func TestLatencyIsOfAShareOfTheCapacityUnderTheBackground(t *testing.T) {
 	c := mustCase(t, "put4k")
 	rec, err := Latency(t.Context(), LatencyOptions{
-		Server: emptyServer("server", "2ms", c, 1), Dir: t.TempDir(), Connections: 2, Size: 4096, Objects: 20, Warmup: 100 * time.Millisecond,
+		Server: emptyServer("server", "2ms", c, 1), Dir: t.TempDir(), Connections: 2, Size: 4096, Objects: 20, Settle: 1.5, Rounds: 2, Warmup: 100 * time.Millisecond,
 		Capacity: 500 * time.Millisecond, Duration: time.Second, Share: .5, UploadSize: 1 << 20, UploadRate: 20e6, UploadStreams: 1, Seed: 1, Floor: 500 * time.Millisecond,
 	})
 	require.NoError(t, err)
 	got := map[string]float64{}
 	for _, m := range rec.Metrics {
+		require.LessOrEqual(t, m.Min, m.Value, m.Name)
+		require.GreaterOrEqual(t, m.Max, m.Value, m.Name)
 		if !strings.HasPrefix(m.Name, "latency.floor.") {
 			require.Equal(t, "server's durability", m.Durability)
 		}
 		got[strings.TrimPrefix(m.Name, "latency.server.")] = m.Value
 	}
+	var runs []string
 	for _, r := range rec.Runs {
+		runs = append(runs, fmt.Sprint(r.Case, " ", r.Round))
 		require.Positive(t, r.Result.Ops["OVERWRITE"].Count, "of what was stored before")
 		require.Len(t, r.Result.Ops, 1)
 	}
+	require.Equal(t, []string{"capacity 1", "latency 1", "capacity 2", "latency 2"}, runs)
 	require.InEpsilon(t, got["capacity"]/2, got["offered"], .3)
 	require.InEpsilon(t, got["offered"], got["achieved"], .1)
 	require.Greater(t, got["p50"], 2000.)

@@ -27,7 +27,13 @@ type LatencyOptions struct {
 	// Objects are stored before, and the small PUTs overwrite them, so that there is
 	// garbage to compact. 0: each makes a new one, and nothing is compacted.
 	Objects int
-	// Capacity and Duration are how long the closed and the open loop are measured.
+	// Settle is how often each of the Objects is overwritten, on average, before
+	// anything is measured: until then there is less to compact than from then on.
+	Settle float64
+	// Rounds of a closed loop, measured for Capacity, and an open loop at a share
+	// of what that did, measured for Duration: a machine that others share is not as
+	// fast in one minute as in the next. Default 1.
+	Rounds                     int
 	Warmup, Capacity, Duration time.Duration
 	// Share of the capacity that the open loop offers.
 	Share float64
@@ -45,13 +51,15 @@ type LatencyOptions struct {
 // backgroundLead is how long the uploads run before anything is measured.
 const backgroundLead = 3 * time.Second
 
-// Latency measures the capacity for small PUTs in a closed loop, then their
-// latency in an open loop at a share of it, both under the same background of uploads
-// and compaction; and at last what of that latency is the drive's.
+// Latency measures, in each round, the capacity for small PUTs in a closed loop, then
+// their latency in an open loop at a share of it, both under the same background of
+// uploads and compaction; and at last what of that latency is the drive's.
 func Latency(ctx context.Context, o LatencyOptions) (rec *record.Record, err error) {
-	if o.Share <= 0 || o.Share >= 1 || o.Connections < 1 || o.Capacity <= 0 || o.Duration <= 0 || o.Size < 0 || o.Objects < 0 || o.Floor < 0 {
+	if o.Share <= 0 || o.Share >= 1 || o.Connections < 1 || o.Capacity <= 0 || o.Duration <= 0 || o.Size < 0 || o.Objects < 0 || o.Floor < 0 ||
+		o.Rounds < 0 || o.Settle < 0 {
 		return nil, errors.New("latency: needs connections, durations and a share between 0 and 1")
 	}
+	o.Rounds = max(o.Rounds, 1)
 	if o.Floor > 0 && o.Size > probe.LargestCommit {
 		return nil, fmt.Errorf("latency: the floor is measured for bodies of up to %d bytes: leave it out (--floor 0)", probe.LargestCommit)
 	}
@@ -64,7 +72,8 @@ func Latency(ctx context.Context, o LatencyOptions) (rec *record.Record, err err
 	rec.Targets = []record.Target{{Name: o.Server.Name, Version: o.Server.Version(), Durability: o.Server.Durability}}
 	rec.Settings["connections"], rec.Settings["open_loop_connections"] = o.Connections, 4*o.Connections
 	rec.Settings["size"], rec.Settings["share"] = o.Size, o.Share
-	rec.Settings["objects"] = o.Objects
+	rec.Settings["objects"], rec.Settings["settle"], rec.Settings["rounds"] = o.Objects, o.Settle, o.Rounds
+	rec.Settings["warmup"], rec.Settings["capacity"], rec.Settings["duration"] = o.Warmup.String(), o.Capacity.String(), o.Duration.String()
 	rec.Settings["upload_size"], rec.Settings["upload_rate"], rec.Settings["upload_streams"] = o.UploadSize, o.UploadRate, o.UploadStreams
 
 	l := latencyRun{LatencyOptions: o, rec: rec, ws: &load.Workspace{
@@ -93,9 +102,25 @@ type latencyRun struct {
 	ws      *load.Workspace
 	small   load.Op
 	uploads *load.Uploads
-	// What the open loop came to.
+	closed  phase
+	open    phase
+	// What the open loops came to.
 	offered float64 // per second
 	p99     time.Duration
+}
+
+// A phase is one of the two loops in all rounds.
+type phase struct {
+	results               []*load.Result
+	background, compacted []float64 // MB/s
+}
+
+// rates is how many requests a second succeeded in each round.
+func (p *phase) rates() (all []float64) {
+	for _, r := range p.results {
+		all = append(all, r.Rate())
+	}
+	return all
 }
 
 // serve measures the server, from its start to its end.
@@ -169,33 +194,58 @@ func (l *latencyRun) background(ctx context.Context) (stop func()) {
 }
 
 func (l *latencyRun) measure(ctx context.Context) error {
-	announce(l.Lines, "capacity: closed loop, %d connections", l.Connections)
-	closed, err := l.loop(ctx, "capacity", load.Options{Connections: l.Connections, Duration: l.Capacity})
-	if err != nil {
+	if err := l.settle(ctx); err != nil {
 		return err
 	}
-	capacity := closed.Rate()
-	if capacity == 0 {
-		return fmt.Errorf("nothing was stored in the closed loop: %v", closed.Failures)
+	for round := 1; round <= l.Rounds; round++ {
+		announce(l.Lines, "capacity: closed loop, %d connections, round %d of %d", l.Connections, round, l.Rounds)
+		closed, err := l.loop(ctx, "capacity", round, &l.closed, load.Options{Connections: l.Connections, Duration: l.Capacity})
+		if err != nil {
+			return err
+		}
+		capacity := closed.Rate()
+		if capacity == 0 {
+			return fmt.Errorf("nothing was stored in the closed loop: %v", closed.Failures)
+		}
+		announce(l.Lines, "latency: open loop at %.0f %% of %.0f op/s", 100*l.Share, capacity)
+		if _, err := l.loop(ctx, "latency", round, &l.open, load.Options{Connections: 4 * l.Connections, Duration: l.Duration, Rate: l.Share * capacity}); err != nil {
+			return err
+		}
 	}
-	announce(l.Lines, "latency: open loop at %.0f %% of %.0f op/s", 100*l.Share, capacity)
-	open, err := l.loop(ctx, "latency", load.Options{Connections: 4 * l.Connections, Duration: l.Duration, Rate: l.Share * capacity})
-	if err != nil {
-		return err
-	}
-	l.conclude(capacity, open)
+	l.conclude()
 	return nil
 }
 
+// settle overwrites the stored objects until the log has as much garbage as it
+// will have, and compaction as much to do.
+func (l *latencyRun) settle(ctx context.Context) error {
+	n := int64(l.Settle * float64(l.Objects))
+	if n == 0 {
+		return nil
+	}
+	announce(l.Lines, "settling: %d overwrites, so that there is as much to compact as later", n)
+	_, err := load.Run(ctx, load.Options{
+		Target: client(l.process), Workspace: l.ws, Mix: only(l.small), Connections: l.Connections,
+		Duration: settleMost, Requests: n, Seed: l.Seed, Progress: l.Lines,
+	})
+	if err != nil {
+		return fmt.Errorf("settling: %w", err)
+	}
+	return nil
+}
+
+// settleMost bounds the settling on a slow machine.
+const settleMost = 5 * time.Minute
+
 // loop runs one load under the background, and checks that there was one.
-func (l *latencyRun) loop(ctx context.Context, name string, o load.Options) (*load.Result, error) {
+func (l *latencyRun) loop(ctx context.Context, name string, round int, p *phase, o load.Options) (*load.Result, error) {
 	m := newMeter(l.process.PID())
 	defer m.close()
 	var sent [2]int64
 	var moved [2]float64
 	var movedErr [2]error
 	o.Target, o.Workspace, o.Mix = client(l.process), l.ws, only(l.small)
-	o.Warmup, o.Seed, o.Progress = l.Warmup, l.Seed, l.Lines
+	o.Warmup, o.Seed, o.Progress = l.Warmup, l.Seed+uint64(round), l.Lines
 	o.Begin = func() {
 		moved[0], movedErr[0] = l.moved(ctx)
 		sent[0] = l.sent()
@@ -210,15 +260,15 @@ func (l *latencyRun) loop(ctx context.Context, name string, o load.Options) (*lo
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	run, err := m.run(name, l.Server, 1, res)
+	run, err := m.run(name, l.Server, round, res)
 	if err != nil {
 		return nil, err
 	}
 	l.rec.Runs = append(l.rec.Runs, run)
 	rate := float64(sent[1]-sent[0]) / res.Elapsed.Seconds()
-	l.add(name+".background", rate/1e6, "MB/s")
+	p.results, p.background = append(p.results, res), append(p.background, rate/1e6)
 	if rate < .9*float64(l.UploadRate) {
-		l.rec.Warn("%s: the background reached %.0f of %.0f MB/s", name, rate/1e6, float64(l.UploadRate)/1e6)
+		l.rec.Warn("%s, round %d: the background reached %.0f of %.0f MB/s", name, round, rate/1e6, float64(l.UploadRate)/1e6)
 	}
 	if !l.compacts() {
 		return res, nil
@@ -227,9 +277,9 @@ func (l *latencyRun) loop(ctx context.Context, name string, o load.Options) (*lo
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	compacted := (moved[1] - moved[0]) / res.Elapsed.Seconds()
-	l.add(name+".compacted", compacted/1e6, "MB/s")
+	p.compacted = append(p.compacted, compacted/1e6)
 	if compacted == 0 {
-		l.rec.Warn("%s: nothing was compacted meanwhile: it needs a longer time, or fewer objects", name)
+		l.rec.Warn("%s, round %d: nothing was compacted meanwhile: it needs a longer time, or fewer objects", name, round)
 	}
 	return res, nil
 }
@@ -259,20 +309,62 @@ func (l *latencyRun) add(name string, v float64, unit string) {
 	l.addOf(l.Server.Name, l.Server.Durability, name, v, unit)
 }
 
-func (l *latencyRun) addOf(who, durability, name string, v float64, unit string) {
-	l.rec.Metrics = append(l.rec.Metrics, record.Metric{Name: "latency." + who + "." + name, Value: v, Unit: unit, Durability: durability, Min: v, Max: v})
+// addRounds adds the median of the rounds, with the least and the greatest.
+func (l *latencyRun) addRounds(name string, rounds []float64, unit string) {
+	if s := spread(rounds); len(rounds) > 0 {
+		l.addSpread(l.Server.Name, l.Server.Durability, name, s, unit)
+	}
 }
 
-func (l *latencyRun) conclude(capacity float64, open *load.Result) {
-	total := open.Total()
-	l.add("capacity", capacity, "op/s")
-	l.add("offered", open.Offered, "op/s")
-	l.add("achieved", open.Rate(), "op/s")
-	l.add("dropped", float64(open.Dropped), "arrivals")
-	l.add("errors", float64(total.Errors), "requests")
-	l.offered, l.p99 = open.Offered, total.Latency.Quantile(.99)
-	addQuantiles(total.Latency, l.add)
-	l.add("queued_p99", measure.Micros(open.Queued.Quantile(.99)), "µs")
+func (l *latencyRun) addOf(who, durability, name string, v float64, unit string) {
+	l.addSpread(who, durability, name, Spread{v, v, v}, unit)
+}
+
+func (l *latencyRun) addSpread(who, durability, name string, s Spread, unit string) {
+	l.rec.Metrics = append(l.rec.Metrics, record.Metric{Name: "latency." + who + "." + name, Value: s.Median, Unit: unit, Durability: durability, Min: s.Min, Max: s.Max})
+}
+
+// conclude sums the rounds up. Quantiles are of all rounds' requests together, with
+// the least and the greatest round's beside them.
+func (l *latencyRun) conclude() {
+	l.addRounds("capacity.background", l.closed.background, "MB/s")
+	l.addRounds("capacity.compacted", l.closed.compacted, "MB/s")
+	l.addRounds("latency.background", l.open.background, "MB/s")
+	l.addRounds("latency.compacted", l.open.compacted, "MB/s")
+	l.addRounds("capacity", l.closed.rates(), "op/s")
+
+	var dropped, failures int64
+	var offered []float64
+	all, queued := measure.NewHistogram(), measure.NewHistogram()
+	var latencies, waits []*measure.Histogram
+	for _, r := range l.open.results {
+		total := r.Total()
+		dropped += r.Dropped
+		failures += total.Errors
+		offered = append(offered, r.Offered)
+		all.Merge(total.Latency)
+		queued.Merge(r.Queued)
+		latencies, waits = append(latencies, total.Latency), append(waits, r.Queued)
+	}
+	l.addRounds("offered", offered, "op/s")
+	l.addRounds("achieved", l.open.rates(), "op/s")
+	l.add("dropped", float64(dropped), "arrivals")
+	l.add("errors", float64(failures), "requests")
+	l.offered, l.p99 = spread(offered).Median, all.Quantile(.99)
+	quantiles := func(name string, all *measure.Histogram, rounds []*measure.Histogram, of func(*measure.Histogram) time.Duration) {
+		var each []float64
+		for _, h := range rounds {
+			each = append(each, measure.Micros(of(h)))
+		}
+		s := spread(each)
+		s.Median = measure.Micros(of(all))
+		l.addSpread(l.Server.Name, l.Server.Durability, name, s, "µs")
+	}
+	for _, q := range shownQuantiles {
+		quantiles(q.name, all, latencies, func(h *measure.Histogram) time.Duration { return h.Quantile(q.of) })
+	}
+	quantiles("max", all, latencies, (*measure.Histogram).Max)
+	quantiles("queued_p99", queued, waits, func(h *measure.Histogram) time.Duration { return h.Quantile(.99) })
 	if l.uploads == nil {
 		return
 	}
@@ -282,11 +374,13 @@ func (l *latencyRun) conclude(capacity float64, open *load.Result) {
 	}
 }
 
+var shownQuantiles = []struct {
+	name string
+	of   float64
+}{{"p50", .5}, {"p90", .9}, {"p99", .99}, {"p999", .999}}
+
 func addQuantiles(h *measure.Histogram, add func(name string, v float64, unit string)) {
-	for _, q := range []struct {
-		name string
-		of   float64
-	}{{"p50", .5}, {"p90", .9}, {"p99", .99}, {"p999", .999}} {
+	for _, q := range shownQuantiles {
 		add(q.name, measure.Micros(h.Quantile(q.of)), "µs")
 	}
 	add("max", measure.Micros(h.Max()), "µs")

@@ -39,7 +39,7 @@ var Goals = []Goal{
 		Durability: "none: memory only, lost with the process", Needs: smallServer},
 	{Name: headline.DurablePuts.Name, About: "puts of 256 bytes through the whole object layer, in process, a burst of 10 s", Rate: headline.DurablePuts.Rate, P99: headline.DurablePuts.P99,
 		Durability: "fdatasync before every acknowledgement", Needs: smallServer.withSync(time.Millisecond)},
-	{Name: "put-latency", About: "PUTs of 4 KiB over the wire at 70 % of the capacity, open loop, during large uploads", P99: 10 * time.Millisecond,
+	{Name: "put-latency", About: "PUTs of 4 KiB over the wire at 70 % of the capacity, open loop, during large uploads and compaction", P99: 10 * time.Millisecond,
 		Durability: "fdatasync before ack (group commit)", Needs: smallServer.withSync(time.Millisecond)},
 }
 

@@ -238,7 +238,7 @@ func parseAttempt(out []byte, durability string) (attempt, error) {
 // overWire is the latency of lab bench latency.
 func (t *targets) overWire(ctx context.Context, g Goal) (attempt, error) {
 	rec, err := bench.Latency(ctx, bench.LatencyOptions{
-		Server: target.Cairn(t.Cairn), Dir: t.dir, Connections: 64, Size: 4 << 10, Share: .7, Warmup: min(t.Duration, 2*time.Second),
+		Server: target.Cairn(t.Cairn), Dir: t.dir, Connections: 64, Size: 4 << 10, Objects: 300_000, Settle: 2, Share: .7, Warmup: min(t.Duration, 2*time.Second),
 		Capacity: t.Duration, Duration: t.Duration, UploadSize: 1 << 30, UploadRate: 100e6, UploadStreams: 2, Seed: t.Seed,
 	})
 	if err != nil {
