@@ -153,6 +153,13 @@ func TestAMissingBinaryIsToldBeforeAnythingRuns(t *testing.T) {
 }
 
 func TestLatencyIsOfAShareOfTheCapacityUnderTheBackground(t *testing.T) {
+	tracer, err := system.Trace(os.Getpid())
+	countable := err == nil
+	if countable {
+		require.NoError(t, tracer.Close())
+	} else {
+		require.ErrorIs(t, err, system.ErrNoTracer)
+	}
 	c := mustCase(t, "put4k")
 	rec, err := Latency(t.Context(), LatencyOptions{
 		Server: emptyServer("server", "2ms", c, 1), Dir: t.TempDir(), Connections: 2, Size: 4096, Objects: 20, Settle: 1.5, Rounds: 2, Warmup: 100 * time.Millisecond,
@@ -173,6 +180,11 @@ func TestLatencyIsOfAShareOfTheCapacityUnderTheBackground(t *testing.T) {
 		runs = append(runs, fmt.Sprint(r.Case, " ", r.Round))
 		require.Positive(t, r.Result.Ops["OVERWRITE"].Count, "of what was stored before")
 		require.Len(t, r.Result.Ops, 1)
+		if countable {
+			n := r.Result.Total().Count
+			require.Greater(t, r.Server.SystemCalls, n, "each is read and answered")
+			require.Less(t, r.Server.SystemCalls, 100*n)
+		}
 	}
 	require.Equal(t, []string{"capacity 1", "latency 1", "capacity 2", "latency 2"}, runs)
 	require.InEpsilon(t, got["capacity"]/2, got["offered"], .3)

@@ -41,42 +41,44 @@ type meter struct {
 	busy, stolen     [2]time.Duration
 	err              error
 	generatorProcess int
-	tracer           *system.Tracer // of the server; nil: none could be had
+	// The server's system calls are counted in the warm-up, not while it is measured:
+	// a tracepoint makes every call on the machine dearer.
+	tracer       *system.Tracer // nil: none could be had, or it has counted
+	calls, syncs int64
 }
 
 // newMeter's server is a process of this machine; 0: it is not known.
 func newMeter(server int) *meter {
-	return &meter{server: server, generatorProcess: os.Getpid()}
+	m := &meter{server: server, generatorProcess: os.Getpid()}
+	if server != 0 {
+		m.tracer, _ = system.Trace(server)
+	}
+	return m
 }
 
-// Where calls can't be counted the rest still is: a sample says so by having none.
 func (m *meter) begin() {
-	if m.server != 0 {
-		m.tracer, _ = system.Trace(m.server)
-	}
+	m.count()
 	m.read(0)
 }
 
-func (m *meter) end() {
-	m.read(1)
+func (m *meter) end() { m.read(1) }
+
+// count ends the counting of system calls. Where they can't be counted the rest
+// still is: a sample says so by having none.
+func (m *meter) count() {
 	if m.tracer == nil {
 		return
 	}
-	calls, syncs, err := m.tracer.Counts()
+	var err error
+	m.calls, m.syncs, err = m.tracer.Counts()
 	if err = errors.Join(err, m.tracer.Close()); err != nil && m.err == nil {
 		m.err = err
 	}
 	m.tracer = nil
-	m.from[1].SystemCalls, m.from[1].Syncs = calls, syncs
 }
 
-// close ends what a load that failed between begin and end has left open.
-func (m *meter) close() {
-	if m.tracer != nil {
-		_ = m.tracer.Close()
-		m.tracer = nil
-	}
-}
+// close ends what a load that failed before it began has left open.
+func (m *meter) close() { m.count() }
 
 func (m *meter) read(i int) {
 	var err error
@@ -106,6 +108,10 @@ func (m *meter) run(c string, s target.Server, round int, res *load.Result) (rec
 	}
 	if m.server != 0 {
 		used := m.from[1].Since(m.from[0])
+		if res.Warmed > 0 {
+			each := float64(res.Total().Count) / float64(res.Warmed)
+			used.SystemCalls, used.Syncs = int64(float64(m.calls)*each), int64(float64(m.syncs)*each)
+		}
 		run.Server = &used
 		// Ticks are 10 ms and read one after the other: a little below nothing is nothing.
 		run.Others = max(0, m.busy[1]-m.busy[0]-used.CPU()-mine.CPU())

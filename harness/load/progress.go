@@ -25,8 +25,8 @@ type Second struct {
 // maxSeconds bounds how long a course is kept.
 const maxSeconds = 24 * 60 * 60
 
-// report keeps what happened since the last one, and writes a line on it.
-func (r *run) report(last progress) progress {
+// counted is what there has been so far, the warm-up included.
+func (r *run) counted() progress {
 	now := progress{at: time.Now()}
 	for _, w := range r.workers {
 		now.ops += w.live.ops.Load()
@@ -34,6 +34,12 @@ func (r *run) report(last progress) progress {
 		now.bytes += w.live.bytes.Load()
 		now.nanos += w.live.nanos.Load()
 	}
+	return now
+}
+
+// report keeps what happened since the last one, and writes a line on it.
+func (r *run) report(last progress) progress {
+	now := r.counted()
 	if last.at.IsZero() {
 		last.at = r.start
 	}

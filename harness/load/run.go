@@ -159,6 +159,8 @@ type Result struct {
 	Started time.Time           `json:"started"` // of the measured time
 	Elapsed time.Duration       `json:"elapsed_ns"`
 	Ops     map[string]OpResult `json:"ops"`
+	// Warmed is the requests that ended before the measured time began.
+	Warmed int64 `json:"-"`
 	// Offered is the arrivals that were due in the measured time, per second;
 	// 0 in a closed loop.
 	Offered float64 `json:"offered_per_second,omitempty"`
@@ -251,6 +253,7 @@ type run struct {
 	workers      []*worker
 	budget       atomic.Int64 // measured requests begun, and those that the limit refused
 	limit        int64        // of the budget
+	warmed       int64        // Result.Warmed
 
 	start, begin, end time.Time // of the load, of the measured time, and of both
 }
@@ -340,6 +343,7 @@ func (r *run) measure() (*Result, error) {
 	begin := func() {
 		if !began {
 			began = true
+			r.warmed = r.counted().ops
 			r.Begin()
 		}
 	}
@@ -452,7 +456,7 @@ func (r *run) failures() map[string]int64 {
 }
 
 func (r *run) result(elapsed time.Duration) *Result {
-	res := &Result{Started: r.begin, Elapsed: elapsed, Ops: map[string]OpResult{}, Failures: r.failures(), Seconds: r.seconds}
+	res := &Result{Started: r.begin, Elapsed: elapsed, Warmed: r.warmed, Ops: map[string]OpResult{}, Failures: r.failures(), Seconds: r.seconds}
 	for _, w := range r.workers {
 		res.Handshakes += w.shaken
 		for op := range numOps {

@@ -34,7 +34,9 @@ type Sample struct {
 	ReadCalls  int64 `json:"read_calls"`
 	WriteCalls int64 `json:"write_calls"`
 	// SystemCalls are all of them, and Syncs those of fsync, fdatasync, syncfs and
-	// sync, since a Tracer was put on the process; without one both are 0.
+	// sync, where a Tracer has counted them; 0: none did. Counting takes time of each
+	// call: a load's are counted in its warm-up, and what is here is as many for each
+	// request of the measured time.
 	SystemCalls int64 `json:"system_calls,omitempty"`
 	Syncs       int64 `json:"syncs,omitempty"`
 }
