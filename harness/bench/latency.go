@@ -224,12 +224,15 @@ func (l *latencyRun) settle(ctx context.Context) error {
 		return nil
 	}
 	announce(l.Lines, "settling: %d overwrites, so that there is as much to compact as later", n)
-	_, err := load.Run(ctx, load.Options{
+	res, err := load.Run(ctx, load.Options{
 		Target: client(l.process), Workspace: l.ws, Mix: only(l.small), Connections: l.Connections,
 		Duration: settleMost, Requests: n, Seed: l.Seed, Progress: l.Lines,
 	})
 	if err != nil {
 		return fmt.Errorf("settling: %w", err)
+	}
+	if done := res.Total().Count; done < n {
+		l.rec.Warn("settling: %d of %d overwrites in %v: there may be more to compact later", done, n, settleMost)
 	}
 	return nil
 }

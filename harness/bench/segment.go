@@ -57,8 +57,8 @@ func newMeter(server int) *meter {
 }
 
 func (m *meter) begin() {
+	m.read(0) // first: to take a tracer off takes a tenth of a second
 	m.count()
-	m.read(0)
 }
 
 func (m *meter) end() { m.read(1) }
