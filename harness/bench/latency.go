@@ -360,7 +360,8 @@ func (l *latencyRun) conclude() {
 			each = append(each, measure.Micros(of(h)))
 		}
 		s := spread(each)
-		s.Median = measure.Micros(of(all))
+		// With few requests the rank that all of them round to may lie outside.
+		s.Median = min(max(measure.Micros(of(all)), s.Min), s.Max)
 		l.addSpread(l.Server.Name, l.Server.Durability, name, s, "µs")
 	}
 	for _, q := range shownQuantiles {
