@@ -123,6 +123,35 @@ func (p *phase) rates() (all []float64) {
 	return all
 }
 
+// pool has one histogram of each round.
+func (p *phase) pool(of func(*load.Result) *measure.Histogram) pooled {
+	all := pooled{all: measure.NewHistogram()}
+	for _, r := range p.results {
+		h := of(r)
+		all.all.Merge(h)
+		all.rounds = append(all.rounds, h)
+	}
+	return all
+}
+
+// A pooled histogram is that of all rounds together, beside each round's.
+type pooled struct {
+	all    *measure.Histogram
+	rounds []*measure.Histogram
+}
+
+// spread is a figure of all rounds together, in µs, with the least and the greatest round's.
+func (p pooled) spread(of func(*measure.Histogram) time.Duration) Spread {
+	var each []float64
+	for _, h := range p.rounds {
+		each = append(each, measure.Micros(of(h)))
+	}
+	s := spread(each)
+	// With few requests the rank that all of them round to may lie outside.
+	s.Median = min(max(measure.Micros(of(p.all)), s.Min), s.Max)
+	return s
+}
+
 // serve measures the server, from its start to its end.
 func (l *latencyRun) serve(ctx context.Context, dir string) (err error) {
 	if l.process, err = l.Server.Start(ctx, dir, credentials); err != nil {
@@ -338,37 +367,28 @@ func (l *latencyRun) conclude() {
 
 	var dropped, failures int64
 	var offered []float64
-	all, queued := measure.NewHistogram(), measure.NewHistogram()
-	var latencies, waits []*measure.Histogram
 	for _, r := range l.open.results {
-		total := r.Total()
 		dropped += r.Dropped
-		failures += total.Errors
+		failures += r.Total().Errors
 		offered = append(offered, r.Offered)
-		all.Merge(total.Latency)
-		queued.Merge(r.Queued)
-		latencies, waits = append(latencies, total.Latency), append(waits, r.Queued)
 	}
 	l.addRounds("offered", offered, "op/s")
 	l.addRounds("achieved", l.open.rates(), "op/s")
 	l.add("dropped", float64(dropped), "arrivals")
 	l.add("errors", float64(failures), "requests")
-	l.offered, l.p99 = spread(offered).Median, all.Quantile(.99)
-	quantiles := func(name string, all *measure.Histogram, rounds []*measure.Histogram, of func(*measure.Histogram) time.Duration) {
-		var each []float64
-		for _, h := range rounds {
-			each = append(each, measure.Micros(of(h)))
-		}
-		s := spread(each)
-		// With few requests the rank that all of them round to may lie outside.
-		s.Median = min(max(measure.Micros(of(all)), s.Min), s.Max)
-		l.addSpread(l.Server.Name, l.Server.Durability, name, s, "µs")
+	l.offered = spread(offered).Median
+
+	latency := l.open.pool(func(r *load.Result) *measure.Histogram { return r.Total().Latency })
+	queued := l.open.pool(func(r *load.Result) *measure.Histogram { return r.Queued })
+	l.p99 = latency.all.Quantile(.99)
+	quantiles := func(name string, p pooled, of func(*measure.Histogram) time.Duration) {
+		l.addSpread(l.Server.Name, l.Server.Durability, name, p.spread(of), "µs")
 	}
 	for _, q := range shownQuantiles {
-		quantiles(q.name, all, latencies, func(h *measure.Histogram) time.Duration { return h.Quantile(q.of) })
+		quantiles(q.name, latency, func(h *measure.Histogram) time.Duration { return h.Quantile(q.of) })
 	}
-	quantiles("max", all, latencies, (*measure.Histogram).Max)
-	quantiles("queued_p99", queued, waits, func(h *measure.Histogram) time.Duration { return h.Quantile(.99) })
+	quantiles("max", latency, (*measure.Histogram).Max)
+	quantiles("queued_p99", queued, func(h *measure.Histogram) time.Duration { return h.Quantile(.99) })
 	if l.uploads == nil {
 		return
 	}
