@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -36,6 +37,7 @@ type applier struct {
 	seen      int64     // records, then
 	applied   int64     // stats.logged when nothing closed waited, last
 	flushing  chan struct{}
+	cutShort  atomic.Bool // a memtable that was is not on the drive yet
 	flushMark watermark
 	flushTime time.Time
 	flushPos  int64  // stats.logged at the last flush
@@ -479,11 +481,13 @@ func (a *applier) maybeFlush() {
 		return
 	}
 	a.flushMark = mark
+	a.cutShort.Store(true)
 	woken := make(chan struct{})
 	a.flushing = woken
 	go func() {
 		select {
 		case <-done:
+			a.cutShort.Store(false)
 			close(woken)
 			a.wake()
 		case <-a.s.closing: // a flush that fails is tried for ever

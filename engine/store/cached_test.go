@@ -110,6 +110,49 @@ func TestWrittenEntriesAreInTheCache(t *testing.T) {
 	require.Len(t, got, maxKept)
 }
 
+// What compaction moves is in the cache afterwards as the index has it, if it was
+// before; a move brings nothing in that nobody asked for.
+func TestMovedEntriesStayInTheCache(t *testing.T) {
+	s, c := cachedStore(t, nil)
+	const many = 2*movesAtOnce + 50
+	cold := func(i int) bool { return i%50 == 7 }
+	key := func(i int) []byte { return fmt.Append(nil, "key", i) }
+	for i := range many {
+		put(t, s, string(key(i)), fmt.Sprint("value", i), make([]byte, 600))
+		put(t, s, "garbage", "v", make([]byte, 4000))
+	}
+	indexed(t, s)
+	before := map[int]backend.BodyRef{}
+	for i := range many {
+		e, found, err := s.Get(key(i), nil)
+		require.NoError(t, err)
+		require.True(t, found)
+		before[i] = e.Body
+		if cold(i) {
+			c.Delete(key(i))
+		}
+	}
+	require.NoError(t, s.Compact(ctx))
+	moved := 0
+	for i := range many {
+		x, found, known := s.cachedEntry(key(i), nil)
+		raw, err := s.indexRaw(key(i), nil)
+		require.NoError(t, err)
+		y, _, err := decodeIndexEntry(raw)
+		require.NoError(t, err)
+		if y.body == before[i] { // in a segment that is still open, say
+			continue
+		}
+		moved++
+		require.Equal(t, !cold(i), known, i)
+		if known {
+			require.True(t, found)
+			require.Equal(t, y, x)
+		}
+	}
+	require.Greater(t, moved, movesAtOnce)
+}
+
 // A look-up that read the index before it changed may not bring back what it saw.
 func TestCacheRefusesOldFills(t *testing.T) {
 	s, c := cachedStore(t, nil)

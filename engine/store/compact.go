@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -168,7 +169,7 @@ func (c *compactor) flushGroup() error {
 
 // pay keeps to the rate.
 func (c *compactor) pay(n int64) {
-	if c.s.opt.CompactRate < 0 || c.hurry || c.s.refusing.Load() {
+	if c.unpaced() {
 		return
 	}
 	cost := time.Duration(float64(n) / float64(c.s.opt.CompactRate) * float64(time.Second))
@@ -229,9 +230,42 @@ func (c *compactor) settle() error {
 		c.s.fail(fmt.Errorf("sync compaction: %w", err))
 		return err
 	}
-	err := c.s.submit(c.moves)
+	moves := c.moves
 	c.moves, c.start, c.taken = nil, 0, nil
-	return err
+	for part := range slices.Chunk(moves, movesAtOnce) {
+		began := time.Now()
+		if err := c.s.submit(part); err != nil {
+			return err
+		}
+		c.rest(settleRest * time.Since(began))
+	}
+	return nil
+}
+
+const (
+	// movesAtOnce is how many moves the index is told of at a time. Those of a whole round
+	// would take a processor for a tenth of a second, and requests would wait for it.
+	movesAtOnce = 256
+	// settleRest is how many times as long as they took it rests before the next ones, and
+	// longestRest how long at most.
+	settleRest  = 3
+	longestRest = 20 * time.Millisecond
+)
+
+// rest gives way to requests, unless somebody waits for the space.
+func (c *compactor) rest(d time.Duration) {
+	if c.unpaced() {
+		return
+	}
+	select {
+	case <-time.After(min(d, longestRest)):
+	case <-c.ctx.Done():
+	}
+}
+
+// unpaced reports that compaction is to be as fast as it can.
+func (c *compactor) unpaced() bool {
+	return c.s.opt.CompactRate < 0 || c.hurry || c.s.refusing.Load()
 }
 
 // Compact moves what is worth moving until nothing is that was there at the

@@ -80,11 +80,15 @@ func TestDebt(t *testing.T) {
 		memtables int64
 		sublevels int32
 		owed      uint64
+		cutShort  bool
 		want      int
-	}{{1, 0, 0, 0}, {2, 5, 128 << 20, 0}, {2, 6, 0, 1}, {1, 0, 129 << 20, 1}, {3, 0, 0, 2}, {1, 10, 0, 2}, {1, 0, 513 << 20, 2}} {
+	}{
+		{1, 0, 0, false, 0}, {2, 5, 128 << 20, false, 0}, {2, 6, 0, false, 1}, {1, 0, 129 << 20, false, 1}, {3, 0, 0, false, 2},
+		{1, 10, 0, false, 2}, {1, 0, 513 << 20, false, 2}, {3, 0, 0, true, 0}, {4, 0, 0, true, 2}, {1, 10, 0, true, 2},
+	} {
 		m := &pebble.Metrics{}
 		m.MemTable.Count, m.Levels[0].Sublevels, m.Compact.EstimatedDebt = c.memtables, c.sublevels, c.owed
-		require.Equal(t, c.want, debtOf(m), "%+v", c)
+		require.Equal(t, c.want, debtOf(m, c.cutShort), "%+v", c)
 	}
 }
 

@@ -34,7 +34,9 @@ func (a *applier) moveAll(m *moveSet) error {
 	w := a.s.db.NewBatch()
 	defer w.Close()
 	ch := newChange()
-	var buf []byte
+	var raw []byte
+	var set, gone [][]byte // keys whose entry the cache had, and had not
+	var ends []int         // of the entries of set in raw
 	for i := range m.moves {
 		v := &m.moves[i]
 		if v.delete {
@@ -43,9 +45,12 @@ func (a *applier) moveAll(m *moveSet) error {
 			st.guard = max(st.guard, v.guard)
 			continue
 		}
-		old, found, err := a.s.indexGet(v.key, nil)
-		if err != nil {
-			return err
+		old, found, cached := a.s.cachedEntry(v.key, nil)
+		if !cached {
+			var err error
+			if old, found, err = a.s.indexGet(v.key, nil); err != nil {
+				return err
+			}
 		}
 		if !found || old.seq != v.to.seq || old.rec != v.oldRec || old.body != v.oldBody {
 			continue // changed meanwhile: the copy is garbage
@@ -56,20 +61,25 @@ func (a *applier) moveAll(m *moveSet) error {
 		if err := ch.count(v.key, &v.to, 1); err != nil {
 			return err
 		}
-		buf = v.to.append(buf[:0])
-		if err := w.Set(v.key, buf, nil); err != nil {
+		from := len(raw)
+		raw = v.to.append(raw)
+		if err := w.Set(v.key, raw[from:], nil); err != nil {
 			return err
+		}
+		if cached && len(raw)-from <= maxKept {
+			set, ends = append(set, v.key), append(ends, len(raw))
+		} else {
+			gone, raw = append(gone, v.key), raw[:from]
 		}
 	}
 	if err := a.write(ch, w); err != nil {
 		return err
 	}
 	err := w.Commit(pebble.NoSync)
-	if c := a.s.opt.Cache; c != nil {
-		for i := range m.moves {
-			c.Invalidate(m.moves[i].key)
-		}
+	if err != nil {
+		gone, set = append(gone, set...), nil // nobody knows what the index has
 	}
+	a.s.keepMoved(set, raw, ends, gone)
 	return err
 }
 
