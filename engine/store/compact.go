@@ -237,7 +237,7 @@ func (c *compactor) settle() error {
 		if err := c.s.submit(part); err != nil {
 			return err
 		}
-		c.rest(settleRest * time.Since(began))
+		c.rest(time.Since(began))
 	}
 	return nil
 }
@@ -246,9 +246,7 @@ const (
 	// movesAtOnce is how many moves the index is told of at a time. Those of a whole round
 	// would take a processor for a tenth of a second, and requests would wait for it.
 	movesAtOnce = 256
-	// settleRest is how many times as long as they took it rests before the next ones, and
-	// longestRest how long at most.
-	settleRest  = 3
+	// longestRest is how long it rests at most before the next ones, else as long as they took.
 	longestRest = 20 * time.Millisecond
 )
 

@@ -91,9 +91,9 @@ func (s *Store) hurriesIndex() bool {
 func (s *Store) indexDebt() int { return debtOf(s.db.Metrics(), s.applier.cutShort.Load()) }
 
 // One memtable is being filled and one may be being flushed. A third waits, and
-// with a fifth the applier would. Not counted is one that was cut short by a flush
-// that was asked for, for it is no sign of haste: compaction asks for one when another
-// is under way more often than not. Each sublevel of level 0 is one more place for
+// with a fifth the applier would. One that was cut short by a flush that was asked for
+// is less of a sign of haste: compaction asks for one when another is under way more
+// often than not, and waits for both. Each sublevel of level 0 is one more place for
 // a look-up; compactions begin at four.
 func debtOf(m *pebble.Metrics, cutShort bool) int {
 	tables, sublevels, owed := m.MemTable.Count, m.Levels[0].Sublevels, m.Compact.EstimatedDebt
@@ -103,7 +103,7 @@ func debtOf(m *pebble.Metrics, cutShort bool) int {
 	switch {
 	case tables > 2 || sublevels > 9 || owed > 512<<20:
 		return 2
-	case sublevels > 5 || owed > 128<<20:
+	case m.MemTable.Count > 2 || sublevels > 5 || owed > 128<<20:
 		return 1
 	}
 	return 0

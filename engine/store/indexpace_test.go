@@ -84,7 +84,7 @@ func TestDebt(t *testing.T) {
 		want      int
 	}{
 		{1, 0, 0, false, 0}, {2, 5, 128 << 20, false, 0}, {2, 6, 0, false, 1}, {1, 0, 129 << 20, false, 1}, {3, 0, 0, false, 2},
-		{1, 10, 0, false, 2}, {1, 0, 513 << 20, false, 2}, {3, 0, 0, true, 0}, {4, 0, 0, true, 2}, {1, 10, 0, true, 2},
+		{1, 10, 0, false, 2}, {1, 0, 513 << 20, false, 2}, {2, 0, 0, true, 0}, {3, 0, 0, true, 1}, {4, 0, 0, true, 2}, {1, 10, 0, true, 2},
 	} {
 		m := &pebble.Metrics{}
 		m.MemTable.Count, m.Levels[0].Sublevels, m.Compact.EstimatedDebt = c.memtables, c.sublevels, c.owed

@@ -49,3 +49,26 @@ func TestVictimsThatStay(t *testing.T) {
 		require.Len(t, got, 100)
 	}
 }
+
+// TestTheDeadShareARound: segments in which nothing is left are recycled together,
+// however many of them there are, with one wait for the index.
+func TestTheDeadShareARound(t *testing.T) {
+	s := open(t, small(disk.NewMemory(1)))
+	defer func() { require.NoError(t, s.Close()) }()
+	for i := 0; s.Stats().Segments < 5*maxVictims; i++ {
+		put(t, s, fmt.Sprint("garbage", i%3), "v", make([]byte, 16_000))
+	}
+	put(t, s, "lives", "v", make([]byte, 100))
+	s.catchUp()
+	flushes := func() uint64 {
+		s.applier.mu.Lock()
+		defer s.applier.mu.Unlock()
+		return s.applier.mu.flushes
+	}
+	before, recycled := flushes(), s.stats.recycled.Load()
+	require.NoError(t, s.Compact(ctx))
+	require.Greater(t, s.stats.recycled.Load()-recycled, int64(4*maxVictims))
+	require.LessOrEqual(t, flushes()-before, uint64(4)) // two for each wait, and another round for what the first has moved
+	_, ok := body(t, s, "lives")
+	require.True(t, ok)
+}

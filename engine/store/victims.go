@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// maxVictims share one flush of the index.
-const maxVictims = 8
+// maxVictims that something lives in share one flush of the index. What is dead costs
+// nothing else, and shares it beside them, so that mostVictims do.
+const (
+	maxVictims  = 8
+	mostVictims = 64
+)
 
 // victimsRest is how long a victim that could not be emptied twice is none, while as much
 // of it is live: that is little, and it would be among the first ones again.
@@ -32,6 +36,7 @@ func (s *Store) victims(last uint64, tried map[*segment]bool) []*segment {
 		g.mu.Lock()
 		ok := g.mu.sealed && !g.mu.bad && g.mu.staged == 0
 		live := g.mu.live
+		dead := live == 0 && (g.mu.tombs == 0 || g.kind == bulkSegment)
 		if g.mu.left == live && time.Now().Before(g.mu.rests) {
 			ok = false
 		}
@@ -42,16 +47,23 @@ func (s *Store) victims(last uint64, tried map[*segment]bool) []*segment {
 		switch {
 		case !ok || 1-float64(live)/float64(g.size) < threshold:
 		case g.kind == bulkSegment:
-			bulks = append(bulks, victim{g, live})
+			bulks = append(bulks, victim{g, live, dead})
 		default:
-			logs = append(logs, victim{g, live})
+			logs = append(logs, victim{g, live, dead})
 		}
 	}
 	leastLive := func(a, b victim) int { return cmp.Compare(a.live, b.live) }
 	slices.SortFunc(logs, leastLive)
 	slices.SortFunc(bulks, leastLive)
-	out := s.worthwhile(logs)
-	for _, v := range bulks[:min(len(bulks), maxVictims-len(out))] {
+	var out []*segment
+	living := 0
+	for _, v := range append(s.worthwhile(logs), bulks...) {
+		if !v.dead {
+			living++
+		}
+		if living > maxVictims || len(out) == mostVictims {
+			break
+		}
 		out = append(out, v.g)
 	}
 	return out
@@ -104,7 +116,7 @@ func (s *Store) mostlyEmpty() (out []*segment) {
 		}
 		g.mu.Lock()
 		if used := g.mu.live + g.mu.tombs; g.mu.sealed && !g.mu.bad && g.mu.staged == 0 {
-			all = append(all, victim{g, used})
+			all = append(all, victim{g: g, live: used})
 		}
 		g.mu.Unlock()
 	}
@@ -134,17 +146,24 @@ func (s *Store) mostlyEmpty() (out []*segment) {
 type victim struct {
 	g    *segment
 	live int64
+	dead bool // emptying it is nothing to do
 }
 
 // worthwhile is the longest run of victims that fill fewer segments than they
 // empty: the rest would only move about, and be victims again. On a full drive
 // there is room for one.
-func (s *Store) worthwhile(logs []victim) (out []*segment) {
+func (s *Store) worthwhile(logs []victim) []victim {
 	usable := s.movedRoom()
 	filled := func(live int64) int64 { return (live + usable - 1) / usable }
-	best := 0
+	best, living := 0, 0
 	var live int64
-	for i, v := range logs[:min(len(logs), maxVictims)] {
+	for i, v := range logs[:min(len(logs), mostVictims)] {
+		if !v.dead {
+			living++
+		}
+		if living > maxVictims {
+			break
+		}
 		live += v.live
 		if s.refusing.Load() && filled(live) > 1 {
 			break
@@ -153,10 +172,7 @@ func (s *Store) worthwhile(logs []victim) (out []*segment) {
 			best = i + 1
 		}
 	}
-	for _, v := range logs[:best] {
-		out = append(out, v.g)
-	}
-	return out
+	return logs[:best]
 }
 
 // guard is what a delete's guard comes to in g. It was read when the delete was queued,
