@@ -91,21 +91,6 @@ func (s *Store) keepEntries(g *generation, order []uint32, raw []byte, ends []in
 	}
 }
 
-// keepMoved puts the new entries of keys that the cache had into it, for whoever
-// overwrites one soon after would have to ask the index, and makes old what it had not,
-// which it may learn just now. ends say where in raw the entries of set end.
-func (s *Store) keepMoved(set [][]byte, raw []byte, ends []int, gone [][]byte) {
-	if s.opt.Cache == nil {
-		return
-	}
-	values, from := make([][]byte, len(set)), 0
-	for i, end := range ends[:len(set)] {
-		values[i], from = raw[from:end], end
-	}
-	s.opt.Cache.SetMany(set, values)
-	s.opt.Cache.InvalidateMany(gone)
-}
-
 // sampleHotBits says of how many bodies from memory the key of one is told to
 // Options.Hot: 64. Which one is scattered, for clients ask in rounds, and every 64th
 // would be the same few keys.

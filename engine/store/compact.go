@@ -177,10 +177,19 @@ func (c *compactor) pay(n int64) {
 		c.paid = now
 	}
 	c.paid = c.paid.Add(cost)
+	c.sleep(time.Until(c.paid))
+}
+
+func (c *compactor) sleep(d time.Duration) {
 	select {
-	case <-time.After(time.Until(c.paid)):
+	case <-time.After(d):
 	case <-c.ctx.Done():
 	}
+}
+
+// unpaced reports that compaction is to be as fast as it can: somebody waits for the space.
+func (c *compactor) unpaced() bool {
+	return c.s.opt.CompactRate < 0 || c.hurry || c.s.refusing.Load()
 }
 
 func (c *compactor) turn() error {
@@ -237,7 +246,9 @@ func (c *compactor) settle() error {
 		if err := c.s.submit(part); err != nil {
 			return err
 		}
-		c.rest(time.Since(began))
+		if !c.unpaced() {
+			c.sleep(min(time.Since(began), longestRest))
+		}
 	}
 	return nil
 }
@@ -249,22 +260,6 @@ const (
 	// longestRest is how long it rests at most before the next ones, else as long as they took.
 	longestRest = 20 * time.Millisecond
 )
-
-// rest gives way to requests, unless somebody waits for the space.
-func (c *compactor) rest(d time.Duration) {
-	if c.unpaced() {
-		return
-	}
-	select {
-	case <-time.After(min(d, longestRest)):
-	case <-c.ctx.Done():
-	}
-}
-
-// unpaced reports that compaction is to be as fast as it can.
-func (c *compactor) unpaced() bool {
-	return c.s.opt.CompactRate < 0 || c.hurry || c.s.refusing.Load()
-}
 
 // Compact moves what is worth moving until nothing is that was there at the
 // call; for tests and tools, and the background duty's one round.

@@ -205,7 +205,7 @@ func (s *Store) find(key, buf []byte, keep bool) (indexEntry, bool, error) {
 	if keep {
 		g = s.opt.Cache.Generation(key)
 	}
-	raw, err := s.indexRaw(key, buf)
+	x, raw, err := s.indexAlone(key, buf)
 	if err != nil {
 		return indexEntry{}, false, err
 	}
@@ -215,15 +215,24 @@ func (s *Store) find(key, buf []byte, keep bool) (indexEntry, bool, error) {
 		}
 		return indexEntry{}, false, nil
 	}
-	raw = raw[len(buf):]
-	x, _, err := decodeIndexEntry(raw)
-	if err != nil {
-		return indexEntry{}, false, s.indexError(err)
-	}
 	if keep {
 		s.opt.Cache.Fill(g, key, raw)
 	}
 	return x, true, nil
+}
+
+// indexAlone looks in the index, past the cache, and returns the entry also as the index
+// has it; nil: nothing. The entry's value is appended to buf.
+func (s *Store) indexAlone(key, buf []byte) (x indexEntry, raw []byte, err error) {
+	raw, err = s.indexRaw(key, buf)
+	if err != nil || raw == nil {
+		return x, nil, err
+	}
+	raw = raw[len(buf):]
+	if x, _, err = decodeIndexEntry(raw); err != nil {
+		return x, nil, s.indexError(err)
+	}
+	return x, raw, nil
 }
 
 // indexRaw appends what the index alone has under key to buf; nil: nothing.

@@ -34,9 +34,7 @@ func (a *applier) moveAll(m *moveSet) error {
 	w := a.s.db.NewBatch()
 	defer w.Close()
 	ch := newChange()
-	var raw []byte
-	var set, gone [][]byte // keys whose entry the cache had, and had not
-	var ends []int         // of the entries of set in raw
+	var set, values, gone [][]byte // keys whose entry the cache had, the new ones, and other keys
 	for i := range m.moves {
 		v := &m.moves[i]
 		if v.delete {
@@ -47,10 +45,11 @@ func (a *applier) moveAll(m *moveSet) error {
 		}
 		old, found, cached := a.s.cachedEntry(v.key, nil)
 		if !cached {
-			var err error
-			if old, found, err = a.s.indexGet(v.key, nil); err != nil {
+			x, raw, err := a.s.indexAlone(v.key, nil)
+			if err != nil {
 				return err
 			}
+			old, found = x, raw != nil
 		}
 		if !found || old.seq != v.to.seq || old.rec != v.oldRec || old.body != v.oldBody {
 			continue // changed meanwhile: the copy is garbage
@@ -61,15 +60,14 @@ func (a *applier) moveAll(m *moveSet) error {
 		if err := ch.count(v.key, &v.to, 1); err != nil {
 			return err
 		}
-		from := len(raw)
-		raw = v.to.append(raw)
-		if err := w.Set(v.key, raw[from:], nil); err != nil {
+		value := v.to.append(nil)
+		if err := w.Set(v.key, value, nil); err != nil {
 			return err
 		}
-		if cached && len(raw)-from <= maxKept {
-			set, ends = append(set, v.key), append(ends, len(raw))
+		if cached && len(value) <= maxKept {
+			set, values = append(set, v.key), append(values, value)
 		} else {
-			gone, raw = append(gone, v.key), raw[:from]
+			gone = append(gone, v.key)
 		}
 	}
 	if err := a.write(ch, w); err != nil {
@@ -79,7 +77,12 @@ func (a *applier) moveAll(m *moveSet) error {
 	if err != nil {
 		gone, set = append(gone, set...), nil // nobody knows what the index has
 	}
-	a.s.keepMoved(set, raw, ends, gone)
+	if c := a.s.opt.Cache; c != nil {
+		// Who overwrites one soon after would have to ask the index. One that nobody asked
+		// for is not brought in, but somebody may be learning the old entry just now.
+		c.SetMany(set, values)
+		c.InvalidateMany(gone)
+	}
 	return err
 }
 

@@ -56,14 +56,7 @@ func (s *Store) victims(last uint64, tried map[*segment]bool) []*segment {
 	slices.SortFunc(logs, leastLive)
 	slices.SortFunc(bulks, leastLive)
 	var out []*segment
-	living := 0
-	for _, v := range append(s.worthwhile(logs), bulks...) {
-		if !v.dead {
-			living++
-		}
-		if living > maxVictims || len(out) == mostVictims {
-			break
-		}
+	for _, v := range ofOneRound(append(s.worthwhile(logs), bulks...)) {
 		out = append(out, v.g)
 	}
 	return out
@@ -149,21 +142,29 @@ type victim struct {
 	dead bool // emptying it is nothing to do
 }
 
+// ofOneRound are as many of them, from the first on, as may share a round.
+func ofOneRound(all []victim) []victim {
+	living := 0
+	for i, v := range all {
+		if !v.dead {
+			living++
+		}
+		if living > maxVictims || i == mostVictims {
+			return all[:i]
+		}
+	}
+	return all
+}
+
 // worthwhile is the longest run of victims that fill fewer segments than they
 // empty: the rest would only move about, and be victims again. On a full drive
 // there is room for one.
 func (s *Store) worthwhile(logs []victim) []victim {
 	usable := s.movedRoom()
 	filled := func(live int64) int64 { return (live + usable - 1) / usable }
-	best, living := 0, 0
+	best := 0
 	var live int64
-	for i, v := range logs[:min(len(logs), mostVictims)] {
-		if !v.dead {
-			living++
-		}
-		if living > maxVictims {
-			break
-		}
+	for i, v := range ofOneRound(logs) {
 		live += v.live
 		if s.refusing.Load() && filled(live) > 1 {
 			break
