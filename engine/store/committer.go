@@ -642,12 +642,12 @@ func (c *committer) prepare() {
 }
 
 // makeNext finds a file for the next segment. The space reserve is touched only
-// for a delete that has no room in the current one.
+// for a delete that has no room in the current one, and the last segment's room not
+// even for that: compaction needs it to make more.
 func (s *Store) makeNext(starved bool) (string, error) {
-	if !starved {
-		if s.checkSpace(); s.refusing.Load() {
-			return "", backend.ErrFull
-		}
+	switch s.checkSpace(); {
+	case !starved && s.refusing.Load(), starved && s.stats.diskFree.Load()+s.segs.spareBytes() < 2*s.opt.SegmentSize:
+		return "", backend.ErrFull
 	}
 	name, recycled, err := s.segs.takeFile(0)
 	if err == nil && !recycled {

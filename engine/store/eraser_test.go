@@ -1,7 +1,12 @@
 package store
 
 import (
+	"bytes"
 	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -110,12 +115,122 @@ func TestFullWithSparesOfTheOtherClass(t *testing.T) {
 	again, err := Open(crashed)
 	require.NoError(t, err, "a start after a crash")
 	require.NoError(t, again.Close())
-	for _, k := range keys[:len(keys)/4] {
-		require.NoError(t, tryDelete(s, k))
-	}
+	require.Greater(t, deleteUntilFull(t, s, keys), 300)
 	require.NoError(t, s.Close())
 	s = open(t, o)
 	require.NoError(t, s.Close())
+}
+
+// deleteUntilFull deletes until the room for deletes is used up, and returns how many.
+func deleteUntilFull(t testing.TB, s *Store, keys []string) (done int) {
+	for _, k := range keys {
+		if err := tryDelete(s, k); err != nil {
+			require.ErrorIs(t, err, backend.ErrFull)
+			break
+		}
+		done++
+	}
+	return done
+}
+
+// TestDeletesLeaveRoomForCompaction: those that are refused on a full drive can be made when
+// compaction has freed what the others gave it.
+func TestDeletesLeaveRoomForCompaction(t *testing.T) {
+	m := disk.NewMemory(1)
+	m.SetCapacity(12 << 20)
+	s := open(t, small(m))
+	acked := putUntil(t, s, backend.ErrFull, 3000)
+	var keys []string
+	for i, k := range slices.Sorted(maps.Keys(acked)) {
+		if i%3 != 0 { // so that no segment is left without anything
+			keys = append(keys, k)
+		}
+	}
+	for rounds := 0; len(keys) > 0; rounds++ {
+		require.Less(t, rounds, 20)
+		done := deleteUntilFull(t, s, keys)
+		require.NotZero(t, done+rounds, "the first round")
+		for _, k := range keys[:done] {
+			delete(acked, k)
+		}
+		keys = keys[done:]
+		require.NoError(t, s.catchUp())
+		require.NoError(t, s.Compact(ctx))
+	}
+	eventuallyPut(t, s, "again", []byte("b"))
+	acked["again"] = []byte("b")
+	check(t, s, acked)
+	reopened(t, s, m, acked)
+}
+
+// TestStartWithLessThanASegment: where the drive has no room for a log segment, a start
+// makes a short one, that deletes have.
+func TestStartWithLessThanASegment(t *testing.T) {
+	m := disk.NewMemory(1)
+	o := small(m)
+	o.SegmentSize, o.Reserve = 2<<20, 4<<20
+	s := open(t, o)
+	acked := map[string][]byte{}
+	for i := range 200 {
+		k := fmt.Sprint("k", i)
+		acked[k] = bytes.Repeat([]byte{byte(i)}, 20_000)
+		put(t, s, k, "v", acked[k])
+	}
+	f := m.Fork(disk.NothingUnsynced, nil) // power fails
+	var lives []string
+	for _, g := range s.segs.all() {
+		lives = append(lives, path.Base(g.name))
+	}
+	require.NoError(t, s.Close())
+	names, err := f.List("log")
+	require.NoError(t, err)
+	for _, name := range names {
+		if !slices.Contains(lives, name) {
+			require.NoError(t, f.Remove("log/"+name))
+		}
+	}
+	for _, room := range []int64{700 << 10, 300 << 10, 2 << 10} {
+		u, err := f.Usage()
+		require.NoError(t, err)
+		g := f.Fork(disk.NothingUnsynced, nil)
+		g.SetCapacity(u.Total - u.Free + room)
+		o.FS, o.IndexFS = g, func() vfs.FS { return pebblevfs.New(g, "") }
+		s, err = Open(o)
+		if room < 64<<10 {
+			require.ErrorIs(t, err, disk.ErrFull)
+			continue
+		}
+		require.NoError(t, err, "%d bytes", room)
+		require.Less(t, s.log.mu.cur.size, o.SegmentSize)
+		check(t, s, acked)
+		require.ErrorIs(t, tryPut(s, "new", "v", nil), backend.ErrFull)
+		left := maps.Clone(acked)
+		for i := range 5 {
+			require.NoError(t, tryDelete(s, fmt.Sprint("k", i)))
+			delete(left, fmt.Sprint("k", i))
+		}
+		check(t, s, left)
+		short := s.log.mu.cur.name
+		g.SetCapacity(1 << 30)
+		for i := range 50 {
+			k := fmt.Sprint("again", i)
+			left[k] = bytes.Repeat([]byte{byte(i)}, 60_000)
+			eventuallyPut(t, s, k, left[k])
+		}
+		require.NotEqual(t, short, s.log.mu.cur.name)
+		require.NoError(t, s.Close())
+		require.Empty(t, checked(t, g).Damage)
+		s = open(t, o)
+		check(t, s, left)
+		for i := range 200 {
+			put(t, s, fmt.Sprint("again", i%50), "v", make([]byte, 60_000))
+		}
+		require.NoError(t, s.catchUp())
+		require.NoError(t, s.Compact(ctx))
+		_, err = g.Open(short)
+		require.ErrorIs(t, err, fs.ErrNotExist, "its next life would be a short one")
+		require.NoError(t, s.Close())
+	}
 }
 
 // TestStartOnAFullDriveWithSpares: a start gives files that are free to what it writes.

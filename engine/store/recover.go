@@ -394,13 +394,11 @@ func (s *Store) startLog(t *logTail) error {
 			return err
 		}
 	}
-	name, _, err := s.segs.takeFile(0)
-	if isFull(err) {
-		freed, failure := s.freeBarren()
-		if err = errors.Join(err, failure); freed {
-			name, _, err = s.segs.takeFile(0)
-		}
+	var tail int64
+	if t != nil {
+		tail = t.head.size()
 	}
+	name, err := s.firstFile(tail)
 	if err != nil {
 		return fmt.Errorf("start log: %w", err)
 	}
@@ -483,6 +481,25 @@ func (s *Store) lastLog() (last *segment) {
 		}
 	}
 	return last
+}
+
+// firstFile finds a file for the log segment that a start begins with, and where the tail's
+// last group of so many bytes has room. On a full drive it is a short one, so that what is
+// there can be read and deleted.
+func (s *Store) firstFile(tail int64) (string, error) {
+	name, _, err := s.segs.takeFile(0)
+	if isFull(err) {
+		freed, failure := s.freeBarren()
+		if err = errors.Join(err, failure); freed {
+			name, _, err = s.segs.takeFile(0)
+		}
+	}
+	least := 16*blockSize + roundUp(tail)
+	for size := s.opt.SegmentSize; isFull(err) && size > least; {
+		size = max(roundUp(size/2), least)
+		name, err = s.segs.makeFile(0, size)
+	}
+	return name, err
 }
 
 // freeBarren ends the life of the last log segment if that wrote nothing, and

@@ -178,14 +178,22 @@ func (t *segments) tryFile(c int) (name string, recycled bool, err error) {
 		t.mu.Unlock()
 		return name, true, nil
 	}
+	t.mu.Unlock()
+	name, err = t.makeFile(c, t.size[c])
+	return name, false, err
+}
+
+// makeFile makes a file of a size. Its name and size are durable when it returns.
+func (t *segments) makeFile(c int, size int64) (name string, err error) {
+	t.mu.Lock()
 	t.mu.file++
 	name = path.Join(segmentDirs[c], fmt.Sprintf("%010d.seg", t.mu.file))
 	t.mu.Unlock()
 	f, err := t.fs.Create(name)
 	if err != nil {
-		return "", false, fmt.Errorf("make segment: %w", err)
+		return "", fmt.Errorf("make segment: %w", err)
 	}
-	err = f.Preallocate(0, t.size[c])
+	err = f.Preallocate(0, size)
 	if err == nil {
 		if err = f.Sync(); err != nil {
 			err = errors.Join(errSync, err)
@@ -199,9 +207,9 @@ func (t *segments) tryFile(c int) (name string, recycled bool, err error) {
 	}
 	if err != nil {
 		_ = t.fs.Remove(name)
-		return "", false, fmt.Errorf("make segment: %w", err)
+		return "", fmt.Errorf("make segment: %w", err)
 	}
-	return name, false, nil
+	return name, nil
 }
 
 // begin starts a life in a file: a fresh ordinal, its header written. The
