@@ -6,6 +6,7 @@ import (
 	"path"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -129,6 +130,11 @@ func tornCopy(t *testing.T) bool {
 	s := open(t, small(f))
 	put(t, s, "x", "v1", []byte("acknowledged"))
 	require.NoError(t, s.catchUp())
+	require.Eventually(t, func() bool { // or that would meet the fault, and nothing be written
+		s.log.mu.Lock()
+		defer s.log.mu.Unlock()
+		return s.log.mu.next != nil
+	}, 10*time.Second, time.Millisecond)
 	want := bytes.Repeat([]byte{7}, 20_000)
 	require.NoError(t, f.AddText("sync log/*: EIO"))
 	require.ErrorIs(t, tryPut(s, "x", "v2", want), backend.ErrUnavailable)

@@ -75,15 +75,13 @@ func (b *bulk) leave(l *lane) {
 	b.pick.Unlock()
 }
 
-// reserve gives out n bytes, in one piece, in a segment held for the blob.
-func (b *bulk) reserve(l *lane, n int64, held map[uint64]*segment, urgent bool) (*segment, int64, error) {
+// reserve gives out n bytes, in one piece, in a segment held for the blob. If that is moved,
+// moved is how large a file it needs on a full drive, else 0.
+func (b *bulk) reserve(l *lane, n int64, held map[uint64]*segment, moved int64) (*segment, int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.seg == nil || l.off+n > l.seg.size {
-		if !urgent && !b.s.roomFor(b.s.opt.BulkSegmentSize) {
-			return nil, 0, backend.ErrFull
-		}
-		name, _, err := b.s.segs.takeFile(1)
+		name, err := b.file(n, moved)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -108,6 +106,17 @@ func (b *bulk) reserve(l *lane, n int64, held map[uint64]*segment, urgent bool) 
 	seg.mu.used = max(seg.mu.used, l.off)
 	seg.mu.Unlock()
 	return seg, off, nil
+}
+
+func (b *bulk) file(n, moved int64) (name string, err error) {
+	if moved > 0 {
+		return b.s.movedFile(1, min(max(moved, blockSize+n), b.s.opt.BulkSegmentSize))
+	}
+	if !b.s.roomFor(b.s.opt.BulkSegmentSize) {
+		return "", backend.ErrFull
+	}
+	name, _, err = b.s.segs.takeFile(1)
+	return name, err
 }
 
 // release lets go of the segments of a blob that is in the index, or is not to be.
@@ -167,14 +176,14 @@ var chunkBuffers = sync.Pool{New: func() any {
 
 // A BlobWriter brings one large body to the drive, chunk by chunk.
 type BlobWriter struct {
-	s      *Store
-	ctx    context.Context
-	id     backend.BlobID
-	lane   *lane
-	left   int64 // of the announced size; -1: unknown
-	urgent bool  // compaction's: it may use the space reserve
-	blob   blob
-	held   map[uint64]*segment
+	s     *Store
+	ctx   context.Context
+	id    backend.BlobID
+	lane  *lane
+	left  int64 // of the announced size; -1: unknown
+	moved int64 // compaction's: what file it needs on a full drive, of which it may use the reserve
+	blob  blob
+	held  map[uint64]*segment
 
 	buf   *[]byte // header and data gathered
 	fill  int     // bytes of data in it
@@ -253,7 +262,7 @@ func (w *BlobWriter) flush() error {
 			n = min((w.left/chunkData)*chunkSpan, runChunks*chunkSpan)
 			n = max(n, span)
 		}
-		seg, off, err := w.s.bulk.reserve(w.lane, n, w.held, w.urgent)
+		seg, off, err := w.s.bulk.reserve(w.lane, n, w.held, w.moved)
 		if err != nil {
 			return fmt.Errorf("stage blob: %w", w.s.noFile(err))
 		}

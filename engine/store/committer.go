@@ -31,13 +31,14 @@ func (p position) before(q position) bool {
 // zero value is empty. It borrows what it is given until Append returns, and
 // can be used again after Reset.
 type Batch struct {
-	meta   []byte
-	muts   []mutation
-	bodies [][]byte
-	body   int
-	sums   []batchSum
-	staged []*Staged
-	urgent bool // may use the space reserve: it frees more than it takes
+	meta    []byte
+	muts    []mutation
+	bodies  [][]byte
+	body    int
+	sums    []batchSum
+	staged  []*Staged
+	urgent  bool       // may use the space reserve: it frees more than it takes
+	starves starvation // as what, if urgent
 }
 
 type mutation struct {
@@ -62,7 +63,7 @@ func (b *Batch) Reset() {
 func (b *Batch) Empty() bool { return len(b.muts) == 0 }
 
 // SetUrgent lets the batch use the space reserve; for deletes.
-func (b *Batch) SetUrgent() { b.urgent = true }
+func (b *Batch) SetUrgent() { b.urgent, b.starves = true, deletesStarve }
 
 // Put adds a record. fresh says that the caller, under a lock of its own, found
 // the key neither in the overlay nor in the index (Latest told it so).
@@ -188,7 +189,7 @@ type committer struct {
 		table   []tableRow
 		next    *segment // prepared, header not written
 		nextErr error
-		starved bool // a delete has no room
+		starved starvation
 		writing *group
 		crowd   int // records that waited when the last sync returned
 		rotate  bool
@@ -225,7 +226,7 @@ func (c *committer) fits(n int64, urgent bool) bool {
 	if c.mu.off+size+tableRoom(len(c.mu.table)+2) <= c.mu.cur.size {
 		return true
 	}
-	return c.mu.next != nil
+	return c.mu.next != nil && blockSize+size+tableRoom(2) <= c.mu.next.size
 }
 
 // tableRoom is what a segment's table of n rows takes at its end.
@@ -284,15 +285,24 @@ func (c *committer) admit(b *Batch) error {
 		case c.mu.active.gen != nil && c.mu.active.gen.full(len(b.muts), len(b.meta)):
 		case !c.fits(n, b.urgent):
 			switch {
+			case c.mu.next != nil: // a short one, that a group has room in: nothing waits to go there
+				_ = c.s.opt.FS.Remove(c.mu.next.name) // it has no header: the next start removes it
+				c.mu.next = nil
+				if asked || !b.urgent {
+					c.need.Signal()
+					return backend.ErrFull
+				}
+				asked = true
+				c.need.Signal()
 			case c.mu.nextErr == nil:
 				c.need.Signal()
 			case !asked: // b is a delete: there is a reserve for it
-				asked, c.mu.starved = true, true
+				asked, c.mu.starved = true, max(c.mu.starved, b.starves)
 				select {
 				case c.hurry <- struct{}{}:
 				default:
 				}
-			case !c.mu.starved:
+			case c.mu.starved == noStarvation:
 				return c.mu.nextErr
 			}
 		default:
@@ -616,14 +626,14 @@ func (c *committer) prepare() {
 		}
 		starved := c.mu.starved
 		c.mu.Unlock()
-		name, err := c.s.makeNext(starved)
+		name, size, err := c.s.makeNext(starved)
 		c.mu.Lock()
 		c.mu.nextErr = c.s.noSpace(err)
-		if starved {
-			c.mu.starved = false
+		if starved != noStarvation {
+			c.mu.starved = noStarvation
 		}
 		if err == nil {
-			c.mu.next = &segment{name: name}
+			c.mu.next = &segment{name: name, size: size}
 			c.room.Broadcast()
 			continue
 		}
@@ -642,16 +652,21 @@ func (c *committer) prepare() {
 }
 
 // makeNext finds a file for the next segment. The space reserve is touched only
-// for a delete that has no room in the current one, and the last segment's room not
-// even for that: compaction needs it to make more.
-func (s *Store) makeNext(starved bool) (string, error) {
+// for those who have no room in the current one.
+func (s *Store) makeNext(starved starvation) (name string, size int64, err error) {
+	size = s.opt.SegmentSize
 	switch s.checkSpace(); {
-	case !starved && s.refusing.Load(), starved && s.stats.diskFree.Load()+s.segs.spareBytes() < 2*s.opt.SegmentSize:
-		return "", backend.ErrFull
+	case starved != noStarvation:
+		size = s.logSize(starved)
+	case s.refusing.Load():
+		size = 0
 	}
-	name, recycled, err := s.segs.takeFile(0)
+	if size == 0 {
+		return "", 0, backend.ErrFull
+	}
+	name, recycled, err := s.logFile(size)
 	if err == nil && !recycled {
-		if err = s.fillZeros(name); err != nil {
+		if err = s.fillZeros(name, size); err != nil {
 			_ = s.opt.FS.Remove(name) // it has no header, and would be reused
 		}
 	}
@@ -659,14 +674,14 @@ func (s *Store) makeNext(starved bool) (string, error) {
 		// A drive that can't make the log's next segment can't take writes, and
 		// who asks it again may be told what is not so.
 		s.fail(err)
-		return "", errors.Join(backend.ErrUnavailable, err)
+		return "", 0, errors.Join(backend.ErrUnavailable, err)
 	}
-	return name, err
+	return name, size, err
 }
 
 // fillZeros writes a new file once, in steps, giving up the speed for the room
 // when an appender is waiting for the segment.
-func (s *Store) fillZeros(name string) error {
+func (s *Store) fillZeros(name string, size int64) error {
 	if s.opt.NoPrefill {
 		return nil
 	}
@@ -675,7 +690,7 @@ func (s *Store) fillZeros(name string) error {
 		return err
 	}
 	b := disk.AlignedBuffer(1 << 20)
-	for off := int64(0); off < s.opt.SegmentSize && err == nil; off += int64(len(b)) {
+	for off := int64(0); off < size && err == nil; off += int64(len(b)) {
 		c := &s.log
 		c.mu.Lock()
 		hurry := c.mu.cur != nil && c.mu.off > c.mu.cur.size*3/4 || c.mu.closing
@@ -683,7 +698,7 @@ func (s *Store) fillZeros(name string) error {
 		if hurry {
 			break
 		}
-		n := min(int64(len(b)), s.opt.SegmentSize-off)
+		n := min(int64(len(b)), size-off)
 		_, err = disk.WriteDirect(f, b[:n], off)
 	}
 	if err == nil {

@@ -37,6 +37,7 @@ type compactor struct {
 	moves []move          // their group number in place of the segment, until written
 	start int             // first move of the open group
 	taken map[string]bool // keys in moves
+	need  int64           // how much of the log this round has yet to move
 	paid  time.Time
 	hurry bool // somebody waits: there is no pace
 }
@@ -67,7 +68,7 @@ func (c *compactor) room(n int) (turned bool, err error) {
 	if c.cold != nil && c.off+size+tableRoom(len(c.rows)+1) <= c.cold.size {
 		return false, nil
 	}
-	if err := c.turn(); err != nil {
+	if err := c.turn(size); err != nil {
 		return false, err
 	}
 	// A delete's guard names the segments that may hold older records of its
@@ -192,17 +193,20 @@ func (c *compactor) unpaced() bool {
 	return c.s.opt.CompactRate < 0 || c.hurry || c.s.refusing.Load()
 }
 
-func (c *compactor) turn() error {
+// turn begins a segment that has room for a group of so many bytes.
+func (c *compactor) turn(group int64) error {
 	if c.buf == nil {
 		c.buf = disk.AlignedBuffer(int(roundUp(c.s.opt.GroupBytes) + blockSize))[:groupHeaderSize]
 	}
 	if err := c.sealCold(); err != nil {
 		return err
 	}
-	name, _, err := c.s.segs.takeFile(0)
+	size := max(c.s.coldSize(c.need), min(group+8*blockSize, c.s.opt.SegmentSize))
+	name, err := c.s.movedFile(0, size)
 	if err != nil {
 		return c.s.noFile(err)
 	}
+	c.need = max(c.need-size, 0)
 	c.cold, err = c.s.segs.begin(name, coldSegment, 0)
 	c.off, c.last, c.rows = blockSize, 0, nil
 	return err
@@ -235,9 +239,11 @@ func (c *compactor) settle() error {
 		return nil
 	}
 	// Segments sealed on the way were synced with their tables.
-	if err := c.cold.file.Sync(); err != nil {
-		c.s.fail(fmt.Errorf("sync compaction: %w", err))
-		return err
+	if c.cold != nil {
+		if err := c.cold.file.Sync(); err != nil {
+			c.s.fail(fmt.Errorf("sync compaction: %w", err))
+			return err
+		}
 	}
 	moves := c.moves
 	c.moves, c.start, c.taken = nil, 0, nil
@@ -287,12 +293,24 @@ func (s *Store) Compact(ctx context.Context) error {
 // round empties and recycles victims; it returns how many.
 func (c *compactor) round(victims []*segment) (int, error) {
 	s := c.s
+	c.need = 0
 	for _, g := range victims {
+		if g.kind != bulkSegment {
+			g.mu.Lock()
+			c.need += g.mu.live + g.mu.tombs
+			g.mu.Unlock()
+		}
+	}
+	var full error
+	for i, g := range victims {
 		if err := c.ctx.Err(); err != nil {
 			return 0, err
 		}
-		if err := c.empty(g); err != nil {
-			return 0, err
+		if full = c.empty(g); errors.Is(full, backend.ErrFull) {
+			victims = victims[:i] // those are to be recycled all the same
+			break
+		} else if full != nil {
+			return 0, full
 		}
 	}
 	if err := c.settle(); err != nil {
@@ -324,7 +342,7 @@ func (c *compactor) round(victims []*segment) (int, error) {
 	if len(empty) == 0 {
 		// Or a later round would write behind log segments that have begun since, which
 		// stand above this one when the log is read again.
-		return 0, c.sealCold()
+		return 0, errors.Join(full, c.sealCold())
 	}
 	next := s.segs.round() + 1
 	if err := s.db.Set(roundKey, binary.AppendUvarint(nil, next), pebble.NoSync); err != nil {
@@ -545,7 +563,10 @@ func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
 	if err != nil {
 		return err
 	}
-	w := &BlobWriter{s: s, ctx: c.ctx, id: id, left: b.size, urgent: true, lane: s.bulk.choose(), held: map[uint64]*segment{}, buf: chunkBuffers.Get().(*[]byte)}
+	g.mu.Lock()
+	live := g.mu.live
+	g.mu.Unlock()
+	w := &BlobWriter{s: s, ctx: c.ctx, id: id, left: b.size, moved: s.coldBulkSize(live), lane: s.bulk.choose(), held: map[uint64]*segment{}, buf: chunkBuffers.Get().(*[]byte)}
 	defer w.Abort()
 	var out blob
 	var at int64

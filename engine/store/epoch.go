@@ -70,30 +70,21 @@ func (t *segments) loadEpoch(acceptLoss bool) error {
 	e, err := readEpoch(t.fs)
 	if errors.Is(err, fs.ErrNotExist) {
 		if t.mu.ordinal == 0 {
-			return t.reserveAtStart()
+			return t.reserve()
 		}
 		err = fmt.Errorf("file %q is missing: %w", epochFile, backend.ErrCorrupt)
 	}
 	if errors.Is(err, backend.ErrCorrupt) && acceptLoss {
 		// No file has an ordinal that was given out and is further on than this.
 		t.mu.ordinal += epochLost
-		return t.reserveAtStart()
+		return t.reserve()
 	}
 	if err != nil {
 		return err
 	}
 	t.mu.ordinal = max(t.mu.ordinal, e.ordinal)
 	t.mu.round = e.round
-	return t.reserveAtStart()
-}
-
-// reserveAtStart takes the room from files between lives where the drive is full.
-func (t *segments) reserveAtStart() error {
-	for {
-		if err := t.reserve(); !isFull(err) || !t.shed() {
-			return err
-		}
-	}
+	return t.reserve()
 }
 
 func readEpoch(fsys disk.FS) (epoch, error) {
@@ -127,7 +118,7 @@ func ignoreEOF(err error) error {
 // t.mu held.
 func (t *segments) reserve() error {
 	n := t.mu.ordinal + epochReserve
-	if err := replaceFile(t.fs, epochFile, epoch{n, t.mu.round}.encode()); err != nil {
+	if err := t.replaceEpoch(epoch{n, t.mu.round}); err != nil {
 		return fmt.Errorf("reserve segment ordinals: %w", err)
 	}
 	t.mu.reserved = n
@@ -139,10 +130,20 @@ func (t *segments) beginRound(n uint64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.mu.round = n // also if this fails: the index has it
-	if err := replaceFile(t.fs, epochFile, epoch{t.mu.reserved, n}.encode()); err != nil {
+	if err := t.replaceEpoch(epoch{t.mu.reserved, n}); err != nil {
 		return fmt.Errorf("begin a round of recycling: %w", err)
 	}
 	return nil
+}
+
+// replaceEpoch takes the room, if there is none, from files between lives, and then from the
+// ballast. Called with mu held, or by Open.
+func (t *segments) replaceEpoch(e epoch) error {
+	for {
+		if err := replaceFile(t.fs, epochFile, e.encode()); !isFull(err) || !t.shedAllLocked() {
+			return err
+		}
+	}
 }
 
 func (t *segments) round() uint64 {

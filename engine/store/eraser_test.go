@@ -163,6 +163,17 @@ func TestDeletesLeaveRoomForCompaction(t *testing.T) {
 	reopened(t, s, m, acked)
 }
 
+// removeOthers removes files of the log that have no life.
+func removeOthers(t testing.TB, f *disk.Memory, lives []string) {
+	names, err := f.List("log")
+	require.NoError(t, err)
+	for _, name := range names {
+		if !slices.Contains(lives, path.Join("log", name)) {
+			require.NoError(t, f.Remove(path.Join("log", name)))
+		}
+	}
+}
+
 // TestStartWithLessThanASegment: where the drive has no room for a log segment, a start
 // makes a short one, that deletes have.
 func TestStartWithLessThanASegment(t *testing.T) {
@@ -179,16 +190,10 @@ func TestStartWithLessThanASegment(t *testing.T) {
 	f := m.Fork(disk.NothingUnsynced, nil) // power fails
 	var lives []string
 	for _, g := range s.segs.all() {
-		lives = append(lives, path.Base(g.name))
+		lives = append(lives, g.name)
 	}
 	require.NoError(t, s.Close())
-	names, err := f.List("log")
-	require.NoError(t, err)
-	for _, name := range names {
-		if !slices.Contains(lives, name) {
-			require.NoError(t, f.Remove("log/"+name))
-		}
-	}
+	removeOthers(t, f, lives)
 	for _, room := range []int64{700 << 10, 300 << 10, 2 << 10} {
 		u, err := f.Usage()
 		require.NoError(t, err)

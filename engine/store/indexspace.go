@@ -140,14 +140,14 @@ func (s *Store) awaitSpace(err error) bool {
 		return false
 	}
 	if !s.opened.Load() { // a start waits for nobody
-		return s.segs.shed()
+		return s.segs.shedAll()
 	}
 	if s.spaceWaits.Add(1) == 1 && s.refusing.CompareAndSwap(false, true) {
 		s.logger.Warn("drive is full: a write waits, and new data is refused, until space is freed", "err", err)
 	}
 	defer s.spaceWaits.Add(-1)
 	s.refusing.Store(true)
-	if s.segs.shed() {
+	if s.segs.shedAll() {
 		return true
 	}
 	select {
@@ -173,10 +173,15 @@ func (s *Store) writeWhenRoom(f disk.File, b []byte, off int64) error {
 // log needs its own for deletes.
 func (t *segments) shed() bool {
 	t.mu.Lock()
-	name := t.popFree(1)
-	if name == "" {
-		name = t.popFree(0)
-	}
+	name := t.popSpare()
 	t.mu.Unlock()
 	return name != "" && t.fs.Remove(name) == nil
+}
+
+// popSpare takes the file that is given back first, or returns "". Called with mu held.
+func (t *segments) popSpare() string {
+	if name := t.popFree(1); name != "" {
+		return name
+	}
+	return t.popFree(0)
 }

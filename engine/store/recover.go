@@ -86,7 +86,7 @@ func Open(o Options) (_ *Store, err error) {
 		}
 	}
 	s.segs = newSegments(o.FS, s.id, s.opt.SegmentSize, s.opt.BulkSegmentSize)
-	if err := s.segs.load(); err != nil {
+	if err := errors.Join(s.segs.load(), s.loadBallast()); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if err := s.segs.loadEpoch(o.AcceptLoss); err != nil {
@@ -425,7 +425,7 @@ func (s *Store) startLog(t *logTail) error {
 	if t == nil || t.raw == nil {
 		return nil
 	}
-	b := &Batch{urgent: true}
+	b := &Batch{urgent: true, starves: deletesStarve}
 	d := t.head.records(t.raw)
 	var r record
 	for d.next(&r) {
@@ -484,20 +484,23 @@ func (s *Store) lastLog() (last *segment) {
 }
 
 // firstFile finds a file for the log segment that a start begins with, and where the tail's
-// last group of so many bytes has room. On a full drive it is a short one, so that what is
-// there can be read and deleted.
+// last group of so many bytes has room. On a full drive it is as short as it can be, so that
+// what is there can be read and deleted.
 func (s *Store) firstFile(tail int64) (string, error) {
-	name, _, err := s.segs.takeFile(0)
+	least := 16*blockSize + roundUp(tail)
+	size := s.logSize(deletesStarve)
+	if size == 0 {
+		size = least
+	}
+	name, _, err := s.logFile(size)
 	if isFull(err) {
 		freed, failure := s.freeBarren()
 		if err = errors.Join(err, failure); freed {
-			name, _, err = s.segs.takeFile(0)
+			name, err = s.segs.shortFile(0, least)
 		}
 	}
-	least := 16*blockSize + roundUp(tail)
-	for size := s.opt.SegmentSize; isFull(err) && size > least; {
-		size = max(roundUp(size/2), least)
-		name, err = s.segs.makeFile(0, size)
+	if isFull(err) && s.segs.shedAll() {
+		name, err = s.segs.makeFile(0, least)
 	}
 	return name, err
 }

@@ -75,6 +75,7 @@ type segments struct {
 		reserved uint64      // last one that may be given
 		round    uint64      // of recycling
 		file     uint64      // last file number given
+		ballast  int64       // its size; 0: there is none
 	}
 }
 

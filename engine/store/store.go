@@ -575,13 +575,16 @@ func (s *Store) checkSpace() {
 	// One segment more: the log takes it in advance.
 	least := s.opt.Reserve + s.opt.SegmentSize
 	// Files that wait for large bodies are no room for anything else.
-	for u.Free+s.segs.spareOf(0) < least && s.segs.freeFiles(1) > 0 && s.segs.shed() {
+	for u.Free+s.segs.spareOf(0)+s.segs.ballast() < least && s.segs.freeFiles(1) > 0 && s.segs.shed() {
 		if u, err = s.opt.FS.Usage(); err != nil {
 			s.logger.Error("space of the drive", "err", err)
 			return
 		}
 	}
-	free := u.Free + s.segs.spareBytes()
+	free := u.Free + s.segs.spareBytes() + s.segs.ballast()
+	if free >= least+s.ballastSize() {
+		s.takeBallast()
+	}
 	low := free < least || s.spaceWaits.Load() > 0
 	if s.refusing.Swap(low) != low {
 		if low {
@@ -609,7 +612,7 @@ func (s *Store) roomFor(n int64) bool {
 		return true
 	}
 	u, err := s.opt.FS.Usage()
-	return err == nil && u.Free-n >= s.opt.Reserve
+	return err == nil && u.Free+s.segs.ballast()-n >= s.opt.Reserve
 }
 
 func removeAll(fsys disk.FS, dir string) error {

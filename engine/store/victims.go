@@ -27,6 +27,7 @@ func (s *Store) victims(last uint64, tried map[*segment]bool) []*segment {
 	if s.refusing.Load() {
 		threshold = min(threshold, 0.1)
 	}
+	limit := s.moveLimit()
 	var logs, bulks []victim
 	all := s.segs.all()
 	for _, g := range all {
@@ -47,7 +48,9 @@ func (s *Store) victims(last uint64, tried map[*segment]bool) []*segment {
 		switch {
 		case !ok || 1-float64(live)/float64(g.size) < threshold:
 		case g.kind == bulkSegment:
-			bulks = append(bulks, victim{g, live, dead})
+			if cost := s.coldBulkSize(live); dead || !s.refusing.Load() || cost < g.size && cost <= limit/2 {
+				bulks = append(bulks, victim{g, live, dead})
+			}
 		default:
 			logs = append(logs, victim{g, live, dead})
 		}
@@ -125,12 +128,13 @@ func (s *Store) mostlyEmpty() (out []*segment) {
 		}
 		return out
 	}
-	var live int64
+	var live, size int64
 	for _, v := range all[:reclaimStep] {
 		live += v.live
+		size += v.g.size
 		out = append(out, v.g)
 	}
-	if live > s.movedRoom() {
+	if cost := s.moveCost(live); live > s.movedRoom() || cost >= size || cost > s.moveLimit() {
 		return nil
 	}
 	return out
@@ -156,20 +160,20 @@ func ofOneRound(all []victim) []victim {
 	return all
 }
 
-// worthwhile is the longest run of victims that fill fewer segments than they
-// empty: the rest would only move about, and be victims again. On a full drive
-// there is room for one.
+// worthwhile is the longest run of victims that take less when they are moved: the
+// rest would only move about, and be victims again. On a full drive there has to be
+// room for that beside them.
 func (s *Store) worthwhile(logs []victim) []victim {
-	usable := s.movedRoom()
-	filled := func(live int64) int64 { return (live + usable - 1) / usable }
-	best := 0
-	var live int64
+	best, limit := 0, s.moveLimit()
+	var live, size int64
 	for i, v := range ofOneRound(logs) {
 		live += v.live
-		if s.refusing.Load() && filled(live) > 1 {
+		size += v.g.size
+		cost := s.moveCost(live)
+		if cost > limit {
 			break
 		}
-		if filled(live) < int64(i+1) {
+		if cost < size {
 			best = i + 1
 		}
 	}

@@ -1,0 +1,292 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
+)
+
+// freed lets compaction do what it can, and fails where it waits for space.
+func freed(t testing.TB, s *Store) {
+	t.Helper()
+	c, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := s.FreeDropped(c); err != nil {
+		require.ErrorIs(t, err, backend.ErrFull)
+	}
+	require.NoError(t, s.catchUp())
+	if err := s.Compact(c); err != nil {
+		require.ErrorIs(t, err, backend.ErrFull)
+	}
+}
+
+// deleteAll deletes keys with compaction in between, in so many rounds at most.
+func deleteAll(t testing.TB, s *Store, keys []string, rounds int) {
+	t.Helper()
+	for r := 0; len(keys) > 0; r++ {
+		require.Less(t, r, rounds, "%d deletes are refused for good", len(keys))
+		keys = keys[deleteUntilFull(t, s, keys):]
+		freed(t, s)
+	}
+}
+
+func roomOf(s *Store, m *disk.Memory) int64 {
+	u, _ := m.Usage()
+	return u.Free + s.segs.spareBytes() + s.segs.ballast()
+}
+
+// leave makes the drive so large that so much of it is free.
+func leave(t testing.TB, m *disk.Memory, free int64) {
+	u, err := m.Usage()
+	require.NoError(t, err)
+	m.SetCapacity(u.Total - u.Free + free)
+}
+
+// TestDeletesFreeAFullDrive: whatever is left over when a drive is full, and whatever is
+// deleted in which order, deletes and compaction make room.
+func TestDeletesFreeAFullDrive(t *testing.T) {
+	for seed := range uint64(24) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			m := disk.NewMemory(1)
+			m.SetCapacity(10<<20 + rnd.Int64N(1<<20))
+			o := small(m)
+			o.retry = 5 * time.Millisecond
+			switch seed % 3 {
+			case 1:
+				o.SegmentSize, o.Reserve, o.GroupBytes = 1<<20, 2<<20, 64<<10 // the least of a reserve
+			case 2:
+				o.IndexMemBytes = 64 << 10
+			}
+			s := open(t, o)
+			size := []int{50, 3000, 8000, 16_000}[rnd.IntN(4)]
+			acked := map[string][]byte{}
+			var keys []string
+			for i := 0; ; i++ {
+				k, b := fmt.Sprintf("k%06d", i), bytes.Repeat([]byte{byte(i)}, size)
+				if err := tryPut(s, k, "v", b); err != nil {
+					require.ErrorIs(t, err, backend.ErrFull)
+					break
+				}
+				acked[k] = b
+				keys = append(keys, k)
+			}
+			every := 1 + rnd.IntN(3)
+			var some []string
+			for i, k := range keys {
+				if i%(every+1) != 0 {
+					some = append(some, k)
+				}
+			}
+			if rnd.IntN(2) == 0 {
+				rnd.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+			}
+			half := len(some) / 2
+			deleteAll(t, s, some[:half], 60)
+			for _, k := range some[:half] {
+				delete(acked, k)
+			}
+			// Power fails, and the next start finds what it needs.
+			f := m.Fork(disk.TornLast, rnd)
+			_ = s.Close()
+			o.FS, o.IndexFS = f, small(f).IndexFS
+			s = open(t, o)
+			check(t, s, acked)
+			deleteAll(t, s, some[half:], 60)
+			for _, k := range some[half:] {
+				delete(acked, k)
+			}
+			eventuallyPut(t, s, "again", []byte("b"))
+			acked["again"] = []byte("b")
+			check(t, s, acked)
+			require.NoError(t, s.Close())
+			require.Empty(t, checked(t, f).Damage)
+			s = open(t, o)
+			check(t, s, acked)
+			require.NoError(t, s.Close())
+		})
+	}
+}
+
+// TestBulkVictimOnAFullDrive: that there is no room for what lives of a bulk file keeps
+// nothing else from being recycled.
+func TestBulkVictimOnAFullDrive(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	var drop []backend.BlobID
+	for i := range 8 {
+		if id, _ := addBlob(t, s, 900_000); i%2 == 0 {
+			drop = append(drop, id)
+		}
+	}
+	for i := range 100 {
+		put(t, s, fmt.Sprint("k", i), "v", make([]byte, 8000))
+	}
+	freed(t, s)
+	var b Batch
+	b.SetUrgent()
+	for _, id := range drop {
+		b.DropBlob(s.NextSeq(), id, s.Guard())
+	}
+	ticket, err := s.Append(&b)
+	require.NoError(t, err)
+	require.NoError(t, ticket.Wait(ctx))
+	leave(t, m, 3*256<<10)
+	s.checkSpace()
+	before := s.stats.recycled.Load()
+	for i := range 100 {
+		require.NoError(t, tryDelete(s, fmt.Sprint("k", i)))
+	}
+	for i := range 5 {
+		freed(t, s)
+		require.NoError(t, tryDelete(s, fmt.Sprint("k", i)))
+	}
+	require.Greater(t, s.stats.recycled.Load(), before+3)
+	m.SetCapacity(1 << 30)
+	require.NoError(t, s.Close())
+}
+
+// TestDroppedOnAFullDrive: large bodies of what was deleted are freed though deletes have used
+// up their room.
+func TestDroppedOnAFullDrive(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	var groups []uint64
+	for range 12 {
+		id, _ := addBlob(t, s, 1_000_000)
+		groups = append(groups, id.Group)
+	}
+	require.NoError(t, s.catchUp())
+	leave(t, m, 300<<10)
+	s.checkSpace()
+	drop := func(group uint64) error {
+		var b Batch
+		b.SetUrgent()
+		b.Drop(s.NextSeq(), group)
+		ticket, err := s.Append(&b)
+		if err == nil {
+			err = ticket.Wait(ctx)
+		}
+		return err
+	}
+	for _, g := range groups {
+		require.NoError(t, drop(g))
+	}
+	for g := uint64(1 << 40); drop(g) == nil; g++ { // of other objects
+	}
+	for range 4 {
+		freed(t, s)
+	}
+	require.Greater(t, roomOf(s, m), int64(8<<20))
+	m.SetCapacity(1 << 30)
+	require.NoError(t, s.Close())
+}
+
+// TestShortSegmentsAreNoSegments: compaction does not spend a segment on what is left in some
+// short ones.
+func TestShortSegmentsAreNoSegments(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	victims := func(sizes ...int64) (all []victim) {
+		for _, n := range sizes {
+			all = append(all, victim{g: &segment{size: n}, live: 100})
+		}
+		return all
+	}
+	whole := s.opt.SegmentSize
+	require.Len(t, s.worthwhile(victims(whole/4, whole/4)), 0)
+	require.Len(t, s.worthwhile(victims(whole/4, whole/4, whole/4, whole/2)), 4)
+	require.Len(t, s.worthwhile(victims(whole, whole)), 2)
+	leave(t, m, 2*whole)
+	s.checkSpace()
+	require.Len(t, s.worthwhile(victims(whole)), 1, "a file of its size will do")
+	require.NoError(t, s.Close())
+}
+
+// TestStartWithNothingLeft: where the index has taken the last byte, the ballast is what a
+// start begins with, and it is there again when there is room for it.
+func TestStartWithNothingLeft(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	acked := map[string][]byte{}
+	for i := range 100 {
+		k := fmt.Sprint("k", i)
+		acked[k] = bytes.Repeat([]byte{byte(i)}, 8000)
+		put(t, s, k, "v", acked[k])
+	}
+	require.Equal(t, s.opt.Reserve/8, s.segs.ballast())
+	var lives []string
+	for _, g := range s.segs.all() {
+		lives = append(lives, g.name)
+	}
+	require.NoError(t, s.Close())
+	removeOthers(t, m, lives)
+	leave(t, m, 0)
+	o := small(m)
+	s = open(t, o)
+	require.Zero(t, s.segs.ballast())
+	check(t, s, acked)
+	require.ErrorIs(t, tryPut(s, "new", "v", nil), backend.ErrFull)
+	require.NoError(t, tryDelete(s, "k0"))
+	delete(acked, "k0")
+	require.NoError(t, s.Close())
+	m.SetCapacity(1 << 30)
+	s = open(t, o)
+	s.checkSpace()
+	require.Equal(t, s.opt.Reserve/8, s.segs.ballast())
+	info, err := m.Stat(ballastFile)
+	require.NoError(t, err)
+	require.Equal(t, s.opt.Reserve/8, info.Size)
+	check(t, s, acked)
+	require.NoError(t, s.Close())
+	require.Empty(t, checked(t, m).Damage)
+}
+
+// TestBatchForAShortSegment: one that a short segment has no room for is refused on a full
+// drive, and taken when that is over.
+func TestBatchForAShortSegment(t *testing.T) {
+	m := disk.NewMemory(1)
+	o := small(m)
+	o.SegmentSize, o.GroupBytes, o.retry = 1<<20, 16<<10, 5*time.Millisecond
+	s := open(t, o)
+	put(t, s, "a", "v", nil)
+	free := s.indexShare() + s.opt.SegmentSize + s.shortLog() + 64<<10
+	large := func() error {
+		var b Batch
+		b.SetUrgent()
+		s.Begin()
+		for i := range 300 {
+			b.Delete(s.NextSeq(), fmt.Appendf(nil, "%01000d", i), s.Guard())
+		}
+		ticket, err := s.Append(&b)
+		s.End()
+		if err == nil {
+			err = ticket.Wait(ctx)
+		}
+		return err
+	}
+	var keys []string
+	for i := range 1000 {
+		keys = append(keys, fmt.Sprint("k", i))
+	}
+	require.Eventually(t, func() bool { return s.segs.freeFiles(0) == 0 && s.segs.freeFiles(1) == 0 }, time.Second, time.Millisecond)
+	leave(t, m, free)
+	s.checkSpace()
+	require.Less(t, deleteUntilFull(t, s, keys), len(keys))
+	require.ErrorIs(t, large(), backend.ErrFull)
+	leave(t, m, free)
+	require.ErrorIs(t, large(), backend.ErrFull)
+	require.Positive(t, deleteUntilFull(t, s, keys))
+	m.SetCapacity(1 << 30)
+	require.Eventually(t, func() bool { return large() == nil }, 10*time.Second, 5*time.Millisecond)
+	require.NoError(t, s.Close())
+	require.Empty(t, checked(t, m).Damage)
+}
