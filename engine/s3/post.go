@@ -85,7 +85,9 @@ func readForm(body io.Reader, contentType string, until time.Time) (*form, error
 		if name == "file" {
 			f.file = part
 			f.source.left, f.source.until = math.MaxInt64, time.Time{}
-			f.expand(part.FileName())
+			// FileName ends a path at its last slash; some browsers' have backslashes.
+			filename := part.FileName()
+			f.expand(filename[strings.LastIndexByte(filename, '\\')+1:])
 			return f, nil
 		}
 		if name == "" {

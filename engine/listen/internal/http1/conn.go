@@ -398,7 +398,7 @@ func (c *conn) refuse(f *fault) {
 		}
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "HTTP/1.1 %s\r\nConnection: close\r\n", status)
+	fmt.Fprintf(&b, "HTTP/1.1 %s\r\nDate: %s\r\nContent-Length: %d\r\nConnection: close\r\n", status, time.Now().UTC().Format(http.TimeFormat), len(body))
 	_ = fields.Write(&b) // to memory
 	fmt.Fprintf(&b, "\r\n%s", body)
 	c.server.Log.Debug("http: a request was refused", "remote", c.remote, "status", f.status, "reason", f.reason)

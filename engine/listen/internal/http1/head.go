@@ -291,9 +291,6 @@ func (h *head) frame() *fault {
 		}
 		r.ContentLength = n
 	}
-	if h.header["Pragma"] != nil {
-		h.noCache()
-	}
 
 	connection := h.header["Connection"]
 	h.keepAlive = !r.ProtoAtLeast(1, 1) && has(connection, "keep-alive")
@@ -329,15 +326,6 @@ func (h *head) announce() (f *fault) {
 		return true
 	})
 	return f
-}
-
-// noCache is RFC 9111, section 5.4, as net/http applies it.
-func (h *head) noCache() {
-	if v := h.header["Pragma"]; v[0] == "no-cache" {
-		if _, ok := h.header["Cache-Control"]; !ok {
-			h.header["Cache-Control"] = []string{"no-cache"}
-		}
-	}
 }
 
 // parseLength reads a Content-Length: digits and nothing else.
