@@ -288,12 +288,11 @@ func (c *committer) admit(b *Batch) error {
 			case c.mu.next != nil: // a short one, that a group has room in: nothing waits to go there
 				_ = c.s.opt.FS.Remove(c.mu.next.name) // it has no header: the next start removes it
 				c.mu.next = nil
-				if asked || !b.urgent {
-					c.need.Signal()
+				c.need.Signal()
+				if asked {
 					return backend.ErrFull
 				}
 				asked = true
-				c.need.Signal()
 			case c.mu.nextErr == nil:
 				c.need.Signal()
 			case !asked: // b is a delete: there is a reserve for it

@@ -139,6 +139,7 @@ func (c *compactor) flushGroup() error {
 		bodyLen: uint32(len(c.buf) - groupHeaderSize), metaLen: uint32(len(c.meta)),
 		metaCRC: crc(c.meta), count: uint32(c.count), mark: c.cold.mark,
 	}
+	bodies := len(c.buf)
 	c.buf = append(c.buf, c.meta...)
 	c.buf = append(c.buf, zeros[:size-int64(len(c.buf))]...)
 	h.encode(c.buf)
@@ -147,6 +148,7 @@ func (c *compactor) flushGroup() error {
 	for at := int64(0); at < size; at += writePiece {
 		piece := c.buf[at:min(at+writePiece, size)]
 		if _, err := disk.WriteDirect(c.cold.file, piece, c.off+at); err != nil {
+			c.buf = c.buf[:bodies] // who settles what else was moved tries again
 			return s.noSpace(fmt.Errorf("compact: %w", err))
 		}
 	}
@@ -209,7 +211,7 @@ func (c *compactor) turn(group int64) error {
 	c.need = max(c.need-size, 0)
 	c.cold, err = c.s.segs.begin(name, coldSegment, 0)
 	c.off, c.last, c.rows = blockSize, 0, nil
-	return err
+	return c.s.noSpace(err)
 }
 
 func (c *compactor) sealCold() error {
@@ -566,7 +568,7 @@ func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
 	g.mu.Lock()
 	live := g.mu.live
 	g.mu.Unlock()
-	w := &BlobWriter{s: s, ctx: c.ctx, id: id, left: b.size, moved: s.coldBulkSize(live), lane: s.bulk.choose(), held: map[uint64]*segment{}, buf: chunkBuffers.Get().(*[]byte)}
+	w := &BlobWriter{s: s, ctx: c.ctx, id: id, moved: s.coldBulkSize(live), lane: s.bulk.choose(), held: map[uint64]*segment{}, buf: chunkBuffers.Get().(*[]byte)}
 	defer w.Abort()
 	var out blob
 	var at int64
@@ -579,7 +581,7 @@ func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
 			continue
 		}
 		some = true
-		w.blob = blob{size: at}
+		w.blob, w.left = blob{size: at}, e.length
 		buf := chunkBuffers.Get().(*[]byte)
 		p := piece{extent: e, seg: g, start: at, once: true}
 		for off := at; off < at+e.length; {

@@ -140,7 +140,11 @@ func (t *segments) beginRound(n uint64) error {
 // ballast. Called with mu held, or by Open.
 func (t *segments) replaceEpoch(e epoch) error {
 	for {
-		if err := replaceFile(t.fs, epochFile, e.encode()); !isFull(err) || !t.shedAllLocked() {
+		err := replaceFile(t.fs, epochFile, e.encode())
+		if !isFull(err) {
+			return err
+		}
+		if name := t.popLast(); name == "" || t.fs.Remove(name) != nil {
 			return err
 		}
 	}

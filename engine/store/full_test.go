@@ -146,8 +146,7 @@ func TestBulkVictimOnAFullDrive(t *testing.T) {
 		require.NoError(t, tryDelete(s, fmt.Sprint("k", i)))
 	}
 	for i := range 5 {
-		freed(t, s)
-		require.NoError(t, tryDelete(s, fmt.Sprint("k", i)))
+		deleteAll(t, s, []string{fmt.Sprint("k", i)}, 20)
 	}
 	require.Greater(t, s.stats.recycled.Load(), before+3)
 	m.SetCapacity(1 << 30)
@@ -289,4 +288,160 @@ func TestBatchForAShortSegment(t *testing.T) {
 	require.Eventually(t, func() bool { return large() == nil }, 10*time.Second, 5*time.Millisecond)
 	require.NoError(t, s.Close())
 	require.Empty(t, checked(t, m).Damage)
+}
+
+// TestCompactionWritesWithoutRoom: where the drive has no room for what compaction writes to a
+// file that was preallocated, what was moved before is sound, and so is what is tried again.
+func TestCompactionWritesWithoutRoom(t *testing.T) {
+	for nth := 1; nth <= 40; nth++ {
+		m := disk.NewMemory(1)
+		f := disk.NewFaulty(m, 1)
+		s := open(t, small(f))
+		left := map[string]bool{}
+		for i := range 600 {
+			k := fmt.Sprintf("k%04d", i)
+			var b Batch // records that are all metadata: the group grows most by it
+			b.Put(s.NextSeq(), &backend.Put{Key: []byte(k), Value: bytes.Repeat([]byte{byte(i)}, 3000), Space: 7}, true)
+			ticket, err := s.Append(&b)
+			require.NoError(t, err)
+			require.NoError(t, ticket.Wait(ctx))
+			left[k] = true
+		}
+		for i := range 600 {
+			if k := fmt.Sprintf("k%04d", i); i%3 != 0 {
+				require.NoError(t, tryDelete(s, k))
+				delete(left, k)
+			}
+		}
+		require.NoError(t, s.catchUp())
+		require.Eventually(t, func() bool { s.log.mu.Lock(); defer s.log.mu.Unlock(); return s.log.mu.next != nil }, 10*time.Second, time.Millisecond)
+		require.NoError(t, f.AddText(fmt.Sprintf("write log/* nth %d: ENOSPC", nth)))
+		if err := s.Compact(ctx); err != nil {
+			require.ErrorIs(t, err, disk.ErrFull)
+		}
+		f.Clear()
+		for _, g := range s.segs.all() {
+			info, err := m.Stat(g.name)
+			require.NoError(t, err)
+			require.Equal(t, g.size, info.Size, "write %d: %s", nth, g.name)
+		}
+		failed := s.Failed() // a table could not be written
+		if err := s.Close(); !failed {
+			require.NoError(t, err)
+		}
+		require.Empty(t, checked(t, m).Damage, "write %d", nth)
+		require.NoError(t, removeAll(m, indexDir))
+		s = open(t, small(m))
+		for k := range left {
+			_, found, err := s.Get([]byte(k), nil)
+			require.NoError(t, err)
+			require.True(t, found, "write %d: %s", nth, k)
+		}
+		require.NoError(t, s.Close())
+	}
+}
+
+// TestShortSegmentsBlockNothing: starts without room leave short segments that have next to
+// nothing in use. Whole ones that are mostly garbage are recycled all the same.
+func TestShortSegmentsBlockNothing(t *testing.T) {
+	for _, full := range []bool{true, false} {
+		m := disk.NewMemory(1)
+		o := small(m)
+		o.SegmentSize, o.GroupBytes, o.Reserve, o.retry = 2<<20, 128<<10, 4<<20, 5*time.Millisecond
+		s := open(t, o)
+		for i := range 400 {
+			put(t, s, fmt.Sprintf("k%04d", i), "v", make([]byte, 20_000))
+		}
+		for r := range 9 {
+			require.NoError(t, s.Close())
+			var lives []string
+			for _, g := range s.segs.all() {
+				lives = append(lives, g.name)
+			}
+			removeOthers(t, m, lives)
+			leave(t, m, 400<<10)
+			s = open(t, o)
+			require.NoError(t, tryDelete(s, fmt.Sprintf("k%04d", r)))
+		}
+		for s.segs.shedAll() {
+		}
+		leave(t, m, 5<<20)
+		if !full {
+			m.SetCapacity(1 << 30)
+		}
+		s.checkSpace()
+		require.Equal(t, full, s.refusing.Load())
+		var some []string
+		for i := 10; i < 400; i++ {
+			if i%10 != 0 {
+				some = append(some, fmt.Sprintf("k%04d", i))
+			}
+		}
+		deleteAll(t, s, some, 30)
+		freed(t, s)
+		require.Greater(t, s.stats.recycled.Load(), int64(2))
+		require.NoError(t, s.Close())
+		require.Empty(t, checked(t, m).Damage)
+	}
+}
+
+// TestCompactionOfAFullDriveEnds: it gives back what it can, and does not move the same
+// things for ever.
+func TestCompactionOfAFullDriveEnds(t *testing.T) {
+	m := disk.NewMemory(1)
+	o := small(m)
+	o.BulkSegmentSize, o.Reserve = blockSize+24*chunkSpan, 64<<20
+	s := open(t, o)
+	var b Batch
+	b.SetUrgent()
+	for range 6 {
+		id, _ := addBlob(t, s, 16<<20)
+		b.DropBlob(s.NextSeq(), id, s.Guard())
+		addBlob(t, s, 9<<20) // whose last chunk may stand alone in its file
+	}
+	ticket, err := s.Append(&b)
+	require.NoError(t, err)
+	require.NoError(t, ticket.Wait(ctx))
+	require.NoError(t, s.catchUp())
+	quiet := 0
+	for range 12 {
+		for s.segs.shed() {
+		}
+		leave(t, m, 50<<20)
+		s.checkSpace()
+		require.True(t, s.refusing.Load())
+		before := s.stats.compacted.Load()
+		freed(t, s)
+		if quiet++; s.stats.compacted.Load() != before {
+			quiet = 0
+		}
+	}
+	require.Greater(t, quiet, 6, "rounds in which nothing was moved")
+	m.SetCapacity(1 << 30)
+	require.NoError(t, s.Close())
+	require.Empty(t, checked(t, m).Damage)
+}
+
+// TestStartWithALargeTail: the first segment has room for the last group, which is written
+// again.
+func TestStartWithALargeTail(t *testing.T) {
+	m := disk.NewMemory(1)
+	o := small(m)
+	o.SegmentSize, o.GroupBytes = 2<<20, 16<<10
+	s := open(t, o)
+	put(t, s, "b", "v", make([]byte, 900<<10)) // a group of its own, larger than a short segment
+	require.Greater(t, int64(900<<10), s.shortLog())
+	f := m.Fork(disk.NothingUnsynced, nil)
+	var lives []string
+	for _, g := range s.segs.all() {
+		lives = append(lives, g.name)
+	}
+	require.NoError(t, s.Close())
+	removeOthers(t, f, lives)
+	leave(t, f, s.indexShare()+s.opt.SegmentSize+s.shortLog()+400<<10)
+	o.FS, o.IndexFS = f, small(f).IndexFS
+	s = open(t, o)
+	_, found := body(t, s, "b")
+	require.True(t, found)
+	require.NoError(t, s.Close())
 }

@@ -86,9 +86,10 @@ func Open(o Options) (_ *Store, err error) {
 		}
 	}
 	s.segs = newSegments(o.FS, s.id, s.opt.SegmentSize, s.opt.BulkSegmentSize)
-	if err := errors.Join(s.segs.load(), s.loadBallast()); err != nil {
+	if err := s.segs.load(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	s.loadBallast()
 	if err := s.segs.loadEpoch(o.AcceptLoss); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -488,10 +489,7 @@ func (s *Store) lastLog() (last *segment) {
 // what is there can be read and deleted.
 func (s *Store) firstFile(tail int64) (string, error) {
 	least := 16*blockSize + roundUp(tail)
-	size := s.logSize(deletesStarve)
-	if size == 0 {
-		size = least
-	}
+	size := max(s.logSize(deletesStarve), least)
 	name, _, err := s.logFile(size)
 	if isFull(err) {
 		freed, failure := s.freeBarren()

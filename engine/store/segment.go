@@ -67,6 +67,8 @@ type segments struct {
 	shorts   []*segment    // files that were shorter than their headers say
 	released chan struct{} // the eraser may have work
 
+	making sync.Mutex // of the ballast
+
 	mu struct {
 		sync.RWMutex
 		live     map[uint64]*segment

@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 
 	"github.com/cairnstore/cairn/engine/disk"
@@ -91,6 +90,10 @@ func (s *Store) moveCost(live int64) int64 {
 	return cost
 }
 
+// gains reports that files of size bytes are worth being moved at that cost. On a full drive
+// a little is, but not what the next delete would make worth it again.
+func gains(cost, size int64) bool { return cost < size-size/16 }
+
 // moveLimit is what those files may take.
 func (s *Store) moveLimit() int64 {
 	if !s.refusing.Load() {
@@ -124,17 +127,15 @@ func (t *segments) shortFile(class int, size int64) (name string, err error) {
 	}
 }
 
-// loadBallast looks for the ballast that an earlier process has left.
-func (s *Store) loadBallast() error {
+// loadBallast looks for the ballast that an earlier process has left. One of another size is
+// made anew.
+func (s *Store) loadBallast() {
 	info, err := s.opt.FS.Stat(ballastFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
+	if err == nil && info.Size == s.ballastSize() {
+		s.segs.mu.ballast = info.Size
+	} else if err == nil {
+		_ = s.opt.FS.Remove(ballastFile)
 	}
-	s.segs.mu.ballast = info.Size
-	return nil
 }
 
 // ballast is the size of the ballast, 0 where there is none.
@@ -147,9 +148,9 @@ func (t *segments) ballast() int64 {
 // takeBallast makes the ballast where there is room enough. It need not be durable.
 func (s *Store) takeBallast() {
 	t, size := s.segs, s.ballastSize()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if size == 0 || t.mu.ballast > 0 {
+	t.making.Lock()
+	defer t.making.Unlock()
+	if size == 0 || t.ballast() > 0 {
 		return
 	}
 	f, err := t.fs.Create(ballastFile)
@@ -160,21 +161,24 @@ func (s *Store) takeBallast() {
 		_ = t.fs.Remove(ballastFile)
 		return
 	}
+	t.mu.Lock()
 	t.mu.ballast = size
+	t.mu.Unlock()
 }
 
 // shedAll gives a file between lives back to the drive, or else the ballast.
 func (t *segments) shedAll() bool {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.shedAllLocked()
+	name := t.popLast()
+	t.mu.Unlock()
+	return name != "" && t.fs.Remove(name) == nil
 }
 
-// shedAllLocked is called with mu held, or by Open.
-func (t *segments) shedAllLocked() bool {
+// popLast is popSpare, and then the ballast. Called with mu held, or by Open.
+func (t *segments) popLast() string {
 	name := t.popSpare()
 	if name == "" && t.mu.ballast > 0 {
 		name, t.mu.ballast = ballastFile, 0
 	}
-	return name != "" && t.fs.Remove(name) == nil
+	return name
 }

@@ -582,7 +582,7 @@ func (s *Store) checkSpace() {
 		}
 	}
 	free := u.Free + s.segs.spareBytes() + s.segs.ballast()
-	if free >= least+s.ballastSize() {
+	if free >= least+s.ballastSize() && u.Free >= 2*s.ballastSize() {
 		s.takeBallast()
 	}
 	low := free < least || s.spaceWaits.Load() > 0

@@ -48,7 +48,7 @@ func (s *Store) victims(last uint64, tried map[*segment]bool) []*segment {
 		switch {
 		case !ok || 1-float64(live)/float64(g.size) < threshold:
 		case g.kind == bulkSegment:
-			if cost := s.coldBulkSize(live); dead || !s.refusing.Load() || cost < g.size && cost <= limit/2 {
+			if cost := s.coldBulkSize(live); dead || !s.refusing.Load() || gains(cost, g.size) && cost+s.coldSize(0) <= limit {
 				bulks = append(bulks, victim{g, live, dead})
 			}
 		default:
@@ -58,8 +58,18 @@ func (s *Store) victims(last uint64, tried map[*segment]bool) []*segment {
 	leastLive := func(a, b victim) int { return cmp.Compare(a.live, b.live) }
 	slices.SortFunc(logs, leastLive)
 	slices.SortFunc(bulks, leastLive)
+	round := append(s.worthwhile(logs), bulks...)
+	slices.SortStableFunc(round, func(a, b victim) int { // the others may find no room
+		switch {
+		case a.dead == b.dead:
+			return 0
+		case a.dead:
+			return -1
+		}
+		return 1
+	})
 	var out []*segment
-	for _, v := range ofOneRound(append(s.worthwhile(logs), bulks...)) {
+	for _, v := range ofOneRound(round) {
 		out = append(out, v.g)
 	}
 	return out
@@ -128,14 +138,22 @@ func (s *Store) mostlyEmpty() (out []*segment) {
 		}
 		return out
 	}
-	var live, size int64
-	for _, v := range all[:reclaimStep] {
-		live += v.live
-		size += v.g.size
-		out = append(out, v.g)
-	}
-	if cost := s.moveCost(live); live > s.movedRoom() || cost >= size || cost > s.moveLimit() {
-		return nil
+	// Short segments have the least in use, and may be too few to be worth one.
+	for limit := s.moveLimit(); len(all) >= reclaimStep; all = all[1:] {
+		var live, size int64
+		for _, v := range all[:reclaimStep] {
+			live += v.live
+			size += v.g.size
+		}
+		if live > s.movedRoom() {
+			break
+		}
+		if cost := s.moveCost(live); gains(cost, size) && cost <= limit {
+			for _, v := range all[:reclaimStep] {
+				out = append(out, v.g)
+			}
+			break
+		}
 	}
 	return out
 }
@@ -160,11 +178,21 @@ func ofOneRound(all []victim) []victim {
 	return all
 }
 
-// worthwhile is the longest run of victims that take less when they are moved: the
-// rest would only move about, and be victims again. On a full drive there has to be
-// room for that beside them.
+// worthwhile is a run of victims that take less when they are moved: the rest would only
+// move about, and be victims again. On a full drive there has to be room for that beside
+// them. Short segments have the least in use, and may be too few to be worth one: they are
+// passed over then.
 func (s *Store) worthwhile(logs []victim) []victim {
-	best, limit := 0, s.moveLimit()
+	for limit := s.moveLimit(); len(logs) > 0; logs = logs[1:] {
+		if n := s.worthwhileRun(logs, limit); n > 0 {
+			return logs[:n]
+		}
+	}
+	return nil
+}
+
+// worthwhileRun is how many of logs, from the first on, are the longest such run.
+func (s *Store) worthwhileRun(logs []victim, limit int64) (best int) {
 	var live, size int64
 	for i, v := range ofOneRound(logs) {
 		live += v.live
@@ -173,11 +201,11 @@ func (s *Store) worthwhile(logs []victim) []victim {
 		if cost > limit {
 			break
 		}
-		if cost < size {
+		if gains(cost, size) {
 			best = i + 1
 		}
 	}
-	return logs[:best]
+	return best
 }
 
 // guard is what a delete's guard comes to in g. It was read when the delete was queued,
