@@ -12,8 +12,9 @@ import (
 // where less than the reserve and a log segment is left. Deletes go on, in whole segments of the
 // log and at last in short ones, as long as compaction could still move a segment. Compaction goes
 // on, in files no larger than what it moves, and so does the freeing of what was dropped, down to
-// an eighth of the reserve, which is the index's. Another eighth is a file, the ballast: it is
-// removed for an index, or a start, that finds nothing else.
+// an eighth of the reserve, which is the index's. Another eighth is a file, the ballast.
+
+// ballastFile is removed for an index, or a start, that finds nothing else.
 const ballastFile = "ballast"
 
 // starvation is who has no room in the log's current segment, and may have some of the reserve.
