@@ -279,6 +279,9 @@ func (s *Store) Compact(ctx context.Context) error {
 	tried := map[*segment]bool{} // once each: what can't be emptied is left to a later call
 	for ctx.Err() == nil {
 		victims := s.victims(last, tried)
+		if len(tried) == 0 {
+			s.nothingToMove.Store(len(victims) == 0)
+		}
 		if len(victims) == 0 {
 			break
 		}

@@ -32,7 +32,15 @@ func freed(t testing.TB, s *Store) {
 func deleteAll(t testing.TB, s *Store, keys []string, rounds int) {
 	t.Helper()
 	for r := 0; len(keys) > 0; r++ {
-		require.Less(t, r, rounds, "%d deletes are refused for good", len(keys))
+		if r == rounds {
+			var all string
+			for _, g := range s.segs.all() {
+				g.mu.Lock()
+				all += fmt.Sprintf("\n%d %s size %d live %d tombs %d sealed %v bad %v", g.ordinal, g.kind, g.size, g.mu.live, g.mu.tombs, g.mu.sealed, g.mu.bad)
+				g.mu.Unlock()
+			}
+			t.Fatalf("%d deletes are refused for good; %d are left, %d for the index, %d in short:%s", len(keys), s.left(), s.indexShare(), s.shortLog(), all)
+		}
 		keys = keys[deleteUntilFull(t, s, keys):]
 		freed(t, s)
 	}
@@ -142,12 +150,12 @@ func TestBulkVictimOnAFullDrive(t *testing.T) {
 	leave(t, m, 3*256<<10)
 	s.checkSpace()
 	before := s.stats.recycled.Load()
+	var keys []string
 	for i := range 100 {
-		require.NoError(t, tryDelete(s, fmt.Sprint("k", i)))
+		keys = append(keys, fmt.Sprint("k", i))
 	}
-	for i := range 5 {
-		deleteAll(t, s, []string{fmt.Sprint("k", i)}, 20)
-	}
+	deleteAll(t, s, keys, 20)
+	deleteAll(t, s, keys[:5], 20)
 	require.Greater(t, s.stats.recycled.Load(), before+3)
 	m.SetCapacity(1 << 30)
 	require.NoError(t, s.Close())

@@ -146,6 +146,7 @@ func (s *Store) awaitSpace(err error) bool {
 		s.logger.Warn("drive is full: a write waits, and new data is refused, until space is freed", "err", err)
 	}
 	defer s.spaceWaits.Add(-1)
+	s.spaceWaited.Store(time.Now().UnixNano())
 	s.refusing.Store(true)
 	if s.segs.shedAll() {
 		return true

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/cairnstore/cairn/engine/disk"
 )
@@ -14,8 +15,12 @@ import (
 // on, in files no larger than what it moves, and so does the freeing of what was dropped, down to
 // an eighth of the reserve, which is the index's. Another eighth is a file, the ballast.
 
-// ballastFile is removed for an index, or a start, that finds nothing else.
-const ballastFile = "ballast"
+const (
+	// ballastFile is removed for an index, or a start, that finds nothing else.
+	ballastFile = "ballast"
+	// ballastRest is how long nobody has waited for space when it is made again.
+	ballastRest = 10 * time.Second
+)
 
 // starvation is who has no room in the log's current segment, and may have some of the reserve.
 type starvation int
@@ -50,8 +55,12 @@ func (s *Store) logSize(by starvation) int64 {
 	if left >= s.opt.SegmentSize+keep {
 		return s.opt.SegmentSize
 	}
-	if by == droppingStarves {
+	switch {
+	case by == droppingStarves:
 		keep = 0
+	case s.nothingToMove.Load():
+		// What deletes have written is, when it is sealed, and that takes little.
+		keep = min(keep, 2*s.coldSize(0))
 	}
 	if left >= s.shortLog()+keep {
 		return s.shortLog()

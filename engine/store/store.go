@@ -205,6 +205,8 @@ type Store struct {
 	failed        atomic.Bool
 	opened        atomic.Bool  // Open has returned
 	spaceWaits    atomic.Int32 // of the index
+	nothingToMove atomic.Bool  // compaction has found nothing that is worth it
+	spaceWaited   atomic.Int64 // when, last, in nanoseconds since 1970
 	condemnOne    sync.Once
 	indexDead     atomic.Bool           // a fatal error, or a stop that gave it up: Pebble's locks may be held for ever
 	indexFailedAt atomic.Int64          // when Pebble last failed to write, Unix nanoseconds
@@ -582,10 +584,10 @@ func (s *Store) checkSpace() {
 		}
 	}
 	free := u.Free + s.segs.spareBytes() + s.segs.ballast()
-	if free >= least+s.ballastSize() && u.Free >= 2*s.ballastSize() {
+	low := free < least || s.spaceWaits.Load() > 0
+	if !low && free >= least+s.ballastSize() && u.Free >= 2*s.ballastSize() && time.Since(time.Unix(0, s.spaceWaited.Load())) > ballastRest {
 		s.takeBallast()
 	}
-	low := free < least || s.spaceWaits.Load() > 0
 	if s.refusing.Swap(low) != low {
 		if low {
 			s.logger.Warn("drive is full: new data is refused until space is freed", "free", free, "reserve", s.opt.Reserve)
