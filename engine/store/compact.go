@@ -280,7 +280,7 @@ func (s *Store) Compact(ctx context.Context) error {
 	for ctx.Err() == nil {
 		victims := s.victims(last, tried)
 		if len(tried) == 0 {
-			s.nothingToMove.Store(len(victims) == 0)
+			s.nothingToMove.Store(len(victims) == 0 && s.refusing.Load())
 		}
 		if len(victims) == 0 {
 			break

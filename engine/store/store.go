@@ -205,7 +205,7 @@ type Store struct {
 	failed        atomic.Bool
 	opened        atomic.Bool  // Open has returned
 	spaceWaits    atomic.Int32 // of the index
-	nothingToMove atomic.Bool  // compaction has found nothing that is worth it
+	nothingToMove atomic.Bool  // on a full drive, compaction has found nothing that is worth it
 	spaceWaited   atomic.Int64 // when, last, in nanoseconds since 1970
 	condemnOne    sync.Once
 	indexDead     atomic.Bool           // a fatal error, or a stop that gave it up: Pebble's locks may be held for ever
