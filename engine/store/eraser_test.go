@@ -163,6 +163,14 @@ func TestDeletesLeaveRoomForCompaction(t *testing.T) {
 	reopened(t, s, m, acked)
 }
 
+// livesOf names the files of segments.
+func livesOf(s *Store) (names []string) {
+	for _, g := range s.segs.all() {
+		names = append(names, g.name)
+	}
+	return names
+}
+
 // removeOthers removes files of the log that have no life.
 func removeOthers(t testing.TB, f *disk.Memory, lives []string) {
 	names, err := f.List("log")
@@ -188,10 +196,7 @@ func TestStartWithLessThanASegment(t *testing.T) {
 		put(t, s, k, "v", acked[k])
 	}
 	f := m.Fork(disk.NothingUnsynced, nil) // power fails
-	var lives []string
-	for _, g := range s.segs.all() {
-		lives = append(lives, g.name)
-	}
+	lives := livesOf(s)
 	require.NoError(t, s.Close())
 	removeOthers(t, f, lives)
 	for _, room := range []int64{700 << 10, 300 << 10, 2 << 10} {

@@ -230,10 +230,7 @@ func TestStartWithNothingLeft(t *testing.T) {
 		put(t, s, k, "v", acked[k])
 	}
 	require.Equal(t, s.opt.Reserve/8, s.segs.ballast())
-	var lives []string
-	for _, g := range s.segs.all() {
-		lives = append(lives, g.name)
-	}
+	lives := livesOf(s)
 	require.NoError(t, s.Close())
 	removeOthers(t, m, lives)
 	leave(t, m, 0)
@@ -362,10 +359,7 @@ func TestShortSegmentsBlockNothing(t *testing.T) {
 		}
 		for r := range 9 {
 			require.NoError(t, s.Close())
-			var lives []string
-			for _, g := range s.segs.all() {
-				lives = append(lives, g.name)
-			}
+			lives := livesOf(s)
 			removeOthers(t, m, lives)
 			leave(t, m, 400<<10)
 			s = open(t, o)
@@ -440,10 +434,7 @@ func TestStartWithALargeTail(t *testing.T) {
 	put(t, s, "b", "v", make([]byte, 900<<10)) // a group of its own, larger than a short segment
 	require.Greater(t, int64(900<<10), s.shortLog())
 	f := m.Fork(disk.NothingUnsynced, nil)
-	var lives []string
-	for _, g := range s.segs.all() {
-		lives = append(lives, g.name)
-	}
+	lives := livesOf(s)
 	require.NoError(t, s.Close())
 	removeOthers(t, f, lives)
 	leave(t, f, s.indexShare()+s.opt.SegmentSize+s.shortLog()+400<<10)
