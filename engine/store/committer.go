@@ -37,8 +37,7 @@ type Batch struct {
 	body    int
 	sums    []batchSum
 	staged  []*Staged
-	urgent  bool       // may use the space reserve: it frees more than it takes
-	starves starvation // as what, if urgent
+	starves starvation // as what it may use the space reserve: it frees more than it takes
 }
 
 type mutation struct {
@@ -63,7 +62,9 @@ func (b *Batch) Reset() {
 func (b *Batch) Empty() bool { return len(b.muts) == 0 }
 
 // SetUrgent lets the batch use the space reserve; for deletes.
-func (b *Batch) SetUrgent() { b.urgent, b.starves = true, deletesStarve }
+func (b *Batch) SetUrgent() { b.starves = deletesStarve }
+
+func (b *Batch) urgent() bool { return b.starves != noStarvation }
 
 // Put adds a record. fresh says that the caller, under a lock of its own, found
 // the key neither in the overlay nor in the index (Latest told it so).
@@ -241,7 +242,7 @@ func (s *Store) Append(b *Batch) (Ticket, error) {
 	if len(b.meta)+b.body > int(s.opt.SegmentSize/2) {
 		return Ticket{}, fmt.Errorf("append %d bytes in one batch: %w", len(b.meta)+b.body, ErrTooLarge)
 	}
-	if !b.urgent && s.refusing.Load() {
+	if !b.urgent() && s.refusing.Load() {
 		return Ticket{}, backend.ErrFull
 	}
 	c := &s.log
@@ -274,16 +275,16 @@ func (c *committer) admit(b *Batch) error {
 			return c.mu.failed
 		case c.mu.closing:
 			return ErrClosed
-		case c.mu.next == nil && c.mu.nextErr != nil && !b.urgent:
+		case c.mu.next == nil && c.mu.nextErr != nil && !b.urgent():
 			return c.mu.nextErr // what is left of the current segment is for deletes
-		case c.s.overlay.bytes.Load() > c.s.opt.OverlayBytes && !b.urgent:
+		case c.s.overlay.bytes.Load() > c.s.opt.OverlayBytes && !b.urgent():
 			if c.s.refusing.Load() {
 				return backend.ErrFull // the index waits for space, and nobody would signal
 			}
 			c.rotateSoon() // and the applier will signal
 		case c.mu.active.count > 0 && c.mu.active.size()+n > c.s.opt.GroupBytes:
 		case c.mu.active.gen != nil && c.mu.active.gen.full(len(b.muts), len(b.meta)):
-		case !c.fits(n, b.urgent):
+		case !c.fits(n, b.urgent()):
 			switch {
 			case c.mu.next != nil: // a short one, that a group has room in: nothing waits to go there
 				_ = c.s.opt.FS.Remove(c.mu.next.name) // it has no header: the next start removes it

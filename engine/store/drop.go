@@ -50,7 +50,7 @@ func (s *Store) freeGroup(ctx context.Context, group uint64) error {
 		if err != nil {
 			return err
 		}
-		b := &Batch{urgent: true, starves: droppingStarves}
+		b := &Batch{starves: droppingStarves}
 		s.Begin() // for the guards
 		for len(b.muts) < freeBatch && it.Next() {
 			b.Delete(s.NextSeq(), it.Entry().Key, s.Guard())

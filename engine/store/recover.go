@@ -426,7 +426,7 @@ func (s *Store) startLog(t *logTail) error {
 	if t == nil || t.raw == nil {
 		return nil
 	}
-	b := &Batch{urgent: true, starves: deletesStarve}
+	b := &Batch{starves: deletesStarve}
 	d := t.head.records(t.raw)
 	var r record
 	for d.next(&r) {
