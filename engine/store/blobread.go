@@ -53,7 +53,7 @@ type blobReader struct {
 	off, end int64 // of what is still to be made ready
 	pieces   []piece
 	held     []*segment
-	buf      *[]byte
+	buf      *disk.Buffer
 	w        *window
 }
 
@@ -111,9 +111,9 @@ func (r *blobReader) piece(off int64) piece {
 
 func (r *blobReader) buffer() []byte {
 	if r.buf == nil {
-		r.buf = chunkBuffers.Get().(*[]byte)
+		r.buf = chunkBuffers.Get().(*disk.Buffer)
 	}
-	return *r.buf
+	return r.buf.Bytes
 }
 
 // load lets go of what was ready and makes ready what comes next: pages from the

@@ -169,10 +169,8 @@ func (y *syncer) sync(f interface{ Sync() error }) error {
 	return y.err
 }
 
-var chunkBuffers = sync.Pool{New: func() any {
-	b := disk.AlignedBuffer(chunkSpan)
-	return &b
-}}
+// chunkBuffers have *disk.Buffer of chunkSpan bytes.
+var chunkBuffers = sync.Pool{New: func() any { return disk.NewBuffer(chunkSpan) }}
 
 // A BlobWriter brings one large body to the drive, chunk by chunk.
 type BlobWriter struct {
@@ -185,10 +183,10 @@ type BlobWriter struct {
 	blob  blob
 	held  map[uint64]*segment
 
-	buf   *[]byte // header and data gathered
-	fill  int     // bytes of data in it
-	spare *[]byte // the chunk's before, which may be read still
-	lent  bool    // buf's bytes may be read still
+	buf   *disk.Buffer // header and data gathered
+	fill  int          // bytes of data in it
+	spare *disk.Buffer // the chunk's before, which may be read still
+	lent  bool         // buf's bytes may be read still
 
 	run    *segment // room given out and not used
 	runOff int64
@@ -207,7 +205,7 @@ func (s *Store) Stage(ctx context.Context, id backend.BlobID, size int64) (*Blob
 	}
 	return &BlobWriter{
 		s: s, ctx: ctx, id: id, left: size, lane: s.bulk.choose(),
-		held: map[uint64]*segment{}, buf: chunkBuffers.Get().(*[]byte),
+		held: map[uint64]*segment{}, buf: chunkBuffers.Get().(*disk.Buffer),
 	}, nil
 }
 
@@ -216,11 +214,11 @@ func (s *Store) Stage(ctx context.Context, id backend.BlobID, size int64) (*Blob
 func (w *BlobWriter) Room() []byte {
 	if w.fill == 0 && w.lent {
 		if w.spare == nil {
-			w.spare = chunkBuffers.Get().(*[]byte)
+			w.spare = chunkBuffers.Get().(*disk.Buffer)
 		}
 		w.buf, w.spare, w.lent = w.spare, w.buf, false
 	}
-	return (*w.buf)[blockSize+w.fill : blockSize+chunkData]
+	return w.buf.Bytes[blockSize+w.fill : blockSize+chunkData]
 }
 
 // Took adds the first n bytes of Room, and writes the chunk when it is full.
@@ -268,7 +266,7 @@ func (w *BlobWriter) flush() error {
 		}
 		w.run, w.runOff, w.runEnd = seg, off, off+n
 	}
-	b := (*w.buf)[:span]
+	b := w.buf.Bytes[:span]
 	data := b[blockSize : blockSize+w.fill]
 	clear(b[blockSize+w.fill:])
 	h := chunkHeader{ordinal: w.run.ordinal, id: w.id, index: uint32(w.blob.size / chunkData), length: uint32(w.fill)}
@@ -352,7 +350,7 @@ func (w *BlobWriter) Abort() {
 		}
 		w.close()
 	}
-	for _, b := range []*[]byte{w.buf, w.spare} {
+	for _, b := range []*disk.Buffer{w.buf, w.spare} {
 		if b != nil {
 			chunkBuffers.Put(b)
 		}

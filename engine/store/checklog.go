@@ -350,7 +350,7 @@ func (c *checker) checkKept(r *record) {
 }
 
 func (c *checker) checkBlob(id backend.BlobID, b blob, key []byte) {
-	buf := chunkBuffers.Get().(*[]byte)
+	buf := chunkBuffers.Get().(*disk.Buffer)
 	defer chunkBuffers.Put(buf)
 	var at int64
 	for _, x := range b.extents {
@@ -367,7 +367,7 @@ func (c *checker) checkBlob(id backend.BlobID, b blob, key []byte) {
 			if c.ctx.Err() != nil {
 				return
 			}
-			data, err := readChunk(c.s, p, id, at, end, *buf)
+			data, err := readChunk(c.s, p, id, at, end, buf.Bytes)
 			if err != nil {
 				c.damageAt("chunk", p.seg, int64(x.offset)+(at-p.start)/chunkData*chunkSpan, key, err.Error())
 				at = min(end, (at/chunkData+1)*chunkData)

@@ -120,7 +120,8 @@ func uvarintLen(v uint64) int {
 
 // A group is what one sync makes durable.
 type group struct {
-	buf     []byte // header, then bodies
+	memory  *disk.Buffer
+	buf     []byte // header, then bodies: of memory, while they fit
 	meta    [][]byte
 	metaLen int
 	bodyLen int // set when it is written
@@ -134,9 +135,6 @@ type group struct {
 }
 
 func (g *group) size() int64 { return roundUp(int64(len(g.buf) + g.metaLen)) }
-
-// smallestGroup is a group's first buffer, in bytes.
-const smallestGroup = 64 << 10
 
 // reserve makes room for n more bytes of buf, which stays aligned for a write
 // that passes the page cache by.
@@ -478,11 +476,12 @@ func (c *committer) takeNothing() (*group, *segment, int64) {
 func (c *committer) newGroup() *group {
 	g := &group{}
 	if n := len(c.mu.spare); n > 0 {
-		g.buf, g.sums = c.mu.spare[n-1].buf[:groupHeaderSize], c.mu.spare[n-1].sums
+		g.memory, g.sums = c.mu.spare[n-1].memory, c.mu.spare[n-1].sums
 		c.mu.spare = c.mu.spare[:n-1]
 	} else {
-		g.buf = disk.AlignedBuffer(smallestGroup)[:groupHeaderSize]
+		g.memory = disk.NewBuffer(int(roundUp(c.s.opt.GroupBytes) + blockSize))
 	}
+	g.buf = g.memory.Bytes[:groupHeaderSize]
 	return g
 }
 
@@ -566,9 +565,9 @@ func (c *committer) finish(g *group, seg *segment, off int64, err error, took ti
 		c.s.applier.wake()
 	}
 	c.s.stats.logged.Add(size)
-	if cap(g.buf) <= int(c.s.opt.GroupBytes)*2 && len(c.mu.spare) < 2 {
+	if len(c.mu.spare) < 2 {
 		clear(g.sums)
-		c.mu.spare = append(c.mu.spare, &group{buf: g.buf, sums: g.sums[:0]})
+		c.mu.spare = append(c.mu.spare, &group{memory: g.memory, sums: g.sums[:0]})
 	}
 	c.room.Broadcast()
 }
@@ -689,7 +688,10 @@ func (s *Store) fillZeros(name string, size int64) error {
 	if err != nil {
 		return err
 	}
-	b := disk.AlignedBuffer(1 << 20)
+	buffer := chunkBuffers.Get().(*disk.Buffer)
+	defer chunkBuffers.Put(buffer)
+	b := buffer.Bytes[:1<<20]
+	clear(b)
 	for off := int64(0); off < size && err == nil; off += int64(len(b)) {
 		c := &s.log
 		c.mu.Lock()

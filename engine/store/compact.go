@@ -24,22 +24,23 @@ import (
 
 // compactor writes cold segments. One at a time, under Store.compactM.
 type compactor struct {
-	s     *Store
-	ctx   context.Context
-	cold  *segment
-	off   int64
-	last  int64
-	rows  []tableRow
-	buf   []byte // header and bodies of the open group; nil before the first
-	meta  []byte
-	from  sweep // over a victim
-	count int
-	moves []move          // their group number in place of the segment, until written
-	start int             // first move of the open group
-	taken map[string]bool // keys in moves
-	need  int64           // how much of the log this round has yet to move
-	paid  time.Time
-	hurry bool // somebody waits: there is no pace
+	s      *Store
+	ctx    context.Context
+	cold   *segment
+	off    int64
+	last   int64
+	rows   []tableRow
+	memory *disk.Buffer // nil before the first group
+	buf    []byte       // header and bodies of the open group: of memory, while they fit
+	meta   []byte
+	from   sweep // over a victim
+	count  int
+	moves  []move          // their group number in place of the segment, until written
+	start  int             // first move of the open group
+	taken  map[string]bool // keys in moves
+	need   int64           // how much of the log this round has yet to move
+	paid   time.Time
+	hurry  bool // somebody waits: there is no pace
 }
 
 func (s *Store) newCompactor(ctx context.Context) *compactor {
@@ -197,8 +198,9 @@ func (c *compactor) unpaced() bool {
 
 // turn begins a segment that has room for a group of so many bytes.
 func (c *compactor) turn(group int64) error {
-	if c.buf == nil {
-		c.buf = disk.AlignedBuffer(int(roundUp(c.s.opt.GroupBytes) + blockSize))[:groupHeaderSize]
+	if c.memory == nil {
+		c.memory = disk.NewBuffer(int(roundUp(c.s.opt.GroupBytes) + blockSize))
+		c.buf = c.memory.Bytes[:groupHeaderSize]
 	}
 	if err := c.sealCold(); err != nil {
 		return err
@@ -571,7 +573,7 @@ func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
 	g.mu.Lock()
 	live := g.mu.live
 	g.mu.Unlock()
-	w := &BlobWriter{s: s, ctx: c.ctx, id: id, moved: s.coldBulkSize(live), lane: s.bulk.choose(), held: map[uint64]*segment{}, buf: chunkBuffers.Get().(*[]byte)}
+	w := &BlobWriter{s: s, ctx: c.ctx, id: id, moved: s.coldBulkSize(live), lane: s.bulk.choose(), held: map[uint64]*segment{}, buf: chunkBuffers.Get().(*disk.Buffer)}
 	defer w.Abort()
 	var out blob
 	var at int64
@@ -585,10 +587,10 @@ func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
 		}
 		some = true
 		w.blob, w.left = blob{size: at}, e.length
-		buf := chunkBuffers.Get().(*[]byte)
+		buf := chunkBuffers.Get().(*disk.Buffer)
 		p := piece{extent: e, seg: g, start: at, once: true}
 		for off := at; off < at+e.length; {
-			data, err := readChunk(s, p, id, off, at+e.length, *buf)
+			data, err := readChunk(s, p, id, off, at+e.length, buf.Bytes)
 			if err == nil {
 				_, err = w.Write(data)
 			}

@@ -163,14 +163,14 @@ func (s *Store) verifyBulk(ctx context.Context, g *segment, pay func(int64)) (ba
 	if err := errors.Join(it.Err(), it.Close()); err != nil {
 		return 0, err
 	}
-	buf := chunkBuffers.Get().(*[]byte)
+	buf := chunkBuffers.Get().(*disk.Buffer)
 	defer chunkBuffers.Put(buf)
 	for _, t := range todo {
 		for off := t.p.start; off < t.p.start+t.p.length; {
 			if ctx.Err() != nil {
 				return bad, ctx.Err()
 			}
-			data, err := readChunk(s, t.p, t.id, off, t.p.start+t.p.length, *buf)
+			data, err := readChunk(s, t.p, t.id, off, t.p.start+t.p.length, buf.Bytes)
 			if err != nil {
 				bad++
 				off = (off/chunkData + 1) * chunkData

@@ -16,7 +16,7 @@ const sweepStep = 256 << 10
 // first buffer when it first reads; it is not for use by several goroutines.
 type sweep struct {
 	g    *segment
-	buf  []byte // aligned
+	buf  *disk.Buffer
 	have []byte // of buf
 	at   int64  // where have begins in the segment
 	raw  []byte // the last group
@@ -57,12 +57,12 @@ func (w *sweep) load(off int64, n int) error {
 		return io.EOF
 	}
 	step := min(sweepStep, roundUp(w.g.size/8)) // of small segments not the whole one
-	if int64(len(w.buf)) < step {
-		w.buf = disk.AlignedBuffer(int(step))
+	if w.buf == nil || int64(len(w.buf.Bytes)) < step {
+		w.buf = disk.NewBuffer(int(step))
 	}
 	w.at, w.have = off&^(blockSize-1), nil
 	within := int(off - w.at)
-	b := w.buf[:min(step, w.g.size-w.at)]
+	b := w.buf.Bytes[:min(step, w.g.size-w.at)]
 	got, err := disk.ReadDirect(w.g.file, b, w.at)
 	if least := int(roundUp(int64(within + n))); err != nil && err != io.EOF && least < len(b) {
 		got, err = disk.ReadDirect(w.g.file, b[:least], w.at)

@@ -13,8 +13,8 @@ const buffers = 3
 // A buffer is what one write will put into a region. Its records have their
 // places from the beginning, and are read from here until they are written.
 type buffer struct {
-	memory  []byte // aligned
-	room    int    // of it that the region has
+	memory  *disk.Buffer
+	room    int // of it that the region has
 	n       int
 	records int // bytes of them that Set has paid for
 	region  *region
@@ -39,7 +39,7 @@ type gather struct {
 func (g *gather) init(c *Cache) {
 	g.c = c
 	for range buffers {
-		g.mu.free = append(g.mu.free, &buffer{memory: disk.AlignedBuffer(c.opt.buffer)})
+		g.mu.free = append(g.mu.free, &buffer{memory: disk.NewBuffer(c.opt.buffer)})
 	}
 }
 
@@ -93,7 +93,7 @@ func (g *gather) move(h uint64, from place, key, value []byte) outcome {
 // put writes a record to the place that place gave last.
 func (g *gather) put(p place, sum uint32, key, value []byte) {
 	b := g.mu.filling
-	encodeRecord(b.memory[b.n:b.n+p.size()], b.region.life.Load(), p.offset(), sum, key, value)
+	encodeRecord(b.memory.Bytes[b.n:b.n+p.size()], b.region.life.Load(), p.offset(), sum, key, value)
 	b.n += p.size()
 	b.records += p.size()
 	b.region.live.Add(1)
@@ -132,7 +132,7 @@ func (g *gather) fresh(n int) *buffer {
 	b := g.mu.free[last]
 	g.mu.free = g.mu.free[:last]
 	b.region, b.base, b.n, b.records = g.mu.open, g.mu.open.used, 0, 0
-	b.room = int(min(int64(len(b.memory)), g.c.opt.RegionSize-b.base))
+	b.room = int(min(int64(len(b.memory.Bytes)), g.c.opt.RegionSize-b.base))
 	g.mu.filling = b
 	return b
 }
@@ -145,7 +145,7 @@ func (g *gather) seal() {
 	}
 	g.mu.filling = nil
 	n := int(roundUp(int64(b.n)))
-	clear(b.memory[b.n:n])
+	clear(b.memory.Bytes[b.n:n])
 	b.n = n
 	b.region.used = b.base + int64(n)
 	g.mu.full = append(g.mu.full, b)
@@ -192,7 +192,7 @@ func (g *gather) read(p place, key, dst []byte) (out []byte, held bool, err erro
 	if b == nil {
 		return dst, false, nil
 	}
-	record := b.memory[p.offset()-b.base:][:p.size()]
+	record := b.memory.Bytes[p.offset()-b.base:][:p.size()]
 	value, err := decodeRecord(record, b.region.life.Load(), p.offset(), key)
 	return append(dst, value...), true, err
 }

@@ -106,7 +106,7 @@ func (w *writer) work() {
 // writeFull writes the buffers that are full.
 func (w *writer) writeFull() {
 	for b := w.c.gather.first(); b != nil; b = w.c.gather.first() {
-		ok := !w.c.off.Load() && w.write(b.region, b.memory[:b.n], b.base)
+		ok := !w.c.off.Load() && w.write(b.region, b.memory.Bytes[:b.n], b.base)
 		w.c.rate.charge(int64(b.n - b.records))
 		w.c.gather.wrote(b, ok)
 	}
