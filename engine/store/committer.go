@@ -449,20 +449,32 @@ func (c *committer) take() (*group, *segment, int64) {
 		}
 		c.work.Wait()
 	}
-	g := c.mu.active
-	if c.mu.off+g.size()+tableRoom(len(c.mu.table)+1) > c.mu.cur.size {
-		if err := c.turn(); err != nil {
+	for c.mu.off+c.mu.active.size()+tableRoom(len(c.mu.table)+1) > c.mu.cur.size {
+		err := c.turn()
+		if err == nil {
+			break
+		}
+		if !c.awaitSpace(err) {
 			c.fail(err)
+		}
+		if c.mu.failed != nil {
 			c.room.Broadcast()
 			return c.takeNothing()
 		}
 	}
-	off := c.mu.off
+	g, off := c.mu.active, c.mu.off
 	c.mu.off += g.size()
 	c.mu.writing = g
 	c.mu.active = c.newGroup()
 	c.room.Broadcast()
 	return g, c.mu.cur, off
+}
+
+// awaitSpace is the store's, with the log free for others meanwhile.
+func (c *committer) awaitSpace(err error) bool {
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	return c.s.awaitSpace(err)
 }
 
 // takeNothing waits for the end; the store has failed.

@@ -223,7 +223,7 @@ func (c *compactor) sealCold() error {
 	// The groups first: a table vouches for what it names.
 	err := c.cold.file.Sync()
 	if err == nil {
-		err = writeTable(c.cold, c.rows)
+		err = c.s.whenRoom(func() error { return writeTable(c.cold, c.rows) })
 	}
 	if err != nil {
 		c.s.fail(err)
@@ -367,7 +367,7 @@ func (c *compactor) round(victims []*segment) (int, error) {
 		return 0, err
 	}
 	for _, g := range empty {
-		if err := s.segs.retire(g); err != nil {
+		if err := s.whenRoom(func() error { return s.segs.retire(g) }); err != nil {
 			s.fail(err)
 			return 0, err
 		}

@@ -876,3 +876,53 @@ func TestSlowDrive(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 }
+
+// A segment whose table finds no room, as where a file system does not keep what was
+// preallocated, is sealed when there is some. Until then the write waits, and new data is refused.
+func TestSealWaitsForRoom(t *testing.T) {
+	for name, rule := range map[string]string{"table": "write log/*: ENOSPC", "next": "open log/*: ENOSPC"} {
+		t.Run(name, func(t *testing.T) {
+			s, f, m := faultyStore(t, nil)
+			body := make([]byte, 8000)
+			step := int64(0)
+			atEnd := func() bool {
+				c := &s.log
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				return step > 0 && c.mu.next != nil && c.mu.off+step+tableRoom(len(c.mu.table)+1) > c.mu.cur.size
+			}
+			off := func() int64 { s.log.mu.Lock(); defer s.log.mu.Unlock(); return s.log.mu.off }
+			for i := 0; !atEnd(); i++ {
+				before := off()
+				require.NoError(t, tryPut(s, fmt.Sprintf("k%06d", i), "v", body))
+				step = max(step, off()-before)
+			}
+			sealing := s.log.mu.cur
+			require.NoError(t, f.AddText(rule))
+			put := make(chan error, 1)
+			go func() { put <- tryPut(s, "last", "v", body) }()
+			require.Eventually(t, s.refusing.Load, 5*time.Second, time.Millisecond)
+			require.ErrorIs(t, tryPut(s, "refused", "v", body), backend.ErrFull)
+			select {
+			case err := <-put:
+				t.Fatalf("the put did not wait for room: %v", err)
+			case <-time.After(20 * time.Millisecond):
+			}
+			f.Clear()
+			require.NoError(t, <-put)
+			rows, err := readTable(sealing)
+			require.NoError(t, err)
+			require.NotEmpty(t, rows)
+			eventuallyPut(t, s, "again", []byte("b"))
+			require.NoError(t, s.Close())
+
+			s = open(t, small(m))
+			for _, key := range []string{"k000000", "last", "again"} {
+				_, found, err := s.Get([]byte(key), nil)
+				require.NoError(t, err)
+				require.True(t, found, key)
+			}
+			require.NoError(t, s.Close())
+		})
+	}
+}

@@ -330,10 +330,8 @@ func TestCompactionWritesWithoutRoom(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, g.size, info.Size, "write %d: %s", nth, g.name)
 		}
-		failed := s.Failed() // a table could not be written
-		if err := s.Close(); !failed {
-			require.NoError(t, err)
-		}
+		require.False(t, s.Failed(), "write %d: %v", nth, s.log.mu.failed)
+		require.NoError(t, s.Close())
 		require.Empty(t, checked(t, m).Damage, "write %d", nth)
 		require.NoError(t, removeAll(m, indexDir))
 		s = open(t, small(m))
@@ -442,5 +440,35 @@ func TestStartWithALargeTail(t *testing.T) {
 	s = open(t, o)
 	_, found := body(t, s, "b")
 	require.True(t, found)
+	require.NoError(t, s.Close())
+}
+
+// TestBeginWithoutRoom: a segment that could not begin for want of room leaves its file for the
+// next one.
+func TestBeginWithoutRoom(t *testing.T) {
+	s, f, m := faultyStore(t, nil)
+	require.NoError(t, f.AddText("write bulk/* nth 1: ENOSPC"))
+	w, err := s.Stage(ctx, backend.BlobID{Group: 1}, chunkData)
+	require.NoError(t, err)
+	_, err = w.Write(make([]byte, chunkData))
+	require.ErrorIs(t, err, backend.ErrFull)
+	w.Abort()
+	require.Positive(t, f.Fired())
+	files, err := m.List("bulk")
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+
+	require.Eventually(t, func() bool { return !s.refusing.Load() }, 10*time.Second, time.Millisecond)
+	w, err = s.Stage(ctx, backend.BlobID{Group: 2}, chunkData)
+	require.NoError(t, err)
+	_, err = w.Write(make([]byte, chunkData))
+	require.NoError(t, err)
+	blob, err := w.Finish()
+	require.NoError(t, err)
+	w.Abort()
+	blob.Discard()
+	again, err := m.List("bulk")
+	require.NoError(t, err)
+	require.Equal(t, files, again)
 	require.NoError(t, s.Close())
 }

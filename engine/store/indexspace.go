@@ -163,8 +163,16 @@ func (s *Store) awaitSpace(err error) bool {
 // preallocated, which not every file
 // system keeps its word about: one that copies on write may be full all the same.
 func (s *Store) writeWhenRoom(f disk.File, b []byte, off int64) error {
+	return s.whenRoom(func() error {
+		_, err := disk.WriteDirect(f, b, off)
+		return err
+	})
+}
+
+// whenRoom calls write, which begins anew each time, until it finds room.
+func (s *Store) whenRoom(write func() error) error {
 	for {
-		if _, err := disk.WriteDirect(f, b, off); err == nil || !s.awaitSpace(err) {
+		if err := write(); err == nil || !s.awaitSpace(err) {
 			return err
 		}
 	}

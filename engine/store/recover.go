@@ -391,7 +391,7 @@ func (s *Store) startLog(t *logTail) error {
 		if t.raw != nil && !t.again {
 			t.rows[len(t.rows)-1].metaLen |= tentative
 		}
-		if err := writeTable(t.seg, t.rows); err != nil {
+		if err := s.whenRoom(func() error { return writeTable(t.seg, t.rows) }); err != nil {
 			return err
 		}
 	}

@@ -217,14 +217,16 @@ func (t *segments) makeFile(c int, size int64) (name string, err error) {
 
 // begin starts a life in a file: a fresh ordinal, its header written. The
 // header is durable with the first sync of the file.
-func (t *segments) begin(name string, kind segmentKind, prev uint64) (*segment, error) {
-	ordinal, err := t.nextOrdinal()
-	if err != nil {
-		if kind != logSegment { // a full drive has no other file; the log ends with this error
+func (t *segments) begin(name string, kind segmentKind, prev uint64) (g *segment, err error) {
+	defer func() {
+		if isFull(err) && kind != logSegment { // a full drive has no other file; the log keeps its own and tries again
 			t.mu.Lock()
 			t.mu.free[class(kind)] = append(t.mu.free[class(kind)], name)
 			t.mu.Unlock()
 		}
+	}()
+	ordinal, err := t.nextOrdinal()
+	if err != nil {
 		return nil, err
 	}
 	mark, err := newMark()
@@ -243,7 +245,7 @@ func (t *segments) begin(name string, kind segmentKind, prev uint64) (*segment, 
 	if _, err := f.WriteAt(h.encode(), 0); err != nil {
 		return nil, errors.Join(fmt.Errorf("begin segment: %w", err), f.Close())
 	}
-	g := &segment{ordinal: ordinal, kind: kind, prev: prev, mark: mark, size: size, name: name, file: f}
+	g = &segment{ordinal: ordinal, kind: kind, prev: prev, mark: mark, size: size, name: name, file: f}
 	g.mu.used = blockSize
 	t.mu.Lock()
 	t.mu.live[ordinal] = g
