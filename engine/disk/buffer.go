@@ -4,6 +4,7 @@ package disk
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -26,12 +27,12 @@ type Buffer struct {
 func NewBuffer(n int) *Buffer {
 	b := &Buffer{}
 	at, ok := classOf(n).take()
-	if !ok {
+	if ok {
+		b.Bytes = at.bytes()[:n:n]
+		runtime.AddCleanup(b, block.give, at)
+	} else {
 		b.Bytes = AlignedBuffer(n)
-		return b
 	}
-	b.Bytes = at.bytes()[:n:n]
-	runtime.AddCleanup(b, block.give, at)
 	return b
 }
 
@@ -111,19 +112,24 @@ func (s *slab) take() block {
 	panic("disk: a slab counts room that it does not have")
 }
 
-// give takes a block back. An empty slab's memory goes back to the system.
+// give takes a block back. The huge pages that nobody else has a part of go back to the system.
 func (b block) give() {
 	s := b.slab
 	s.class.mu.Lock()
 	defer s.class.mu.Unlock()
 	s.taken[b.n] = false
-	if s.used--; s.used == 0 {
-		_ = unix.Madvise(s.memory, unix.MADV_DONTNEED)
+	s.used--
+	size := s.class.size
+	for at := b.n * size &^ (hugePage - 1); at < (b.n+1)*size; at += hugePage {
+		first, last := at/size, min((at+hugePage-1)/size, len(s.taken)-1)
+		if !slices.Contains(s.taken[first:last+1], true) {
+			_ = unix.Madvise(s.memory[at:at+hugePage], unix.MADV_DONTNEED)
+		}
 	}
 }
 
 func mapSlab(c *bufferClass) (*slab, bool) {
-	if c.size == 0 || c.size > slabSize {
+	if onHeap || c.size == 0 || c.size > slabSize {
 		return nil, false
 	}
 	m, err := unix.Mmap(-1, 0, slabSize+hugePage, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)

@@ -408,12 +408,12 @@ func (s *Service) stage(ctx context.Context, id backend.BlobID, head []byte, bod
 	}
 	defer w.Abort() // when nothing is hashed any more
 	h := startHashing(a)
+	defer h.finish(&d)
 	if d.size, err = pump(ctx, w, h, head, body, size); err == nil {
 		if staged, err = w.Finish(); err != nil {
 			err = failed("staging a body", err)
 		}
 	}
-	h.finish(&d)
 	return staged, d, err
 }
 

@@ -150,9 +150,12 @@ func openChecker(ctx context.Context, o Options, co CheckOptions) (_ *checker, e
 	} else if err != nil {
 		return nil, err
 	}
-	lock, err := o.FS.Lock(lockFile)
+	lock, err := lockStore(o.FS)
+	if err == nil {
+		err = lock.identity(o.FS)
+	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, lock.Close())
 	}
 	s := &Store{opt: o, logger: o.Logger, lock: lock, leaving: make(chan struct{}), closing: make(chan struct{}), indexErr: make(chan error, 1)}
 	s.segs = newSegments(o.FS, s.id, o.SegmentSize, o.BulkSegmentSize)
@@ -268,9 +271,8 @@ func (c *checker) loadSegments() error {
 
 func (c *checker) loadFile(fileClass int, name string) error {
 	t := c.s.segs
-	var number uint64
-	if _, err := fmt.Sscanf(path.Base(name), "%d.seg", &number); err != nil {
-		return nil // not ours
+	if _, ours := segmentNumber(name); !ours {
+		return nil
 	}
 	f, err := t.fs.Open(name)
 	if err != nil {
@@ -306,10 +308,18 @@ func (c *checker) loadFile(fileClass int, name string) error {
 	g := &segment{ordinal: h.ordinal, kind: h.kind, prev: h.prev, mark: h.mark, size: size, name: name, file: f}
 	g.mu.used, g.mu.sealed = blockSize, true
 	if half {
-		c.odd = append(c.odd, oddHeader{g, "one of the two copies fails its checksum", tornRetirement(b, &h)})
+		why := halfBegun
+		if tornRetirement(b, &h) {
+			why = halfEnded
+		}
+		c.odd = append(c.odd, oddHeader{g, "one of the two copies fails its checksum", why})
 	}
 	if h.size != size {
-		c.odd = append(c.odd, oddHeader{g, fmt.Sprintf("file has %d bytes, its header says %d", size, h.size), false})
+		why := halfBegun
+		if size < h.size {
+			why = cutOff
+		}
+		c.odd = append(c.odd, oddHeader{g, fmt.Sprintf("file has %d bytes, its header says %d", size, h.size), why})
 	}
 	if class(h.kind) != fileClass {
 		c.damageAt("header", g, 0, nil, fmt.Sprintf("a %v segment in the wrong directory", h.kind))
@@ -327,8 +337,17 @@ func (c *checker) loadFile(fileClass int, name string) error {
 type oddHeader struct {
 	g      *segment
 	detail string
-	ending bool // it may be what a crash made of the end of its life
+	why    oddity
 }
+
+// An oddity is what may have made an odd header.
+type oddity uint8
+
+const (
+	halfBegun oddity = iota // a crash at the beginning of its life
+	halfEnded               // or at the end
+	cutOff                  // no crash: a file's size is durable before its life begins
+)
 
 // tornRetirement reports whether a header's block, of which one copy is h, is what
 // is left where power failed in writing that the life is over: that header up to
@@ -346,9 +365,9 @@ func (c *checker) checkHeaders() {
 	for _, o := range c.odd {
 		_, err := readTable(o.g)
 		switch {
-		case o.ending && c.index && o.g.mu.live == 0:
+		case o.why == halfEnded && c.index && o.g.mu.live == 0:
 			c.note("%s: power failed when its life ended; the next start makes its header whole", o.g.name)
-		case err == nil || o.g.mu.live > 0 || c.synced(o.g) > blockSize:
+		case o.why == cutOff || err == nil || o.g.mu.live > 0 || c.synced(o.g) > blockSize:
 			c.damageAt("header", o.g, 0, nil, o.detail)
 		default:
 			c.note("%s: power failed when its life began: %s", o.g.name, o.detail)

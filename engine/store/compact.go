@@ -363,7 +363,7 @@ func (c *compactor) round(victims []*segment) (int, error) {
 	if err := c.sealCold(); err != nil {
 		return 0, err
 	}
-	if err := s.segs.beginRound(next); err != nil {
+	if err := s.segs.beginRound(next, s.seq.Load()); err != nil {
 		return 0, err
 	}
 	for _, g := range empty {
@@ -530,45 +530,48 @@ func (c *compactor) emptyBulk(g *segment) error {
 			off += blockSize
 			continue
 		}
-		off += blockSize + roundUp(int64(h.length))
-		if seen[h.id] {
-			continue
-		}
-		seen[h.id] = true
-		if err := c.moveBlob(g, h.id); err != nil {
-			if errors.Is(err, backend.ErrCorrupt) {
-				return nil // quarantined; what can be read stays where it is
+		moved, tried := seen[h.id]
+		if !tried {
+			if moved, err = c.moveBlob(g, h.id); err != nil {
+				if errors.Is(err, backend.ErrCorrupt) {
+					return nil // quarantined; what can be read stays where it is
+				}
+				return err
 			}
-			return err
+			seen[h.id] = moved
+		}
+		off += blockSize
+		if moved { // else the chunk is nobody's, and one of another blob may have begun within it since
+			off += roundUp(int64(h.length))
 		}
 	}
 	return nil
 }
 
-// moveBlob copies a blob's extents in g elsewhere.
-func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
+// moveBlob copies a blob's extents in g elsewhere, and reports whether it had such.
+func (c *compactor) moveBlob(g *segment, id backend.BlobID) (moved bool, err error) {
 	s := c.s
 	key := blobKey(id)
 	if c.taken[string(key)] {
 		// Its record is on its way to another place, and can name no other chunks
 		// before it is there.
 		if err := c.settle(); err != nil {
-			return err
+			return false, err
 		}
 	}
 	x, found, err := s.indexGet(key, nil)
 	if err != nil || !found {
-		return err
+		return false, err
 	}
 	// Its extents may be more after the move than before.
 	if turned, err := c.room(len(key) + 2*len(x.value) + recordOverhead); err != nil {
-		return err
+		return false, err
 	} else if turned {
 		return c.moveBlob(g, id)
 	}
 	b, err := decodeBlob(x.value)
 	if err != nil {
-		return err
+		return false, err
 	}
 	g.mu.Lock()
 	live := g.mu.live
@@ -577,7 +580,6 @@ func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
 	defer w.Abort()
 	var out blob
 	var at int64
-	some := false
 	for _, e := range b.extents {
 		if e.segment != g.ordinal {
 			out.extents = append(out.extents, e)
@@ -585,7 +587,7 @@ func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
 			out.size += e.length
 			continue
 		}
-		some = true
+		moved = true
 		w.blob, w.left = blob{size: at}, e.length
 		buf := chunkBuffers.Get().(*disk.Buffer)
 		p := piece{extent: e, seg: g, start: at, once: true}
@@ -596,7 +598,7 @@ func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
 			}
 			if err != nil {
 				chunkBuffers.Put(buf)
-				return err
+				return false, err
 			}
 			off += int64(len(data))
 			c.pay(int64(len(data)))
@@ -604,7 +606,7 @@ func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
 		chunkBuffers.Put(buf)
 		if w.fill > 0 {
 			if err := w.flush(); err != nil {
-				return err
+				return false, err
 			}
 		}
 		s.stats.compacted.Add(e.length)
@@ -612,23 +614,23 @@ func (c *compactor) moveBlob(g *segment, id backend.BlobID) error {
 		at += e.length
 		out.size += e.length
 	}
-	if !some {
-		return nil
+	if !moved {
+		return false, nil
 	}
 	w.blob = out
 	for _, seg := range w.held {
 		if err := seg.syncer.sync(seg.file); err != nil {
 			s.fail(err)
-			return err
+			return false, err
 		}
 	}
 	v := move{key: key, oldRec: x.rec, oldBody: x.body, to: x}
 	v.to.value = out.encode()
 	if err := c.put(v, nil); err != nil {
-		return err
+		return false, err
 	}
 	// The lanes' segments are held until the index counts the extents.
-	return c.settle()
+	return true, c.settle()
 }
 
 // startCompaction starts the duties that free space.

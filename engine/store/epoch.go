@@ -22,28 +22,35 @@ import (
 // durable, as when its manifest was damaged: it may name segments of which it
 // has forgotten that they were emptied, and can't be brought up to date by a
 // replay. It is made again.
+//
+// And it keeps how far sequences had come before the round: with the segments the
+// latest records may vanish, of deletes, and an index that is made again from what
+// is left would have old sequences given out once more, in versions' IDs too.
 
 const (
 	epochFile    = "epoch"
 	epochMagic   = 0x70656e43 // "Cnep"
 	epochReserve = 1 << 12
 	epochLost    = 1 << 20 // beyond all that may have been given out, where the file that says is lost
-	epochSize    = 28
+	epochSize    = 36
 	epochRounds  = 1 // layout; 0 is the first one, which counts no rounds
+	epochSeq     = 2 // layout; the one before has no sequence
 )
 
 type epoch struct {
 	ordinal uint64 // the highest reserved
 	round   uint64 // of recycling, the last one begun
+	seq     uint64 // the highest given out before it
 }
 
 func (e epoch) encode() []byte {
 	b := make([]byte, epochSize)
 	binary.LittleEndian.PutUint32(b, epochMagic)
-	b[4] = epochRounds
+	b[4] = epochSeq
 	binary.LittleEndian.PutUint64(b[8:], e.ordinal)
 	binary.LittleEndian.PutUint64(b[16:], e.round)
-	binary.LittleEndian.PutUint32(b[24:], crc(b[:24]))
+	binary.LittleEndian.PutUint64(b[24:], e.seq)
+	binary.LittleEndian.PutUint32(b[32:], crc(b[:32]))
 	return b
 }
 
@@ -56,10 +63,13 @@ func decodeEpoch(b []byte) (epoch, error) {
 	switch {
 	case b[4] == 0 && le.Uint32(b[16:]) == crc(b[:16]):
 		return e, nil
-	case b[4] == epochRounds && len(b) >= epochSize && le.Uint32(b[24:]) == crc(b[:24]):
+	case b[4] == epochRounds && len(b) >= 28 && le.Uint32(b[24:]) == crc(b[:24]):
 		e.round = le.Uint64(b[16:])
 		return e, nil
-	case b[4] > epochRounds:
+	case b[4] == epochSeq && len(b) >= epochSize && le.Uint32(b[32:]) == crc(b[:32]):
+		e.round, e.seq = le.Uint64(b[16:]), le.Uint64(b[24:])
+		return e, nil
+	case b[4] > epochSeq:
 		return epoch{}, ErrVersion
 	}
 	return epoch{}, errInvalid
@@ -83,7 +93,7 @@ func (t *segments) loadEpoch(acceptLoss bool) error {
 		return err
 	}
 	t.mu.ordinal = max(t.mu.ordinal, e.ordinal)
-	t.mu.round = e.round
+	t.mu.round, t.mu.seq = e.round, e.seq
 	return t.reserve()
 }
 
@@ -118,19 +128,20 @@ func ignoreEOF(err error) error {
 // t.mu held.
 func (t *segments) reserve() error {
 	n := t.mu.ordinal + epochReserve
-	if err := t.replaceEpoch(epoch{n, t.mu.round}); err != nil {
+	if err := t.replaceEpoch(epoch{n, t.mu.round, t.mu.seq}); err != nil {
 		return fmt.Errorf("reserve segment ordinals: %w", err)
 	}
 	t.mu.reserved = n
 	return nil
 }
 
-// beginRound makes it durable that the index is of this round from now on.
-func (t *segments) beginRound(n uint64) error {
+// beginRound makes it durable that the index is of this round from now on, and that
+// sequences had come to seq.
+func (t *segments) beginRound(n, seq uint64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.mu.round = n // also if this fails: the index has it
-	if err := t.replaceEpoch(epoch{t.mu.reserved, n}); err != nil {
+	t.mu.round, t.mu.seq = n, seq // also if this fails: the index has it
+	if err := t.replaceEpoch(epoch{t.mu.reserved, n, seq}); err != nil {
 		return fmt.Errorf("begin a round of recycling: %w", err)
 	}
 	return nil

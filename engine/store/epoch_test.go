@@ -62,29 +62,31 @@ func TestIndexFromBeforeARecycling(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// The first layout counts no rounds, and goes on from there.
-func TestEpochOfTheFirstLayout(t *testing.T) {
+// The first layout counts no rounds and the second no sequences; the store goes on from there.
+func TestEpochsOfEarlierLayouts(t *testing.T) {
 	m := disk.NewMemory(1)
 	s := open(t, small(m))
 	put(t, s, "key", "1", nil)
 	require.NoError(t, s.Close())
-	b := epoch{ordinal: 9000}.encode()[:20]
-	b[4] = 0
-	binary.LittleEndian.PutUint32(b[16:], crc(b[:16]))
-	require.NoError(t, m.Remove(epochFile))
-	writeDir(t, m, ".", map[string][]byte{epochFile: b})
-	s = open(t, small(m))
-	require.False(t, s.Recovery.Rebuilt)
-	n, err := s.segs.nextOrdinal()
-	require.NoError(t, err)
-	require.Greater(t, n, uint64(9000))
-	require.NoError(t, s.Close())
+	for layout, size := range []int{16, 24} {
+		b := epoch{ordinal: 9000 * uint64(layout+1)}.encode()[:size+4]
+		b[4] = byte(layout)
+		binary.LittleEndian.PutUint32(b[size:], crc(b[:size]))
+		require.NoError(t, m.Remove(epochFile))
+		writeDir(t, m, ".", map[string][]byte{epochFile: b})
+		s = open(t, small(m))
+		require.False(t, s.Recovery.Rebuilt)
+		n, err := s.segs.nextOrdinal()
+		require.NoError(t, err)
+		require.Greater(t, n, 9000*uint64(layout+1))
+		require.NoError(t, s.Close())
+	}
 
-	b = epoch{ordinal: 9000}.encode()
+	b := epoch{ordinal: 9000}.encode()
 	b[4]++
 	require.NoError(t, m.Remove(epochFile))
 	writeDir(t, m, ".", map[string][]byte{epochFile: b})
-	_, err = Open(small(m))
+	_, err := Open(small(m))
 	require.ErrorIs(t, err, ErrVersion)
 }
 

@@ -267,7 +267,7 @@ func FuzzSegmentHeader(f *testing.F) {
 func FuzzSmallValues(f *testing.F) {
 	f.Add(watermark{position{1, 2}, 3, 4}.encode())
 	f.Add(segmentStat{1, 2, 3, 4}.encode())
-	f.Add(epoch{5, 7}.encode())
+	f.Add(epoch{5, 7, 9}.encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if w, err := decodeWatermark(b); err == nil {
 			again, err := decodeWatermark(w.encode())

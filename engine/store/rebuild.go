@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
 )
 
 // Rebuild deletes the index of a store that is not open and makes it again from
@@ -24,13 +25,7 @@ func Rebuild(ctx context.Context, o Options, progress func(Progress)) error {
 	if _, err := o.FS.Stat(identityFile); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("rebuild: %w", ErrNoStore)
 	}
-	// The note makes the next Open rebuild, this one or, should it not come to
-	// its end, whichever comes.
-	f, err := o.FS.Create(condemned)
-	if err == nil {
-		err = errors.Join(f.Sync(), f.Close(), o.FS.SyncDir("."))
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := condemn(o.FS); err != nil {
 		return fmt.Errorf("rebuild: %w", err)
 	}
 	o.CompactEvery, o.ScrubRate = -1, -1
@@ -50,6 +45,27 @@ func Rebuild(ctx context.Context, o Options, progress func(Progress)) error {
 	return nil
 }
 
+// condemn leaves the note that makes the next Open rebuild, this one or, should it not come
+// to its end, whichever comes; but not in a store that is in use.
+func condemn(fsys disk.FS) (err error) {
+	lock, err := lockStore(fsys)
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if err == nil {
+		err = lock.identity(fsys)
+	}
+	if err != nil {
+		return err
+	}
+	f, err := fsys.Create(condemned)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close(), fsys.SyncDir("."))
+}
+
 // verifyRecords reads all records, without their bodies. Before a rebuild it
 // asks for a sound log; after one, for an index and counters that agree with it.
 func verifyRecords(ctx context.Context, o Options, progress func(Progress), after bool) (err error) {
@@ -65,6 +81,7 @@ func verifyRecords(ctx context.Context, o Options, progress func(Progress), afte
 	if err := c.loadSegments(); err != nil {
 		return err
 	}
+	c.checkEpoch()
 	c.openIndex()
 	c.skipBodies = true
 	if err := c.checkLog(); err != nil {
@@ -82,7 +99,7 @@ func verifyRecords(ctx context.Context, o Options, progress func(Progress), afte
 		// there were; what is wrong with itself is no matter, nor is a table, for
 		// what is wrong with the groups is told apart. What is wrong with the log
 		// was accepted before the new one was made.
-		if d.What == "table" {
+		if d.What == "table" || d.What == "epoch" {
 			continue
 		}
 		if ofIndex := d.What == "index" || d.What == "counter"; ofIndex == after {

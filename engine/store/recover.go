@@ -93,6 +93,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.segs.loadEpoch(o.AcceptLoss); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	s.seq.Store(s.segs.mu.seq)
 	fresh := len(s.segs.all()) == 0 // its index is made, not made again
 	inner := s.opt.IndexFS
 	s.pacer = newPacer(s)
@@ -197,7 +198,13 @@ func (s *Store) openOrMakeIndex() error {
 		}
 	}
 	if !bad {
-		return s.settleMissing()
+		if err := s.settleMissing(); err != nil {
+			return err
+		}
+		return s.settleShorts(s.applier.mu.mark.pos.segment)
+	}
+	if err := s.settleShorts(0); err != nil {
+		return err
 	}
 	if len(s.segs.suspects) > 0 {
 		s.logger.Warn("files without a valid header are left as they are while the index is made again", "files", len(s.segs.suspects))
@@ -277,7 +284,7 @@ func (s *Store) loadIndex() (rebuild bool, err error) {
 	}
 	a := s.applier
 	a.mu.mark, a.mu.flushed = mark, mark
-	s.seq.Store(mark.seq)
+	s.seq.Store(max(s.seq.Load(), mark.seq))
 	s.segs.mu.ordinal = max(s.segs.mu.ordinal, mark.ordinal)
 	return false, s.loadCounters()
 }
@@ -320,13 +327,25 @@ func (s *Store) mendHeaders() {
 		}
 	}
 	s.segs.halves = nil
-	for _, g := range s.segs.shorts {
-		if g.mu.live > 0 { // it was synced
-			s.stats.corruptions.Add(1)
-			s.logger.Error("a file was shorter than its header says; the end of it is lost", "segment", g.ordinal, "file", g.name)
+}
+
+// settleShorts makes short files whole: what is missing is no group then, and a table can't
+// come to stand on one. Of a log segment that is to be read from there, or behind, nobody
+// knows what was in the missing part, so that it is refused.
+func (s *Store) settleShorts(from uint64) error {
+	for _, x := range s.segs.shorts {
+		g := x.g
+		s.stats.corruptions.Add(1)
+		if g.kind == logSegment && g.ordinal >= from && !s.opt.AcceptLoss {
+			return fmt.Errorf("%s has %d bytes where its header says %d, and acknowledged writes may be lost with the end of it: %w", g.name, x.size, g.size, backend.ErrCorrupt)
+		}
+		s.logger.Error("a file is shorter than its header says; the end of it is lost", "segment", g.ordinal, "file", g.name, "bytes", x.size, "of", g.size)
+		if err := g.file.Truncate(g.size); err != nil {
+			return fmt.Errorf("load segment %s: %w", g.name, err)
 		}
 	}
 	s.segs.shorts = nil
+	return nil
 }
 
 // settleMissing refuses a store of which a segment is gone, with its file or

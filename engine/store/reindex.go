@@ -7,6 +7,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
 )
 
 // rebuild makes the index from every sealed segment's records; what the open
@@ -14,6 +15,10 @@ import (
 func (s *Store) rebuild() error {
 	s.Recovery.Rebuilt = true
 	all := s.segs.all()
+	s.missing, s.applier.mu.spaces = nil, map[uint64]spaceCount{}
+	for _, g := range all {
+		g.mu.live, g.mu.tombs, g.mu.guard, g.mu.used = 0, 0, 0, blockSize
+	}
 	if len(all) > 0 { // else the store is new
 		s.logger.Info("making the index again from the log")
 	}
@@ -338,7 +343,8 @@ func (s *Store) whole(g *segment, h *groupHeader, r *record) bool {
 		return false
 	}
 	id := decodeBlobKey(r.key)
-	head := make([]byte, 128)
+	buf := chunkBuffers.Get().(*disk.Buffer)
+	defer chunkBuffers.Put(buf)
 	var at int64
 	for _, x := range b.extents {
 		g := s.segs.get(x.segment)
@@ -346,12 +352,20 @@ func (s *Store) whole(g *segment, h *groupHeader, r *record) bool {
 			return false
 		}
 		for off := int64(0); off < x.length; off += chunkData {
-			if _, err := g.file.ReadAt(head, int64(x.offset)+off/chunkData*chunkSpan); err != nil {
+			b := buf.Bytes[:blockSize+min(chunkData, x.length-off)]
+			if _, err := g.file.ReadAt(b, int64(x.offset)+off/chunkData*chunkSpan); err != nil {
 				return false
 			}
-			h, err := decodeChunkHeader(head)
-			if err != nil || h.id != id || h.ordinal != x.segment || int64(h.index) != (at+off)/chunkData {
+			h, err := decodeChunkHeader(b[:blockSize])
+			data := b[blockSize:]
+			if err != nil || h.id != id || h.ordinal != x.segment || int64(h.index) != (at+off)/chunkData || int(h.length) != len(data) {
 				return false
+			}
+			// The data too: what has taken the room may begin behind a header that stays.
+			for i := range h.crcs[:(len(data)+crcBlock-1)/crcBlock] {
+				if blockCRC(id, uint64(h.index)*chunkBlocks+uint64(i), data[i*crcBlock:min((i+1)*crcBlock, len(data))]) != h.crcs[i] {
+					return false
+				}
 			}
 		}
 		at += x.length

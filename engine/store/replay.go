@@ -41,6 +41,10 @@ func (s *Store) replay() (*logTail, error) {
 		if g.ordinal == from.segment {
 			start = max(start, int64(from.offset))
 		}
+		if tail != nil && tail.raw != nil && !tail.again { // its table is damaged: it was not the last one
+			s.replayGroup(tail.seg, tail.head, tail.raw)
+			tail.raw = nil
+		}
 		t, err := s.replaySegment(g, start, logs[i+1:])
 		if err != nil {
 			return nil, err
@@ -87,7 +91,7 @@ func (s *Store) replaySegment(g *segment, start int64, later []*segment) (*logTa
 				off = next
 				continue
 			}
-			if !found && len(later) > 0 && err != nil {
+			if !found && len(later) > 0 {
 				found, serr = hasGroups(later)
 				if serr != nil {
 					return nil, serr

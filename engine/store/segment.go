@@ -64,7 +64,7 @@ type segments struct {
 	// suspects, halves and shorts are found by load and settled before the store is open.
 	suspects []suspect
 	halves   []halfHeader
-	shorts   []*segment    // files that were shorter than their headers say
+	shorts   []shortFile
 	released chan struct{} // the eraser may have work
 
 	making sync.Mutex // of the ballast
@@ -76,6 +76,7 @@ type segments struct {
 		ordinal  uint64      // last one given
 		reserved uint64      // last one that may be given
 		round    uint64      // of recycling
+		seq      uint64      // the highest before it
 		file     uint64      // last file number given
 		ballast  int64       // its size; 0: there is none
 	}
@@ -190,7 +191,7 @@ func (t *segments) tryFile(c int) (name string, recycled bool, err error) {
 func (t *segments) makeFile(c int, size int64) (name string, err error) {
 	t.mu.Lock()
 	t.mu.file++
-	name = path.Join(segmentDirs[c], fmt.Sprintf("%010d.seg", t.mu.file))
+	name = path.Join(segmentDirs[c], segmentFile(t.mu.file))
 	t.mu.Unlock()
 	f, err := t.fs.Create(name)
 	if err != nil {
@@ -285,6 +286,17 @@ func (t *segments) retire(g *segment) error {
 	return nil
 }
 
+// segmentFile names the file of so many.
+func segmentFile(number uint64) string { return fmt.Sprintf("%010d.seg", number) }
+
+// segmentNumber is the number in a segment's name, if it is one: an archive or a copy
+// that somebody put beside it is not.
+func segmentNumber(name string) (number uint64, ours bool) {
+	base := path.Base(name)
+	_, err := fmt.Sscanf(base, "%d.seg", &number)
+	return number, err == nil && base == segmentFile(number)
+}
+
 // load opens every file of the store and sorts it by its header.
 func (t *segments) load() error {
 	for c, dir := range segmentDirs {
@@ -302,9 +314,9 @@ func (t *segments) load() error {
 }
 
 func (t *segments) loadFile(c int, name string) error {
-	var number uint64
-	if _, err := fmt.Sscanf(path.Base(name), "%d.seg", &number); err != nil {
-		return nil // not ours
+	number, ours := segmentNumber(name)
+	if !ours {
+		return nil
 	}
 	t.mu.file = max(t.mu.file, number)
 	f, err := t.fs.Open(name)
@@ -330,7 +342,7 @@ func (t *segments) loadFile(c int, name string) error {
 		return errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
 	case err == nil && h.storeID != t.storeID:
 		return errors.Join(fmt.Errorf("%s belongs to another store: %w", name, backend.ErrCorrupt), f.Close())
-	case err != nil && hasLife(f):
+	case err != nil && (hasLife(f) || size > 0 && size < blockSize):
 		// Power may have failed while the first header of a new life was
 		// written; or the header of this one was lost. The index can tell.
 		t.suspects = append(t.suspects, suspect{name, c, size})
@@ -344,15 +356,14 @@ func (t *segments) loadFile(c int, name string) error {
 		}
 		return t.keepOrRemove(suspect{name, c, size})
 	}
+	if other := t.mu.live[h.ordinal]; other != nil {
+		return errors.Join(fmt.Errorf("%s and %s are the same segment, %d; take the copy away: %w", other.name, name, h.ordinal, backend.ErrCorrupt), f.Close())
+	}
 	g := &segment{ordinal: h.ordinal, kind: h.kind, prev: h.prev, mark: h.mark, size: h.size, name: name, file: f}
 	g.mu.used = blockSize
 	g.mu.sealed = true
 	if size < h.size {
-		// What is missing is no group then, and a table can't come to stand on one.
-		if err := f.Truncate(h.size); err != nil {
-			return errors.Join(fmt.Errorf("load segment %s: %w", name, err), f.Close())
-		}
-		t.shorts = append(t.shorts, g)
+		t.shorts = append(t.shorts, shortFile{g, size})
 	}
 	if half {
 		t.halves = append(t.halves, halfHeader{g, h})
@@ -360,6 +371,13 @@ func (t *segments) loadFile(c int, name string) error {
 	t.mu.live[h.ordinal] = g
 	t.mu.ordinal = max(t.mu.ordinal, h.ordinal)
 	return nil
+}
+
+// A shortFile has fewer bytes than its header says. No crash makes one, for a file's size is
+// durable before its life begins: some of it was cut off.
+type shortFile struct {
+	g    *segment
+	size int64
 }
 
 // A halfHeader is one of which one copy is bad.

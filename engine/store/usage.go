@@ -54,6 +54,7 @@ func ReadUsage(ctx context.Context, o Options) (_ UsageReport, err error) {
 	if err := c.loadSegments(); err != nil {
 		return UsageReport{}, fmt.Errorf("usage: %w", err)
 	}
+	c.checkEpoch()
 	c.openIndex()
 	out := UsageReport{StoreID: c.s.ID(), FreeFiles: c.freeFiles, FreeBytes: c.freeBytes, Segments: []SegmentUsage{}}
 	if out.IndexBytes, err = indexSize(c.s.opt.FS); err != nil {

@@ -1,0 +1,411 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"path"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
+)
+
+// An index of which a part was read before the rest proved damaged is made again from
+// nothing: what was read of it counts no more.
+func TestRebuildForgetsTheIndex(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	for range 3 {
+		put(t, s, "k", "v", make([]byte, 9000))
+	}
+	require.NoError(t, s.Close())
+	o, err := small(m).withDefaults()
+	require.NoError(t, err)
+	db, err := openIndex(&o, false, func(error, bool) {})
+	require.NoError(t, err)
+	// The last of the segments' counters does not decode.
+	require.NoError(t, db.Set(segmentStatKey(1<<40), []byte{0x80}, pebble.NoSync))
+	require.NoError(t, db.Flush())
+	require.NoError(t, db.Close())
+	s = open(t, small(m))
+	require.True(t, s.Recovery.Rebuilt)
+	require.NoError(t, s.Close())
+	require.Empty(t, checked(t, m).Damage)
+}
+
+// manyLogs has several segments of the log that the index knows nothing of, and a drive
+// as a power failure leaves it.
+func manyLogs(t *testing.T) (crashed *disk.Memory, logs []*segment, want map[string]string) {
+	t.Helper()
+	m := disk.NewMemory(1)
+	o := small(m)
+	o.FlushBytes, o.FlushEvery, o.IndexMemBytes = 1<<30, 1<<50, 16<<20
+	s := open(t, o)
+	want = map[string]string{}
+	for i := range 50 {
+		k, v := fmt.Sprintf("k%03d", i), fmt.Sprintf("1-%d-%d", 12_000+i, i)
+		put(t, s, k, v, bytesOf(v))
+		want[k] = v
+	}
+	for _, g := range s.segs.all() {
+		if g.kind == logSegment {
+			logs = append(logs, g)
+		}
+	}
+	require.Greater(t, len(logs), 2)
+	crashed = m.Fork(disk.NothingUnsynced, nil)
+	require.NoError(t, s.Close())
+	return crashed, logs, want
+}
+
+// damage changes what is on the drive, durably.
+func damage(t *testing.T, fsys disk.FS, name string, change func(f disk.File)) {
+	t.Helper()
+	f, err := fsys.Open(name)
+	require.NoError(t, err)
+	change(f)
+	require.NoError(t, f.Sync())
+	require.NoError(t, f.Close())
+}
+
+// A sealed segment past the watermark whose table is damaged: whether a group is missing behind
+// its last one nobody can tell, so that the loss is to be accepted; but all that is there is
+// served, the last one too, whatever is in the segments after it.
+func TestReplayWithoutATable(t *testing.T) {
+	m, logs, want := manyLogs(t)
+	first, last := logs[0], logs[len(logs)-1]
+	spoil := func(g *segment) {
+		flip(t, m, g.name, g.size-tableFooter+20, 1)
+		damage(t, m, g.name, func(disk.File) {})
+	}
+	spoil(first)
+	if s, err := Open(small(m.Fork(disk.NothingUnsynced, nil))); err == nil { // the index had all of it
+		require.NoError(t, s.Close())
+	} else {
+		require.ErrorIs(t, err, backend.ErrCorrupt)
+	}
+	o := small(m.Fork(disk.NothingUnsynced, nil))
+	o.AcceptLoss = true
+	s := open(t, o)
+	require.NoError(t, judge(s, want, "", nil, false))
+	require.NoError(t, s.Close())
+
+	// The last one was begun, and nothing is in it: power failed right then.
+	damage(t, m, last.name, func(f disk.File) {
+		_, err := f.WriteAt(make([]byte, last.size-blockSize), blockSize)
+		require.NoError(t, err)
+	})
+	fewer := map[string]string{}
+	spoil(first) // which makes it sound again
+	s = open(t, small(m.Fork(disk.NothingUnsynced, nil)))
+	for k, v := range want {
+		if _, found, err := s.Get([]byte(k), nil); found {
+			require.NoError(t, err)
+			fewer[k] = v
+		}
+	}
+	require.NoError(t, s.Close())
+	require.Greater(t, len(fewer), 30)
+	spoil(logs[len(logs)-2])
+	s = open(t, small(m))
+	require.NoError(t, judge(s, fewer, "", nil, false))
+	require.NoError(t, s.Close())
+}
+
+// The end of the log was cut off. Nobody knows what was in it: the start is refused, and the
+// file stays as it is for who can mend it.
+func TestLogCutOff(t *testing.T) {
+	for _, left := range []int64{100, blockSize - 1, blockSize, 3*blockSize + 100} {
+		m, logs, _ := manyLogs(t)
+		name := logs[len(logs)-1].name
+		damage(t, m, name, func(f disk.File) { require.NoError(t, f.Truncate(left)) })
+		if left >= blockSize {
+			require.NotEmpty(t, checked(t, m).Damage)
+			for range 2 {
+				_, err := Open(small(m))
+				require.ErrorIs(t, err, backend.ErrCorrupt, "%d bytes", left)
+			}
+		} else { // without a header it is no segment; what an index counts in it is missed
+			s, err := Open(small(m))
+			if err == nil {
+				require.NoError(t, s.Close())
+			}
+		}
+		if info, err := m.Stat(name); left >= blockSize {
+			require.NoError(t, err)
+			require.Equal(t, left, info.Size)
+		}
+		o := small(m)
+		o.AcceptLoss = true
+		s := open(t, o)
+		require.NoError(t, s.Close())
+	}
+}
+
+// A segment that the index counts bytes in and whose file lost its header stays for who can
+// mend it, however short it is.
+func TestShortFileStays(t *testing.T) {
+	m := disk.NewMemory(1)
+	filled(t, m, 1)
+	name := fileOf(t, m, "heir")
+	damage(t, m, name, func(f disk.File) { require.NoError(t, f.Truncate(100)) })
+	_, err := Open(small(m))
+	require.ErrorIs(t, err, backend.ErrCorrupt)
+	_, err = m.Stat(name)
+	require.NoError(t, err)
+}
+
+// The index is older than the last round of recycling. A start makes it again; so do the tools
+// that work without one.
+func TestRebuildOfAnIndexThatIsBehind(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	want := map[string]string{}
+	fill := func() {
+		for i := range 60 {
+			k, v := fmt.Sprintf("k%02d", i%20), fmt.Sprintf("1-%d-%d", 12_000+i, i)
+			put(t, s, k, v, bytesOf(v))
+			want[k] = v
+		}
+	}
+	fill()
+	require.NoError(t, s.Close())
+	old := readDir(t, m, indexDir)
+	s = open(t, small(m))
+	fill()
+	require.NoError(t, s.Compact(ctx))
+	require.Positive(t, s.Stats().Recycled)
+	require.NoError(t, s.Close())
+	require.NoError(t, removeAll(m, indexDir))
+	writeDir(t, m, indexDir, old)
+
+	u, err := ReadUsage(ctx, small(m))
+	require.NoError(t, err)
+	for _, d := range u.Damage {
+		require.NotEqual(t, "segment", d.What, "%v", d)
+	}
+	require.NoError(t, Rebuild(ctx, small(m), nil))
+	s = open(t, small(m))
+	require.NoError(t, judge(s, want, "", nil, false))
+	require.NoError(t, s.Close())
+}
+
+// A rebuild of a store that is in use is refused, and nothing comes of it; nor is the store
+// called damaged.
+func TestToolsOnARunningStore(t *testing.T) {
+	fsys, err := disk.OpenReal(t.TempDir())
+	require.NoError(t, err)
+	s := open(t, small(fsys))
+	put(t, s, "k", "v", []byte("b"))
+	for range 2 { // the second time without the file that somebody took for a stale lock
+		o := small(fsys)
+		o.AcceptLoss = true
+		require.ErrorIs(t, Rebuild(ctx, o, nil), disk.ErrLocked)
+		_, err := fsys.Stat(condemned)
+		require.Error(t, err)
+		_, err = Check(ctx, small(fsys), CheckOptions{})
+		require.ErrorIs(t, err, disk.ErrLocked)
+		_, err = ReadUsage(ctx, small(fsys))
+		require.ErrorIs(t, err, disk.ErrLocked)
+		require.NoError(t, fsys.Remove(lockFile))
+	}
+	require.NoError(t, s.Close())
+}
+
+// What is no segment is left alone, whatever it is called like; a copy of one under another
+// segment's name is refused.
+func TestFilesOfOthers(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	put(t, s, "k", "v", []byte("b"))
+	first := s.segs.all()[0].name
+	require.NoError(t, s.Close())
+	copied := readDir(t, m, path.Dir(first))[path.Base(first)]
+	others := map[string][]byte{
+		first + ".tar.gz": []byte("an archive"), first + ".bak": copied, path.Dir(first) + "/7.seg": []byte("short"),
+	}
+	writeDir(t, m, ".", others)
+	s = open(t, small(m))
+	check(t, s, map[string][]byte{"k": []byte("b")})
+	require.NoError(t, s.Close())
+	for name := range others {
+		_, err := m.Stat(name)
+		require.NoError(t, err, name)
+	}
+	require.Empty(t, checked(t, m).Damage)
+
+	writeDir(t, m, ".", map[string][]byte{path.Dir(first) + "/0000009999.seg": copied})
+	_, err := Open(small(m))
+	require.ErrorIs(t, err, backend.ErrCorrupt)
+	require.ErrorContains(t, err, first)
+}
+
+// The latest records are deletes, of which compaction leaves nothing; then the index is lost.
+// No sequence is given out twice.
+func TestSequencesOutliveTheIndex(t *testing.T) {
+	m := disk.NewMemory(1)
+	o := small(m)
+	o.SegmentSize, o.Reserve, o.CompactGarbage = 1<<20, 1<<20, .01
+	s := open(t, o)
+	const n = 4000
+	var batch Batch
+	for i := range n {
+		batch.Reset()
+		batch.Put(s.NextSeq(), &backend.Put{Key: fmt.Appendf(nil, "k%04d", i), Value: []byte("v"), Body: make([]byte, 8000)}, false)
+		_, err := s.Append(&batch)
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.Barrier(ctx))
+	s.seq.Add(3 * seqJump) // so many operations on other keys
+	var last uint64
+	for i := range n {
+		if i%10 < 8 {
+			batch.Reset()
+			last = s.NextSeq()
+			batch.Delete(last, fmt.Appendf(nil, "k%04d", i), s.Guard())
+			_, err := s.Append(&batch)
+			require.NoError(t, err)
+		}
+	}
+	require.NoError(t, s.Barrier(ctx))
+	for range 4 {
+		require.NoError(t, s.Close())
+		s = open(t, o)
+		require.NoError(t, s.Compact(ctx))
+		require.NoError(t, s.catchUp())
+	}
+	require.NoError(t, s.Close())
+	require.NoError(t, removeAll(m, indexDir))
+	s = open(t, o)
+	require.True(t, s.Recovery.Rebuilt)
+	require.Greater(t, s.NextSeq(), last)
+	require.NoError(t, s.Close())
+}
+
+func adopt(t *testing.T, s *Store, st *Staged) {
+	t.Helper()
+	var b Batch
+	b.Adopt(s.NextSeq(), st)
+	ticket, err := s.Append(&b)
+	require.NoError(t, err)
+	require.NoError(t, ticket.Wait(ctx))
+}
+
+func dropBlobs(t *testing.T, s *Store, ids ...backend.BlobID) {
+	t.Helper()
+	var b Batch
+	for _, id := range ids {
+		b.DropBlob(s.NextSeq(), id, s.Guard())
+	}
+	ticket, err := s.Append(&b)
+	require.NoError(t, err)
+	require.NoError(t, ticket.Wait(ctx))
+}
+
+func noise(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{byte(n), byte(n >> 8)}).Read(b)
+	return b
+}
+
+// orphaned is a store in which power failed when compaction had copied a blob of 9 MiB, and
+// the index did not know of it. Chunks of the copy stand in the segment where uploads go on.
+func orphaned(t *testing.T) (o Options, m *disk.Memory, blob, behind backend.BlobID, data []byte) {
+	t.Helper()
+	m = disk.NewMemory(1)
+	o = small(m)
+	o.BulkSegmentSize = blockSize + 40*chunkSpan
+	o.FlushBytes, o.FlushEvery = 1<<40, 1<<50
+	s := open(t, o)
+	id := func() backend.BlobID { return backend.BlobID{Group: s.NextSeq()} }
+	garbage := id()
+	adopt(t, s, stage(t, s, garbage, noise(24<<20)))
+	blob, data = id(), noise(9<<20)
+	adopt(t, s, stage(t, s, blob, data))
+	behind = id() // begins the second segment
+	adopt(t, s, stage(t, s, behind, noise(8<<20)))
+	dropBlobs(t, s, garbage)
+	require.NoError(t, s.catchUp())
+	require.NoError(t, s.db.Flush())
+	stage(t, s, id(), noise(4<<20)) // nobody has adopted it when the power fails
+
+	var once sync.Once
+	var crashed *disk.Memory
+	cold := ""
+	m.SetHook(func(op disk.Op) error {
+		if strings.HasPrefix(op.Name, "log/") && op.Kind == disk.OpSync {
+			if all := s.segs.all(); all[len(all)-1].kind == coldSegment && all[len(all)-1].name == op.Name {
+				cold = op.Name
+			}
+		}
+		if cold != "" && op.Kind.Mutates() && !(op.Kind == disk.OpSync && op.Name == cold) {
+			once.Do(func() { crashed = m.Fork(disk.NothingUnsynced, nil) })
+		}
+		return nil
+	})
+	require.NoError(t, s.Compact(ctx))
+	m.SetHook(nil)
+	require.NotNil(t, crashed)
+	require.NoError(t, s.Close())
+	o.FS, o.IndexFS = crashed, small(crashed).IndexFS
+	return o, crashed, blob, behind, data
+}
+
+// writeOver stages short blobs and an upload that is given up, so that chunks' headers of the
+// orphaned copy stay where the data behind them is another blob's.
+func writeOver(t *testing.T, s *Store) (short, last backend.BlobID) {
+	t.Helper()
+	id := func() backend.BlobID { return backend.BlobID{Group: s.NextSeq()} }
+	short = id()
+	adopt(t, s, stage(t, s, short, noise(300<<10)))
+	w, err := s.Stage(ctx, id(), 8<<20)
+	require.NoError(t, err)
+	_, err = w.Write(noise(1 << 20))
+	require.NoError(t, err)
+	w.Abort()
+	last = id()
+	adopt(t, s, stage(t, s, last, noise(500<<10)))
+	return short, last
+}
+
+// A rebuild takes the copy of a blob that is whole, not one whose chunks have their headers only.
+func TestRebuildTakesTheWholeBlob(t *testing.T) {
+	o, m, blob, _, data := orphaned(t)
+	s := open(t, o)
+	writeOver(t, s)
+	require.NoError(t, s.Close())
+	require.Empty(t, checked(t, m).Damage)
+	require.NoError(t, removeAll(m, indexDir))
+	s = open(t, o)
+	r, err := s.OpenBlob(blob, 0, int64(len(data)))
+	require.NoError(t, err)
+	got, err := io.ReadAll(r)
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	require.True(t, bytes.Equal(data, got))
+	require.NoError(t, s.Close())
+}
+
+// A chunk's header that is nobody's hides no blob from compaction.
+func TestOrphanHidesNoBlob(t *testing.T) {
+	o, _, _, behind, _ := orphaned(t)
+	s := open(t, o)
+	short, last := writeOver(t, s)
+	b, err := s.getBlob(last)
+	require.NoError(t, err)
+	big := backend.BlobID{Group: s.NextSeq()}
+	adopt(t, s, stage(t, s, big, noise(36<<20))) // the segment is full then
+	dropBlobs(t, s, behind, short, big)
+	for range 3 {
+		require.NoError(t, s.Compact(ctx))
+	}
+	require.Nil(t, s.segs.get(b.extents[0].segment))
+	require.NoError(t, s.Close())
+}
