@@ -150,6 +150,16 @@ func TestGateBeforeTheEngineIsOpen(t *testing.T) {
 		return w
 	}
 	require.Equal(t, 200, ask("/health/live").Code)
+	g.domains = []string{"S3.example.com"}
+	of := func(method, host string) int {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(method, "/health/live", strings.NewReader("data"))
+		r.Host = host
+		g.ServeHTTP(w, r)
+		return w.Code
+	}
+	require.Equal(t, 200, of("HEAD", "s3.example.com:9000"))
+	require.Equal(t, 503, of("PUT", "s3.example.com"), "nothing is stored")
+	require.Equal(t, 503, of("GET", "photos.s3.example.com:9000"), "a key, and not its bytes")
 	require.Equal(t, 503, ask("/health/ready").Code)
 	require.Equal(t, 503, ask("/photos").Code)
 	require.Equal(t, "1", ask("/photos").Header().Get("Retry-After"))

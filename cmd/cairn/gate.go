@@ -1,7 +1,10 @@
 package main
 
 import (
+	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -11,6 +14,7 @@ import (
 // ready, and clients are told to come back rather than that nobody is there.
 // At the end it knows when the last request is out, whose connection may have been cut off.
 type gate struct {
+	domains []string // under which names of hosts are buckets: all their paths are keys
 	next    atomic.Pointer[http.Handler]
 	inside  atomic.Int64
 	refusal atomic.Pointer[refusal]
@@ -36,7 +40,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		(*h).ServeHTTP(w, r)
 		return
 	}
-	if r.URL.Path == "/health/live" || r.URL.Path == "/minio/health/live" {
+	if g.live(r) {
 		return
 	}
 	w.Header().Set("Retry-After", "1")
@@ -44,6 +48,19 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusServiceUnavailable)
 	_, _ = w.Write([]byte(`<?xml version="1.0" encoding="UTF-8"?>` + "\n" +
 		`<Error><Code>ServiceUnavailable</Code><Message>The server is starting. Please try again.</Message></Error>`))
+}
+
+// live reports whether the request asks whether the process lives.
+func (g *gate) live(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || r.URL.Path != "/health/live" && r.URL.Path != "/minio/health/live" {
+		return false
+	}
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return !slices.ContainsFunc(g.domains, func(d string) bool { return strings.HasSuffix(host, "."+strings.ToLower(d)) })
 }
 
 // emptied waits until no request is inside, for at most limit, and reports whether that is so.

@@ -213,6 +213,7 @@ func (s *server) listen(ctx context.Context) (err error) {
 			"max_connections", s.settings.MaxConnections, "connections", most, "open_files", descriptors())
 		s.settings.MaxConnections = most
 	}
+	s.gate.domains = s.settings.Domains
 	s.public, err = listen.Listen(ctx, listen.Options{
 		Address: s.settings.Address, Handler: &s.gate, Log: s.log, Refusal: s.gate.refuse,
 		CertFile: s.settings.TLSCert, KeyFile: s.settings.TLSKey,

@@ -32,6 +32,7 @@ const (
 	IncompleteBody
 	MissingDecodedLength // MissingContentLength
 	UnsupportedSignature // SigV4A, say: asks for AWS4-HMAC-SHA256
+	NoRoom               // SlowDown: other requests' chunks have the memory
 )
 
 // Error is a refusal by this package. Message is for the caller and never

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"sync"
 
 	"github.com/cairnstore/cairn/engine/auth/internal/sigv4"
@@ -51,7 +52,8 @@ type chunkedBody struct {
 	// previous is the last signature verified.
 	previous [sigv4.SignatureSize]byte
 
-	*chunkBuffer // from the first Read to the end
+	*chunkBuffer        // from the first Read to the end
+	large        *share // nil while the buffer is of usual size
 
 	declared []string // trailers to come, in lower case
 	trailers http.Header
@@ -132,6 +134,9 @@ func (b *chunkedBody) end() {
 		chunkBuffers.Put(b.chunkBuffer)
 	}
 	b.chunkBuffer = nil
+	if b.large != nil {
+		b.large.end()
+	}
 }
 
 // readData hands out some of the current chunk, or of the next one.
@@ -333,6 +338,9 @@ func (b *chunkedBody) more() error {
 	}
 	if b.stop == len(b.buf) {
 		if b.start == 0 {
+			if !b.mayGrow(2 * len(b.buf)) {
+				return &Error{Kind: NoRoom, Message: "the chunks of other requests take the memory there is for large ones; try again, or send smaller chunks"}
+			}
 			grown := make([]byte, 2*len(b.buf))
 			copy(grown, b.buf)
 			b.buf = grown
@@ -352,6 +360,18 @@ func (b *chunkedBody) more() error {
 		}
 	}
 	return io.ErrNoProgress
+}
+
+// mayGrow takes the room that a buffer of n bytes needs, if there is as much.
+func (b *chunkedBody) mayGrow(n int) bool {
+	if n <= maxKeptBuffer {
+		return true
+	}
+	if b.large == nil {
+		b.large = &share{room: &largeChunks}
+		runtime.AddCleanup(b, (*share).end, b.large) // of a body that nobody reads to its end
+	}
+	return b.large.grow(int64(n))
 }
 
 // incomplete says what a source's error before the end means for the caller.

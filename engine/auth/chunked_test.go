@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -257,6 +259,57 @@ func TestLargeChunks(t *testing.T) {
 	r, _ = chunkedPut(t, body+"x", sign.Chunks{ChunkSize: MaxSignedChunk + 1})
 	_, err = outcome(v, r)
 	requireKind(t, MalformedChunk, err)
+}
+
+// TestLargeChunksHaveARoom: half-sent chunks of all requests together take no more memory than
+// is set aside for them, and what ends, or is let go of, gives its part back.
+func TestLargeChunksHaveARoom(t *testing.T) {
+	most := largeChunks.most
+	largeChunks.most = func() int64 { return 64 << 20 }
+	defer func() { largeChunks.most = most }()
+	r, framed := chunkedPut(t, strings.Repeat("x", 12<<20), sign.Chunks{ChunkSize: 12 << 20})
+	v := verifierAt(t, exampleTime)
+	type half struct {
+		body io.Reader
+		rest *io.PipeWriter
+	}
+	begin := func() half {
+		again := r.Clone(t.Context())
+		again.ContentLength = -1
+		src, rest := io.Pipe()
+		again.Body = src
+		got, err := v.Verify(again)
+		require.NoError(t, err)
+		return half{got.Body, rest}
+	}
+	var all []half
+	for range 3 {
+		h := begin()
+		all = append(all, h)
+		go func() { _, _ = h.body.Read(make([]byte, 1)) }()
+		_, err := h.rest.Write(framed[:10<<20]) // and no more: its Read waits
+		require.NoError(t, err)
+	}
+	require.Greater(t, largeChunks.taken.Load(), int64(48<<20)-1)
+	refused := begin()
+	go func() { _, _ = refused.rest.Write(framed) }()
+	_, err := io.ReadAll(refused.body)
+	requireKind(t, NoRoom, err)
+	_ = refused.rest.Close()
+
+	for _, h := range all {
+		require.NoError(t, h.rest.CloseWithError(io.ErrUnexpectedEOF))
+	}
+	require.Eventually(t, func() bool { return largeChunks.taken.Load() == 0 }, 10*time.Second, time.Millisecond)
+	h := begin()
+	go func() { _, _ = h.rest.Write(framed); _ = h.rest.Close() }()
+	n, err := h.body.Read(make([]byte, 1))
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Positive(t, largeChunks.taken.Load())
+	_ = h.rest.CloseWithError(io.ErrUnexpectedEOF)
+	h = half{} // as where a handler has seen enough
+	require.Eventually(t, func() bool { runtime.GC(); return largeChunks.taken.Load() == 0 }, 10*time.Second, time.Millisecond)
 }
 
 // TestAnnouncedIsNotAllocated: a chunk announced and never sent costs nothing.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -30,10 +31,12 @@ type keyPair struct {
 	}
 }
 
-// A stamp tells one content of a file from the next.
+// A stamp tells one content of a file from the next. Files that replace each other
+// may have the same size and, as archives of builds that can be repeated give them, the same time.
 type stamp struct {
-	modified time.Time
-	size     int64
+	modified, changed time.Time
+	size              int64
+	device, inode     uint64
 }
 
 func newKeyPair(certFile, keyFile string, log *slog.Logger) (*keyPair, error) {
@@ -99,7 +102,10 @@ func (k *keyPair) stamps() (s [2]stamp, err error) {
 		if err != nil {
 			return s, fmt.Errorf("tls: %w", err)
 		}
-		s[i] = stamp{info.ModTime(), info.Size()}
+		s[i] = stamp{modified: info.ModTime(), size: info.Size()}
+		if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+			s[i].changed, s[i].device, s[i].inode = time.Unix(sys.Ctim.Unix()), sys.Dev, sys.Ino
+		}
 	}
 	return s, nil
 }

@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/binary"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -331,9 +332,33 @@ func TestCertificateIsReloaded(t *testing.T) {
 	require.Eventually(t, func() bool { return serial() == 2 }, 5*time.Second, 50*time.Millisecond)
 	require.Contains(t, out.String(), "certificate reloaded")
 
+	// Of the same size and time, as archives that can be made again give them.
+	other, otherKey := filepath.Join(dir, "other.pem"), filepath.Join(dir, "otherkey.pem")
+	writePair(t, other, otherKey, 3)
+	for from, to := range map[string]string{cert: other, key: otherKey} {
+		info, err := os.Stat(from)
+		require.NoError(t, err)
+		b, err := os.ReadFile(to)
+		require.NoError(t, err)
+		b = append(b, bytes.Repeat([]byte{'\n'}, max(0, int(info.Size())-len(b)))...)
+		require.NoError(t, os.WriteFile(to, b, 0o600))
+		if len(b) > int(info.Size()) {
+			old, err := os.ReadFile(from)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(from, append(old, bytes.Repeat([]byte{'\n'}, len(b)-len(old))...), 0o600))
+			require.NoError(t, os.Chtimes(from, info.ModTime(), info.ModTime()))
+		}
+		require.NoError(t, os.Chtimes(to, info.ModTime(), info.ModTime()))
+	}
+	time.Sleep(lookEvery)
+	require.Equal(t, int64(2), serial())
+	require.NoError(t, os.Rename(other, cert))
+	require.NoError(t, os.Rename(otherKey, key))
+	require.Eventually(t, func() bool { return serial() == 3 }, 5*time.Second, 50*time.Millisecond)
+
 	require.NoError(t, os.WriteFile(cert, []byte("half a file"), 0o600))
 	require.Eventually(t, func() bool { serial(); return strings.Contains(out.String(), "cannot be read") }, 5*time.Second, 50*time.Millisecond)
-	require.Equal(t, int64(2), serial(), "the old one stays")
+	require.Equal(t, int64(3), serial(), "the old one stays")
 
 	_, err := tls.Dial("tcp", s.Addr().String(), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11})
 	require.Error(t, err, "TLS 1.1 is refused")
@@ -355,6 +380,89 @@ func TestHTTP2OverTLS(t *testing.T) {
 	b, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprint("HTTP/2.0 ", 3<<20, " <nil>"), string(b))
+}
+
+// What a client of HTTP/2 says of its body's length holds, as in HTTP/1: a PUT whose body did
+// not come is no PUT of nothing.
+func TestHTTP2Lengths(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writePair(t, cert, key, 1)
+	type seen struct {
+		length int64
+		body   string
+		err    error
+	}
+	handled := make(chan seen, 1)
+	s := start(t, Options{
+		CertFile: cert, KeyFile: key, ProgressTimeout: 10 * stall,
+		Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			b, err := io.ReadAll(r.Body)
+			handled <- seen{r.ContentLength, string(b), err}
+		}),
+		Refusal: func(int, string) (http.Header, []byte) { return nil, []byte("refused") },
+	})
+	frame := func(kind, flags byte, stream uint32, p []byte) []byte {
+		b := []byte{byte(len(p) >> 16), byte(len(p) >> 8), byte(len(p)), kind, flags}
+		return append(binary.BigEndian.AppendUint32(b, stream), p...)
+	}
+	for _, c := range []struct {
+		length, body string
+		handled      bool
+		err          error
+	}{
+		{"13", "precious data", true, nil},
+		{"", "precious data", true, nil},
+		{"0", "", true, nil},
+		{"", "", true, nil},
+		{"20", "precious data", true, io.ErrUnexpectedEOF},
+		{"13", "", false, nil},
+		{"abc", "precious data", false, nil},
+		{"+13", "precious data", false, nil},
+		{"13, 13", "precious data", false, nil},
+	} {
+		conn, err := tls.Dial("tcp", s.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		require.NoError(t, err)
+		fields := [][2]string{{":method", "PUT"}, {":scheme", "https"}, {":authority", "x"}, {":path", "/b/k"}}
+		if c.length != "" {
+			fields = append(fields, [2]string{"content-length", c.length})
+		}
+		var head []byte
+		for _, f := range fields { // literal, not indexed
+			head = append(append(append(append(head, 0, byte(len(f[0]))), f[0]...), byte(len(f[1]))), f[1]...)
+		}
+		const settings, headers, data, resetStream, endStream, endHeaders = 4, 1, 0, 3, 1, 4
+		out := append([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), frame(settings, 0, 0, nil)...)
+		if c.body == "" {
+			out = append(out, frame(headers, endHeaders|endStream, 1, head)...)
+		} else {
+			out = append(out, frame(headers, endHeaders, 1, head)...)
+			out = append(out, frame(data, endStream, 1, []byte(c.body))...)
+		}
+		_, err = conn.Write(out)
+		require.NoError(t, err)
+		if c.handled {
+			got := <-handled
+			require.ErrorIs(t, got.err, c.err, "%q of %q", c.body, c.length)
+			require.Equal(t, c.body, got.body)
+		} else {
+			require.NoError(t, conn.SetReadDeadline(time.Now().Add(10*time.Second)))
+			for kind := byte(0xff); kind != data && kind != resetStream; {
+				var head [9]byte
+				_, err := io.ReadFull(conn, head[:])
+				require.NoError(t, err)
+				kind = head[3]
+				payload := make([]byte, int(head[0])<<16|int(head[1])<<8|int(head[2]))
+				_, err = io.ReadFull(conn, payload)
+				require.NoError(t, err)
+				if kind == data {
+					require.Equal(t, "refused", string(payload))
+				}
+			}
+			require.Empty(t, handled, "%q of %q", c.body, c.length)
+		}
+		_ = conn.Close()
+	}
 }
 
 // A client of HTTP/2 that opens no window for an answer is cut off as one that

@@ -1,11 +1,15 @@
 package listen
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -151,11 +155,18 @@ func (c *conn) Close() error {
 // the connection, whose own deadlines see nothing of it. The server of HTTP/1 sees
 // to it by itself.
 type progress struct {
-	next  http.Handler
-	stall time.Duration
+	next    http.Handler
+	stall   time.Duration
+	refusal func(status int, reason string) (http.Header, []byte) // Options.Refusal
 }
 
 func (p progress) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// net/http passes on a length that is no number, and one of a request that has no
+	// body, which RFC 9113 calls malformed: a body of no bytes would be taken for what was sent.
+	if v := r.Header["Content-Length"]; len(v) > 1 || len(v) == 1 && v[0] != strconv.FormatInt(r.ContentLength, 10) {
+		p.refuse(w, http.StatusBadRequest, "malformed Content-Length")
+		return
+	}
 	// An error of these means that the connection has no deadlines (an in-memory
 	// test's); all then goes without.
 	control := http.NewResponseController(w)
@@ -163,7 +174,7 @@ func (p progress) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body == nil || r.Body == http.NoBody {
 		p.next.ServeHTTP(a, r)
 	} else {
-		b := &body{ReadCloser: r.Body, control: control, stall: p.stall}
+		b := &body{ReadCloser: r.Body, control: control, stall: p.stall, gone: r.Context()}
 		r.Body = b
 		p.next.ServeHTTP(a, r)
 		if !b.ended && !b.failed {
@@ -174,6 +185,17 @@ func (p progress) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	// For what is still in buffers, and is written when this has returned.
 	_ = control.SetWriteDeadline(time.Now().Add(p.stall))
+}
+
+func (p progress) refuse(w http.ResponseWriter, status int, reason string) {
+	if p.refusal == nil {
+		http.Error(w, reason, status)
+		return
+	}
+	fields, text := p.refusal(status, reason)
+	maps.Copy(w.Header(), fields)
+	w.WriteHeader(status)
+	_, _ = w.Write(text)
 }
 
 // An answer is an HTTP/2 request's, of which every writeSlice must get through
@@ -215,6 +237,7 @@ type body struct {
 	io.ReadCloser
 	control *http.ResponseController
 	stall   time.Duration
+	gone    context.Context
 	armed   time.Time
 	ended   bool // its end was read
 	failed  bool // a read failed
@@ -234,6 +257,10 @@ func (b *body) Read(p []byte) (int, error) {
 		_ = b.control.SetReadDeadline(time.Time{})
 	case err != nil && err != io.EOF:
 		b.failed = true
+		// net/http says in words only that fewer bytes came than were announced.
+		if b.gone.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			err = fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
+		}
 	}
 	return n, err
 }

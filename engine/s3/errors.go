@@ -116,6 +116,7 @@ var authCodes = map[auth.Kind]*code{
 	auth.MalformedTrailer:       codeMalformedTrailer,
 	auth.IncompleteBody:         codeIncompleteBody,
 	auth.MissingDecodedLength:   codeMissingLength,
+	auth.NoRoom:                 codeSlowDown,
 	auth.UnsupportedSignature:   {"InvalidRequest", 400, "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."},
 }
 
