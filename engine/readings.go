@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/cairnstore/cairn/engine/disk"
 	"github.com/cairnstore/cairn/engine/store"
 	"github.com/cairnstore/cairn/engine/telemetry"
 )
@@ -31,6 +32,7 @@ func expose(t *telemetry.Scrape, s store.Stats) {
 	gauge("cairn_store_drive_free_bytes", "Space left on the drive.", float64(s.DiskFree))
 	gauge("cairn_store_drive_bytes", "Size of the drive.", float64(s.DiskTotal))
 	gauge("cairn_store_spare_bytes", "Space of files that wait for their next use, which is taken before what is left on the drive.", float64(s.SpareBytes))
+	gauge("cairn_store_buffer_bytes", "Memory for transfers past the page cache, outside Go's heap and its limit: of uploads, of reads of large bodies, of the log, of compaction.", float64(disk.BufferBytes()))
 	gauge("cairn_store_segments", "Segments of the log and of bulk data.", float64(s.Segments))
 	gauge("cairn_store_segments_pinned", "Segments that a reader or an upload holds against recycling.", float64(s.PinnedSegments))
 	gauge("cairn_store_live_bytes", "Bytes in segments that some record owns.", float64(s.LiveBytes))

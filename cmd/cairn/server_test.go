@@ -315,7 +315,7 @@ func TestHealthAndMetrics(t *testing.T) {
 		require.NoError(t, err)
 		for _, name := range []string{
 			"cairn_build_info", "cairn_connections", "cairn_s3_requests_max", "cairn_s3_requests_total", "cairn_s3_request_seconds", "cairn_s3_errors_total", "cairn_s3_received_bytes_total",
-			"cairn_s3_requests_in_flight", "cairn_store_sync_seconds", "cairn_store_group_records", "cairn_store_drive_free_bytes", "cairn_store_spare_bytes",
+			"cairn_s3_requests_in_flight", "cairn_store_sync_seconds", "cairn_store_group_records", "cairn_store_drive_free_bytes", "cairn_store_spare_bytes", "cairn_store_buffer_bytes",
 			"cairn_store_recovery_seconds", "cairn_store_index_lag_records", "go_goroutines", "process_resident_memory_bytes",
 		} {
 			require.Contains(t, families, name)

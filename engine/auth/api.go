@@ -31,8 +31,8 @@ const (
 	MalformedTrailer
 	IncompleteBody
 	MissingDecodedLength // MissingContentLength
-	UnsupportedSignature // SigV4A, say: asks for AWS4-HMAC-SHA256
 	NoRoom               // SlowDown: other requests' chunks have the memory
+	UnsupportedSignature // SigV4A, say: asks for AWS4-HMAC-SHA256
 )
 
 // Error is a refusal by this package. Message is for the caller and never

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,12 @@ type Buffer struct {
 	// Bytes begin aligned. What they hold at first is undefined.
 	Bytes []byte
 }
+
+var bufferBytes atomic.Int64
+
+// BufferBytes is how many bytes the process has outside Go's heap in Buffers that somebody
+// holds, or holds for the next who needs one.
+func BufferBytes() int64 { return bufferBytes.Load() }
 
 // NewBuffer returns a Buffer of n bytes.
 func NewBuffer(n int) *Buffer {
@@ -106,6 +113,7 @@ func (s *slab) take() block {
 		if !t {
 			s.taken[i] = true
 			s.used++
+			bufferBytes.Add(int64(s.class.size))
 			return block{s, i}
 		}
 	}
@@ -120,6 +128,7 @@ func (b block) give() {
 	s.taken[b.n] = false
 	s.used--
 	size := s.class.size
+	bufferBytes.Add(-int64(size))
 	for at := b.n * size &^ (hugePage - 1); at < (b.n+1)*size; at += hugePage {
 		first, last := at/size, min((at+hugePage-1)/size, len(s.taken)-1)
 		if !slices.Contains(s.taken[first:last+1], true) {

@@ -51,6 +51,7 @@ func TestBuffers(t *testing.T) {
 	n, slabs := used()
 	require.Equal(t, count, n)
 	require.Equal(t, 3, slabs)
+	require.GreaterOrEqual(t, BufferBytes(), int64(count*size))
 
 	// The first one stays, and what it holds.
 	held = slices.Delete(held, 1, count)
