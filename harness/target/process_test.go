@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +31,14 @@ func serve(behaviour string) {
 	if behaviour == "broken" {
 		fmt.Println("no drive there")
 		os.Exit(3)
+	}
+	if tries, ok := strings.CutPrefix(behaviour, "taken:"); ok { // its port is, the first two times
+		b, _ := os.ReadFile(tries)
+		_ = os.WriteFile(tries, append(b, '.'), 0o600)
+		if len(b) < 2 {
+			fmt.Println("listen tcp: bind: address already in use")
+			os.Exit(1)
+		}
 	}
 	if behaviour == "stubborn" {
 		signal.Ignore(syscall.SIGTERM)
@@ -91,6 +101,26 @@ func TestAConnectionIsEnoughWithoutAReadyPath(t *testing.T) {
 func TestAServerThatEndsAtOnceIsToldWithItsLastWords(t *testing.T) {
 	_, err := Start(t.Context(), nil, launch(t, "broken"))
 	require.ErrorContains(t, err, "exit status 3")
+	require.ErrorContains(t, err, "no drive there")
+}
+
+func TestAPortThatWasTakenMeanwhileIsAnotherNextTime(t *testing.T) {
+	tries := filepath.Join(t.TempDir(), "tries")
+	var asked []string
+	s := Server{Name: "server", Binary: os.Args[0], Ready: "/ready", Command: func(_, address string, _ Credentials) (args, env []string) {
+		asked = append(asked, address)
+		return []string{address}, []string{"TARGET_TEST_SERVER=taken:" + tries}
+	}}
+	p, err := s.Start(t.Context(), filepath.Join(t.TempDir(), "data"), Credentials{})
+	require.NoError(t, err)
+	require.Len(t, asked, 3)
+	require.Equal(t, asked[2], p.Address())
+	require.NoError(t, p.Stop())
+
+	s.Command = func(string, string, Credentials) (args, env []string) {
+		return []string{"127.0.0.1:0"}, []string{"TARGET_TEST_SERVER=broken"}
+	}
+	_, err = s.Start(t.Context(), filepath.Join(t.TempDir(), "data"), Credentials{})
 	require.ErrorContains(t, err, "no drive there")
 }
 

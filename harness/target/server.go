@@ -117,6 +117,19 @@ func (s Server) Start(ctx context.Context, dir string, c Credentials) (*Process,
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start %s: %w", s.Name, err)
 	}
+	// Between the look for a free port and the server's own, another process may have taken it,
+	// for a connection it made even.
+	for try := 1; ; try++ {
+		p, err := s.start(ctx, dir, c)
+		if err == nil || try == startTries || !strings.Contains(err.Error(), "already in use") {
+			return p, err
+		}
+	}
+}
+
+const startTries = 5
+
+func (s Server) start(ctx context.Context, dir string, c Credentials) (*Process, error) {
 	address, err := FreeAddress()
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", s.Name, err)
