@@ -144,6 +144,25 @@ func readChunk(s *Store, p piece, id backend.BlobID, off, end int64, buf []byte)
 // readBlocks reads the blocks that have what is from off to the end of its chunk,
 // or to end, into buf, and verifies them. The first begins at start of the blob.
 func readBlocks(s *Store, p piece, id backend.BlobID, off, end int64, buf []byte) (data []byte, start int64, err error) {
+	data, start, flaw := p.read(id, off, end, buf)
+	switch {
+	case flaw == nil:
+		return data, start, nil
+	case flaw.err != nil:
+		return nil, 0, s.readFailed(p.seg, flaw.at, flaw.err)
+	}
+	return nil, 0, s.quarantine(p.seg, flaw.at, flaw.what)
+}
+
+// A flaw is why blocks can't be had: they can't be read, or are not what they should be.
+type flaw struct {
+	at   int64 // in the segment
+	err  error
+	what string
+}
+
+// read is readBlocks, without telling anybody what it finds wrong.
+func (p *piece) read(id backend.BlobID, off, end int64, buf []byte) (data []byte, start int64, bad *flaw) {
 	index := off / chunkData
 	within := off - index*chunkData // in the chunk
 	at := p.chunkAt(index)
@@ -154,25 +173,25 @@ func readBlocks(s *Store, p piece, id backend.BlobID, off, end int64, buf []byte
 
 	if first == 0 {
 		if err := p.readAt(buf, blockSize+last, at); err != nil {
-			return nil, 0, s.readFailed(p.seg, at, err)
+			return nil, 0, &flaw{at: at, err: err}
 		}
 	} else {
 		if _, err := p.seg.file.ReadAt(buf[:blockSize], at); err != nil {
-			return nil, 0, s.readFailed(p.seg, at, err)
+			return nil, 0, &flaw{at: at, err: err}
 		}
 		if _, err := p.seg.file.ReadAt(buf[blockSize+first:blockSize+last], at+blockSize+first); err != nil {
-			return nil, 0, s.readFailed(p.seg, at, err)
+			return nil, 0, &flaw{at: at, err: err}
 		}
 	}
 	h, err := decodeChunkHeader(buf[:blockSize])
 	if err != nil || h.id != id || h.ordinal != p.segment || int64(h.index) != index || int64(h.length) != length {
-		return nil, 0, s.quarantine(p.seg, at, "chunk header")
+		return nil, 0, &flaw{at: at, what: "chunk header"}
 	}
 	data = buf[blockSize:]
 	for b := first; b < last; b += crcBlock {
 		n := b / crcBlock
 		if blockCRC(id, uint64(index)*chunkBlocks+uint64(n), data[b:min(b+crcBlock, length)]) != h.crcs[n] {
-			return nil, 0, s.quarantine(p.seg, at+blockSize+b, "blob block")
+			return nil, 0, &flaw{at: at + blockSize + b, what: "blob block"}
 		}
 	}
 	return data[first:last], index*chunkData + first, nil

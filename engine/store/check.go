@@ -150,12 +150,9 @@ func openChecker(ctx context.Context, o Options, co CheckOptions) (_ *checker, e
 	} else if err != nil {
 		return nil, err
 	}
-	lock, err := lockStore(o.FS)
-	if err == nil {
-		err = lock.identity(o.FS)
-	}
+	lock, err := lockBoth(o.FS)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, err
 	}
 	s := &Store{opt: o, logger: o.Logger, lock: lock, leaving: make(chan struct{}), closing: make(chan struct{}), indexErr: make(chan error, 1)}
 	s.segs = newSegments(o.FS, s.id, o.SegmentSize, o.BulkSegmentSize)

@@ -25,6 +25,18 @@ func lockStore(fsys disk.FS) (*storeLock, error) {
 // identity locks the identity too, once it is there.
 func (l *storeLock) identity(fsys disk.FS) error { return l.take(fsys, identityFile) }
 
+// lockBoth is for a store that is there already.
+func lockBoth(fsys disk.FS) (*storeLock, error) {
+	l, err := lockStore(fsys)
+	if err == nil {
+		err = l.identity(fsys)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
 func (l *storeLock) take(fsys disk.FS, name string) error {
 	c, err := fsys.Lock(name)
 	if err == nil {

@@ -48,14 +48,11 @@ func Rebuild(ctx context.Context, o Options, progress func(Progress)) error {
 // condemn leaves the note that makes the next Open rebuild, this one or, should it not come
 // to its end, whichever comes; but not in a store that is in use.
 func condemn(fsys disk.FS) (err error) {
-	lock, err := lockStore(fsys)
-	defer func() { err = errors.Join(err, lock.Close()) }()
-	if err == nil {
-		err = lock.identity(fsys)
-	}
+	lock, err := lockBoth(fsys)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	f, err := fsys.Create(condemned)
 	if errors.Is(err, fs.ErrExist) {
 		return nil

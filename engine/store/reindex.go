@@ -351,22 +351,14 @@ func (s *Store) whole(g *segment, h *groupHeader, r *record) bool {
 		if g == nil {
 			return false
 		}
-		for off := int64(0); off < x.length; off += chunkData {
-			b := buf.Bytes[:blockSize+min(chunkData, x.length-off)]
-			if _, err := g.file.ReadAt(b, int64(x.offset)+off/chunkData*chunkSpan); err != nil {
+		// The data too: what has taken the room may begin behind a header that stays.
+		p := piece{extent: x, seg: g, start: at, once: true}
+		for off := at; off < at+x.length; {
+			data, _, bad := p.read(id, off, at+x.length, buf.Bytes)
+			if bad != nil {
 				return false
 			}
-			h, err := decodeChunkHeader(b[:blockSize])
-			data := b[blockSize:]
-			if err != nil || h.id != id || h.ordinal != x.segment || int64(h.index) != (at+off)/chunkData || int(h.length) != len(data) {
-				return false
-			}
-			// The data too: what has taken the room may begin behind a header that stays.
-			for i := range h.crcs[:(len(data)+crcBlock-1)/crcBlock] {
-				if blockCRC(id, uint64(h.index)*chunkBlocks+uint64(i), data[i*crcBlock:min((i+1)*crcBlock, len(data))]) != h.crcs[i] {
-					return false
-				}
-			}
+			off += int64(len(data))
 		}
 		at += x.length
 	}
