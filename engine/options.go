@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/engine/cache"
+	"github.com/cairnstore/cairn/engine/s3"
 	"github.com/cairnstore/cairn/engine/telemetry"
 )
 
@@ -82,6 +83,13 @@ type Options struct {
 	// Now is the clock that times of objects and uploads and the window of
 	// signatures are taken from; nil: time.Now. Time-outs have their own.
 	Now func() time.Time
+}
+
+// NamesBucket reports whether a host is a bucket's name before one of the domains, as in
+// Options.Domains: every path there is a key.
+func NamesBucket(domains []string, host string) bool {
+	_, ok := s3.HostBucket(domains, host)
+	return ok
 }
 
 const maxHotList = 1_000_000

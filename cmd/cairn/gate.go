@@ -1,12 +1,11 @@
 package main
 
 import (
-	"net"
 	"net/http"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/cairnstore/cairn/engine"
 )
 
 // A gate stands before the engine's handler: the port is open before the
@@ -55,12 +54,7 @@ func (g *gate) live(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead || r.URL.Path != "/health/live" && r.URL.Path != "/minio/health/live" {
 		return false
 	}
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	return !slices.ContainsFunc(g.domains, func(d string) bool { return strings.HasSuffix(host, "."+strings.ToLower(d)) })
+	return !engine.NamesBucket(g.domains, r.Host)
 }
 
 // emptied waits until no request is inside, for at most limit, and reports whether that is so.
