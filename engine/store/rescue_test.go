@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"path"
 	"strings"
 	"sync"
@@ -289,15 +288,6 @@ func TestSequencesOutliveTheIndex(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-func adopt(t *testing.T, s *Store, st *Staged) {
-	t.Helper()
-	var b Batch
-	b.Adopt(s.NextSeq(), st)
-	ticket, err := s.Append(&b)
-	require.NoError(t, err)
-	require.NoError(t, ticket.Wait(ctx))
-}
-
 func dropBlobs(t *testing.T, s *Store, ids ...backend.BlobID) {
 	t.Helper()
 	var b Batch
@@ -309,12 +299,6 @@ func dropBlobs(t *testing.T, s *Store, ids ...backend.BlobID) {
 	require.NoError(t, ticket.Wait(ctx))
 }
 
-func noise(n int) []byte {
-	b := make([]byte, n)
-	_, _ = rand.NewChaCha8([32]byte{byte(n), byte(n >> 8)}).Read(b)
-	return b
-}
-
 // orphaned is a store in which power failed when compaction had copied a blob of 9 MiB, and
 // the index did not know of it. Chunks of the copy stand in the segment where uploads go on.
 func orphaned(t *testing.T) (o Options, m *disk.Memory, blob, behind backend.BlobID, data []byte) {
@@ -324,17 +308,14 @@ func orphaned(t *testing.T) (o Options, m *disk.Memory, blob, behind backend.Blo
 	o.BulkSegmentSize = blockSize + 40*chunkSpan
 	o.FlushBytes, o.FlushEvery = 1<<40, 1<<50
 	s := open(t, o)
-	id := func() backend.BlobID { return backend.BlobID{Group: s.NextSeq()} }
-	garbage := id()
-	adopt(t, s, stage(t, s, garbage, noise(24<<20)))
-	blob, data = id(), noise(9<<20)
-	adopt(t, s, stage(t, s, blob, data))
-	behind = id() // begins the second segment
-	adopt(t, s, stage(t, s, behind, noise(8<<20)))
+	garbage, _ := addBlob(t, s, 24<<20)
+	blob, data = addBlob(t, s, 9<<20)
+	behind, _ = addBlob(t, s, 8<<20) // begins the second segment
 	dropBlobs(t, s, garbage)
 	require.NoError(t, s.catchUp())
 	require.NoError(t, s.db.Flush())
-	stage(t, s, id(), noise(4<<20)) // nobody has adopted it when the power fails
+	id := backend.BlobID{Group: s.NextSeq()}
+	stage(t, s, id, blobBytes(id, 4<<20)) // nobody has adopted it when the power fails
 
 	var once sync.Once
 	var crashed *disk.Memory
@@ -362,16 +343,14 @@ func orphaned(t *testing.T) (o Options, m *disk.Memory, blob, behind backend.Blo
 // orphaned copy stay where the data behind them is another blob's.
 func writeOver(t *testing.T, s *Store) (short, last backend.BlobID) {
 	t.Helper()
-	id := func() backend.BlobID { return backend.BlobID{Group: s.NextSeq()} }
-	short = id()
-	adopt(t, s, stage(t, s, short, noise(300<<10)))
-	w, err := s.Stage(ctx, id(), 8<<20)
+	short, _ = addBlob(t, s, 300<<10)
+	id := backend.BlobID{Group: s.NextSeq()}
+	w, err := s.Stage(ctx, id, 8<<20)
 	require.NoError(t, err)
-	_, err = w.Write(noise(1 << 20))
+	_, err = w.Write(blobBytes(id, 1<<20))
 	require.NoError(t, err)
 	w.Abort()
-	last = id()
-	adopt(t, s, stage(t, s, last, noise(500<<10)))
+	last, _ = addBlob(t, s, 500<<10)
 	return short, last
 }
 
@@ -400,8 +379,7 @@ func TestOrphanHidesNoBlob(t *testing.T) {
 	short, last := writeOver(t, s)
 	b, err := s.getBlob(last)
 	require.NoError(t, err)
-	big := backend.BlobID{Group: s.NextSeq()}
-	adopt(t, s, stage(t, s, big, noise(36<<20))) // the segment is full then
+	big, _ := addBlob(t, s, 36<<20) // the segment is full then
 	dropBlobs(t, s, behind, short, big)
 	for range 3 {
 		require.NoError(t, s.Compact(ctx))
