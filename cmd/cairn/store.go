@@ -117,8 +117,12 @@ func newStoreRebuild() *cobra.Command {
 		Long: `Delete the index and make it again from the log, which is what a start does by
 itself when the index is missing or damaged; then check the store. Where the log
 is damaged, it refuses before it touches anything: what the index knows of it
-would be lost.`,
-		Example: "  cairn store rebuild ./data",
+would be lost.
+
+With --accept-loss it goes on without what is damaged and without what the drive
+can't read. A file that lost its header is renamed to NAME.lost and stays, for
+whoever can read it; remove it when nobody needs it.`,
+		Example: "  cairn store rebuild ./data\n  cairn store rebuild --accept-loss ./data",
 		Args:    oneDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := interruptible(cmd)
@@ -138,7 +142,7 @@ would be lost.`,
 			return checkStore(ctx, cmd, args[0], 100, false)
 		},
 	}
-	cmd.Flags().BoolVar(&acceptLoss, "accept-loss", false, "rebuild from a damaged log, without what is damaged")
+	cmd.Flags().BoolVar(&acceptLoss, "accept-loss", false, "rebuild from a damaged log, without what is damaged or can't be read")
 	return cmd
 }
 

@@ -25,3 +25,6 @@ func withFull(err error) error {
 func Starved(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
+
+// Failed reports that the drive, or what connects it, could not do what it was asked for (EIO).
+func Failed(err error) bool { return errors.Is(err, syscall.EIO) }

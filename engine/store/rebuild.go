@@ -5,14 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/disk"
+	"github.com/cairnstore/cairn/engine/disk/pebblevfs"
 )
 
 // Rebuild deletes the index of a store that is not open and makes it again from
 // the log. Where the log itself is damaged it refuses before it touches
-// anything, unless o.AcceptLoss: what the old index knows would be lost with it.
+// anything, unless o.AcceptLoss: what the old index knows would be lost with it. Then
+// what the drive can't read counts as damaged.
 func Rebuild(ctx context.Context, o Options, progress func(Progress)) error {
 	if progress == nil {
 		progress = func(Progress) {}
@@ -29,10 +37,20 @@ func Rebuild(ctx context.Context, o Options, progress func(Progress)) error {
 		return fmt.Errorf("rebuild: %w", err)
 	}
 	o.CompactEvery, o.ScrubRate = -1, -1
+	o.stopped = ctx.Err
 	o.progress = func(done, total int64) {
 		progress(Progress{Phase: "rebuild", Unit: "segments", Done: done, Total: total})
 	}
-	s, err := Open(o)
+	open := o
+	lost := &lostBlocks{of: map[string]map[int64]bool{}}
+	if o.AcceptLoss {
+		if o.IndexFS == nil {
+			open.IndexFS = func() vfs.FS { return pebblevfs.New(o.FS, "") }
+		}
+		open.FS, open.salvaged = disk.Salvage(o.FS, lost.add), lost.has
+	}
+	s, err := Open(open)
+	lost.tell(o.Logger)
 	if err != nil {
 		return fmt.Errorf("rebuild: %w", err)
 	}
@@ -43,6 +61,39 @@ func Rebuild(ctx context.Context, o Options, progress func(Progress)) error {
 		return fmt.Errorf("rebuild: %w", err)
 	}
 	return nil
+}
+
+// lostBlocks are what the drive could not read.
+type lostBlocks struct {
+	mu sync.Mutex
+	of map[string]map[int64]bool
+}
+
+func (l *lostBlocks) add(name string, off int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of[name] == nil {
+		l.of[name] = map[int64]bool{}
+	}
+	l.of[name][off] = true
+}
+
+func (l *lostBlocks) has(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.of[name] != nil
+}
+
+func (l *lostBlocks) tell(log *slog.Logger) {
+	if log == nil {
+		log = slog.Default()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(l.of)) {
+		offs := slices.Sorted(maps.Keys(l.of[name]))
+		log.Error("the drive can't read a part of a file; what was in it is lost", "file", name, "blocks", len(offs), "first", offs[0])
+	}
 }
 
 // condemn leaves the note that makes the next Open rebuild, this one or, should it not come

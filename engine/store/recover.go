@@ -86,6 +86,7 @@ func Open(o Options) (_ *Store, err error) {
 		}
 	}
 	s.segs = newSegments(o.FS, s.id, s.opt.SegmentSize, s.opt.BulkSegmentSize)
+	s.segs.salvaged = o.salvaged
 	if err := s.segs.load(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -206,7 +207,15 @@ func (s *Store) openOrMakeIndex() error {
 	if err := s.settleShorts(0); err != nil {
 		return err
 	}
-	if len(s.segs.suspects) > 0 {
+	switch {
+	case len(s.segs.suspects) == 0:
+	case s.opt.AcceptLoss:
+		names, err := s.segs.setAside()
+		if err != nil {
+			return fmt.Errorf("set aside a file without a header: %w", err)
+		}
+		s.logger.Error("files without a valid header are left out, and what is in them is lost; they stay for who can read them, and may be removed", "files", names)
+	default:
 		s.logger.Warn("files without a valid header are left as they are while the index is made again", "files", len(s.segs.suspects))
 	}
 	watch.drop()

@@ -267,6 +267,9 @@ func (s *Store) rebuildSegment(g *segment, rows []tableRow, st *segmentStat) err
 	defer func() { _ = w.Close() }()
 	var buf []byte
 	for _, row := range rows {
+		if err := s.opt.stopped(); err != nil {
+			return err // the next start begins again
+		}
 		h, raw, bad, err := readGroup(g, int64(row.offset), false)
 		if errors.Is(err, errInvalid) {
 			if row.metaLen&tentative != 0 {

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -63,6 +64,7 @@ type segments struct {
 	size    [2]int64 // of log and of bulk files
 	// suspects, halves and shorts are found by load and settled before the store is open.
 	suspects []suspect
+	salvaged func(name string) bool // Options.salvaged
 	halves   []halfHeader
 	shorts   []shortFile
 	released chan struct{} // the eraser may have work
@@ -342,7 +344,7 @@ func (t *segments) loadFile(c int, name string) error {
 		return errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
 	case err == nil && h.storeID != t.storeID:
 		return errors.Join(fmt.Errorf("%s belongs to another store: %w", name, backend.ErrCorrupt), f.Close())
-	case err != nil && (hasLife(f) || size > 0 && size < blockSize):
+	case err != nil && (hasLife(f) || size > 0 && size < blockSize || t.salvaged != nil && t.salvaged(name)):
 		// Power may have failed while the first header of a new life was
 		// written; or the header of this one was lost. The index can tell.
 		t.suspects = append(t.suspects, suspect{name, c, size})
@@ -414,7 +416,7 @@ type suspect struct {
 func hasLife(f disk.File) bool {
 	b := make([]byte, groupHeaderSize*2)
 	if _, err := f.ReadAt(b, blockSize); err != nil {
-		return false
+		return !errors.Is(err, io.EOF) // what can't be read may be one
 	}
 	_, group := decodeGroupHeader(b)
 	_, chunk := decodeChunkHeader(b)
@@ -440,6 +442,36 @@ func (t *segments) freeSuspects() error {
 	}
 	t.suspects = nil
 	return nil
+}
+
+// lostSuffix makes a file that is no segment any more of one that lost its header.
+const lostSuffix = ".lost"
+
+// setAside renames the files for good, for whoever can still read what is in them: an
+// index that was made without them knows nothing of what they had.
+func (t *segments) setAside() (names []string, err error) {
+	for _, x := range t.suspects {
+		to := x.name + lostSuffix
+		for n := 2; ; n++ {
+			if _, err := t.fs.Stat(to); errors.Is(err, fs.ErrNotExist) {
+				break
+			} else if err != nil {
+				return names, err
+			}
+			to = fmt.Sprintf("%s%s%d", x.name, lostSuffix, n)
+		}
+		if err := t.fs.Rename(x.name, to); err != nil {
+			return names, err
+		}
+		names = append(names, to)
+	}
+	t.suspects = nil
+	for _, dir := range segmentDirs {
+		if err := t.fs.SyncDir(dir); err != nil {
+			return names, err
+		}
+	}
+	return names, nil
 }
 
 func (t *segments) close() error {

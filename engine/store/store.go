@@ -95,6 +95,8 @@ type Options struct {
 	retry     time.Duration
 	eraseStep int64                   // of a file that is given back to the drive
 	progress  func(done, total int64) // of a rebuild, in segments
+	stopped   func() error            // why a rebuild is to end before its time; nil: it is not
+	salvaged  func(name string) bool  // whether the drive could not read some of a file, in a rebuild that accepts the loss
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -149,6 +151,9 @@ func (o Options) withDefaults() (Options, error) {
 	def(&o.eraseStep, 4<<20)
 	if o.retry == 0 {
 		o.retry = 250 * time.Millisecond
+	}
+	if o.stopped == nil {
+		o.stopped = func() error { return nil }
 	}
 	if o.progress == nil {
 		o.progress = func(int64, int64) {}
