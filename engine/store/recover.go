@@ -207,16 +207,14 @@ func (s *Store) openOrMakeIndex() error {
 	if err := s.settleShorts(0); err != nil {
 		return err
 	}
-	switch {
-	case len(s.segs.suspects) == 0:
-	case s.opt.AcceptLoss:
+	if len(s.segs.suspects) > 0 {
+		// An index that was made without them does not miss them, and the next start
+		// would take them for files between two lives.
 		names, err := s.segs.setAside()
 		if err != nil {
-			return fmt.Errorf("set aside a file without a header: %w", err)
+			return fmt.Errorf("set aside a file without a valid header: %w", err)
 		}
-		s.logger.Error("files without a valid header are left out, and what is in them is lost; they stay for who can read them, and may be removed", "files", names)
-	default:
-		s.logger.Warn("files without a valid header are left as they are while the index is made again", "files", len(s.segs.suspects))
+		s.logger.Error("files without a valid header are left out of the index that is made again; they stay, for what may be in them", "files", names)
 	}
 	watch.drop()
 	if s.db != nil {

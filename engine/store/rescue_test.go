@@ -479,3 +479,41 @@ func TestRebuildEndsEarly(t *testing.T) {
 	require.NoError(t, judge(s, want, "", nil, false))
 	require.NoError(t, s.Close())
 }
+
+// An index that is made again knows nothing of a segment that lost its header: the file
+// is not given to new writes, by that start or by the next ones.
+func TestLostHeaderOutlivesTheIndex(t *testing.T) {
+	m, logs, _ := manyLogs(t)
+	name := logs[0].name
+	damage(t, m, name, func(f disk.File) {
+		_, err := f.WriteAt(make([]byte, blockSize), 0)
+		require.NoError(t, err)
+	})
+	was := fileBytes(t, m, name)
+	require.NoError(t, removeAll(m, indexDir))
+	for i := range 3 {
+		s, err := Open(small(m))
+		if err != nil { // it may be missed
+			require.ErrorIs(t, err, backend.ErrCorrupt)
+		} else {
+			for j := range 40 {
+				put(t, s, fmt.Sprintf("more%d-%d", i, j), "v", make([]byte, 12_000))
+			}
+			require.NoError(t, s.Close())
+		}
+		require.True(t, bytes.Equal(was, fileBytes(t, m, name+lostSuffix)))
+	}
+}
+
+func fileBytes(t *testing.T, fsys disk.FS, name string) []byte {
+	t.Helper()
+	f, err := fsys.Open(name)
+	require.NoError(t, err)
+	size, err := f.Size()
+	require.NoError(t, err)
+	b := make([]byte, size)
+	_, err = f.ReadAt(b, 0)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	return b
+}
