@@ -186,6 +186,11 @@ type Backend interface {
 	// never adopted, is ErrMoved.
 	OpenBlob(id BlobID, off, n int64) (Body, error)
 
+	// HoldGroup keeps the blobs of a group for readers, although the group is dropped
+	// meanwhile, until release is called; more than once does no harm. A group of which
+	// blobs are being freed already is ErrMoved.
+	HoldGroup(group uint64) (release func(), err error)
+
 	// NewBlobGroup returns a number never returned before.
 	NewBlobGroup() uint64
 	// StageBlob begins a blob; size is -1 when unknown.

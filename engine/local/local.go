@@ -320,6 +320,10 @@ func (l *Local) OpenBlob(id backend.BlobID, off, n int64) (backend.Body, error) 
 	return l.store.OpenBlob(id, off, n)
 }
 
+func (l *Local) HoldGroup(group uint64) (release func(), err error) {
+	return l.store.HoldGroup(group)
+}
+
 func (l *Local) NewBlobGroup() uint64 { return l.store.NextSeq() }
 
 func (l *Local) StageBlob(ctx context.Context, id backend.BlobID, size int64) (backend.BlobWriter, error) {

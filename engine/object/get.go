@@ -372,30 +372,24 @@ func (noBody) Read([]byte) (int, error)         { return 0, io.EOF }
 func (noBody) WriteTo(io.Writer) (int64, error) { return 0, nil }
 func (noBody) Close() error                     { return nil }
 
-// pinnedPieces is up to how many blobs are opened at the start, so that the
-// object can be read to its end even when it is overwritten meanwhile. A reader
-// of more parts may meet the end of the object between two of them, which is an
-// error, never a mix.
-const pinnedPieces = 64
-
-// pieceBody streams one blob after the other.
+// pieceBody streams one blob of a group after the other. It holds the group, so that
+// the object can be read to its end although it is overwritten or deleted meanwhile.
 type pieceBody struct {
 	backend backend.Backend
-	open    []backend.Body // the first is being read
-	rest    []piece        // not yet open
+	release func()
+	open    backend.Body // nil: none is
+	rest    []piece      // not yet open
 }
 
 func openPieces(be backend.Backend, pieces []piece) (_ *pieceBody, err error) {
-	p := &pieceBody{backend: be, rest: pieces}
-	pin := len(pieces)
-	if pin > pinnedPieces {
-		pin = 1
+	release, err := be.HoldGroup(pieces[0].id.Group)
+	if err != nil {
+		return nil, err
 	}
-	for range pin {
-		if err := p.openNext(); err != nil {
-			p.Close()
-			return nil, err
-		}
+	p := &pieceBody{backend: be, release: release, rest: pieces}
+	if err := p.openNext(); err != nil { // whoever asks too late is told before the first byte
+		release()
+		return nil, err
 	}
 	return p, nil
 }
@@ -406,13 +400,13 @@ func (p *pieceBody) openNext() error {
 	if err != nil {
 		return err
 	}
-	p.open, p.rest = append(p.open, body), p.rest[1:]
+	p.open, p.rest = body, p.rest[1:]
 	return nil
 }
 
 // current returns the blob to read from, or io.EOF after the last.
 func (p *pieceBody) current() (backend.Body, error) {
-	if len(p.open) == 0 {
+	if p.open == nil {
 		if len(p.rest) == 0 {
 			return nil, io.EOF
 		}
@@ -420,13 +414,12 @@ func (p *pieceBody) current() (backend.Body, error) {
 			return nil, failed("reading a part", err)
 		}
 	}
-	return p.open[0], nil
+	return p.open, nil
 }
 
 func (p *pieceBody) finish() error {
-	done := p.open[0]
-	p.open[0] = nil
-	p.open = p.open[1:]
+	done := p.open
+	p.open = nil
 	return done.Close()
 }
 
@@ -475,12 +468,11 @@ func (p *pieceBody) each(do func(backend.Body) (int64, error)) (total int64, err
 }
 
 func (p *pieceBody) Close() (err error) {
-	for _, body := range p.open {
-		if e := body.Close(); err == nil {
-			err = e
-		}
+	if p.open != nil {
+		err = p.finish()
 	}
-	p.open, p.rest = nil, nil
+	p.rest = nil
+	p.release()
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"sync"
 
 	"github.com/cairnstore/cairn/engine/backend"
 )
@@ -42,7 +43,62 @@ func (s *Store) FreeDropped(ctx context.Context) error {
 	return nil
 }
 
+// groupHolds are the blob groups that somebody reads, and those that are being freed.
+// The zero value has none.
+type groupHolds struct {
+	mu      sync.Mutex
+	held    map[uint64]int
+	freeing map[uint64]bool
+}
+
+// HoldGroup keeps the blobs of a group, although it is dropped meanwhile, until release
+// is called; more than once does no harm. A group of which some may be freed already is
+// ErrMoved.
+func (s *Store) HoldGroup(group uint64) (release func(), err error) {
+	h := &s.holds
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.freeing[group] {
+		return nil, backend.ErrMoved
+	}
+	if h.held == nil {
+		h.held = map[uint64]int{}
+	}
+	h.held[group]++
+	return sync.OnceFunc(func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.held[group]--; h.held[group] == 0 {
+			delete(h.held, group)
+		}
+	}), nil
+}
+
+// free reports whether nobody holds the group, and lets nobody do so from then on.
+func (h *groupHolds) free(group uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.held[group] > 0 {
+		return false
+	}
+	if h.freeing == nil {
+		h.freeing = map[uint64]bool{}
+	}
+	h.freeing[group] = true
+	return true
+}
+
+func (h *groupHolds) freed(group uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.freeing, group)
+}
+
+// freeGroup leaves a group that somebody reads to a later time.
 func (s *Store) freeGroup(ctx context.Context, group uint64) error {
+	if !s.holds.free(group) {
+		return nil
+	}
 	lower := blobKey(backend.BlobID{Group: group})
 	upper := blobKey(backend.BlobID{Group: group + 1})
 	for ctx.Err() == nil {
@@ -68,8 +124,12 @@ func (s *Store) freeGroup(ctx context.Context, group uint64) error {
 		if err == nil {
 			err = t.Wait(ctx)
 		}
-		if err != nil || last {
-			return err
+		if err != nil {
+			return err // what is left of it, the next time
+		}
+		if last {
+			s.holds.freed(group)
+			return nil
 		}
 	}
 	return ctx.Err()

@@ -210,6 +210,7 @@ type Store struct {
 	failed        atomic.Bool
 	opened        atomic.Bool  // Open has returned
 	spaceWaits    atomic.Int32 // of the index
+	holds         groupHolds
 	nothingToMove atomic.Bool  // on a full drive, compaction has found nothing that is worth it
 	spaceWaited   atomic.Int64 // when, last, in nanoseconds since 1970
 	condemnOne    sync.Once

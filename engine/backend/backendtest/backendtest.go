@@ -57,6 +57,7 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 		{"BlobRefused", (*suite).blobRefused},
 		{"BlobDropped", (*suite).blobDropped},
 		{"BlobGroupDropped", (*suite).blobGroupDropped},
+		{"BlobGroupHeld", (*suite).blobGroupHeld},
 		{"BlobsAtOnce", (*suite).blobsAtOnce},
 		{"ExclusiveLocks", (*suite).exclusiveLocks},
 		{"SharedLocks", (*suite).sharedLocks},
@@ -1078,6 +1079,42 @@ func (s *suite) blobGroupDropped() {
 		return true
 	})
 	require.Equal(s, pattern(99, 2000), s.readBlob(backend.BlobID{Group: other, Part: 1}, 0, 2000))
+}
+
+func (s *suite) blobGroupHeld() {
+	group, other := s.b.NewBlobGroup(), s.b.NewBlobGroup()
+	id := func(group uint64, i int) backend.BlobID { return backend.BlobID{Group: group, Part: uint64(i+1) << 32} }
+	for i := range 20 {
+		s.adopt(fmt.Sprintf("p%d", i), id(group, i), pattern(i, 2000))
+	}
+	s.adopt("other", id(other, 0), pattern(99, 2000))
+	first, err := s.b.HoldGroup(group)
+	require.NoError(s, err)
+	second, err := s.b.HoldGroup(group)
+	require.NoError(s, err)
+	s.update(func(tx backend.Tx) {
+		tx.DropBlobs(group)
+		tx.DropBlobs(other)
+	})
+	gone := func(id backend.BlobID) func() bool {
+		return func() bool {
+			body, err := s.b.OpenBlob(id, 0, 1)
+			if err == nil {
+				body.Close()
+			}
+			return errors.Is(err, backend.ErrMoved)
+		}
+	}
+	first()
+	first() // counts once
+	s.eventually("a group that nobody holds is never freed", gone(id(other, 0)))
+	for i := range 20 {
+		require.Equal(s, pattern(i, 2000), s.readBlob(id(group, i), 0, 2000))
+	}
+	second()
+	for i := range 20 {
+		s.eventually("a group that nobody holds any more is never freed", gone(id(group, i)))
+	}
 }
 
 func (s *suite) blobsAtOnce() {

@@ -40,6 +40,8 @@ type Backend struct {
 		lastBody uint64
 		blobs    map[backend.BlobID]*blob
 		spaces   map[uint64]count
+		held     map[uint64]int  // readers of a blob group
+		late     map[uint64]bool // a held group that was dropped
 		fail     error
 	}
 	txs sync.Pool
@@ -78,6 +80,7 @@ func New(o Options) *Backend {
 	b.locks.seed = maphash.MakeSeed()
 	b.mu.bodies = map[uint64]*body{}
 	b.mu.blobs = map[backend.BlobID]*blob{}
+	b.mu.held, b.mu.late = map[uint64]int{}, map[uint64]bool{}
 	b.mu.spaces = map[uint64]count{}
 	b.txs.New = func() any { return &tx{b: b} }
 	return b
@@ -253,6 +256,38 @@ func (b *Backend) OpenBlob(id backend.BlobID, off, n int64) (backend.Body, error
 		return nil, backend.ErrMoved
 	}
 	return openBytes(bl.data, off, n)
+}
+
+// HoldGroup implements backend.Backend.
+func (b *Backend) HoldGroup(group uint64) (release func(), err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mu.held[group]++
+	return sync.OnceFunc(func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.mu.held[group]--; b.mu.held[group] > 0 {
+			return
+		}
+		delete(b.mu.held, group)
+		if b.mu.late[group] {
+			delete(b.mu.late, group)
+			b.dropGroup(group)
+		}
+	}), nil
+}
+
+// dropGroup frees a group's blobs, or leaves that to its last reader. b.mu is held.
+func (b *Backend) dropGroup(group uint64) {
+	if b.mu.held[group] > 0 {
+		b.mu.late[group] = true
+		return
+	}
+	for id, bl := range b.mu.blobs {
+		if id.Group == group && bl.owned {
+			delete(b.mu.blobs, id)
+		}
+	}
 }
 
 func openBytes(data []byte, off, n int64) (backend.Body, error) {

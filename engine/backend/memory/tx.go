@@ -103,11 +103,7 @@ func (t *tx) commit() error {
 		delete(b.mu.blobs, id)
 	}
 	for _, g := range t.groups {
-		for id, bl := range b.mu.blobs {
-			if id.Group == g && bl.owned {
-				delete(b.mu.blobs, id)
-			}
-		}
+		b.dropGroup(g)
 	}
 	return nil
 }
