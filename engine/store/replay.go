@@ -98,8 +98,11 @@ func (s *Store) replaySegment(g *segment, start int64, later []*segment) (*logTa
 				}
 				next = 0
 			}
-			if !found {
-				break // the torn tail
+			if !found { // the torn tail
+				if err == nil {
+					s.logger.Warn("the last group has a body that fails its checksum: a crash cut it off before it was acknowledged, unless the drive has damaged it", "segment", g.ordinal, "file", g.name, "offset", off, "records", h.count)
+				}
+				break
 			}
 			if err != nil {
 				if err := s.damaged(g, off); err != nil {

@@ -517,3 +517,28 @@ func fileBytes(t *testing.T, fsys disk.FS, name string) []byte {
 	require.NoError(t, f.Close())
 	return b
 }
+
+// A body that the drive has damaged in the last group of the log is no torn tail to a
+// rebuild, for the old index knows that it was synced.
+func TestRebuildKeepsTheLastGroup(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	put(t, s, "a", "v", []byte("body"))
+	put(t, s, "z", "v", make([]byte, 9000))
+	require.NoError(t, s.Close())
+	var last region
+	for _, r := range regions(t, m) {
+		if r.what == "body" {
+			last = r
+		}
+	}
+	require.NotZero(t, last.n)
+	flip(t, m, last.name, last.off+3, 1)
+	damage(t, m, last.name, func(disk.File) {})
+	require.ErrorIs(t, Rebuild(ctx, small(m), nil), backend.ErrCorrupt)
+	s = open(t, small(m))
+	_, found, err := s.Get([]byte("z"), nil)
+	require.NoError(t, err)
+	require.True(t, found, "and whoever reads it is told")
+	require.NoError(t, s.Close())
+}
