@@ -35,6 +35,15 @@ func explain(dir string, err error) error {
 	return fmt.Errorf("open %s: %w", dir, err)
 }
 
+// InUse is the error of a directory that another process has open.
+func InUse(dir string) error {
+	fsys, err := disk.OpenReal(dir)
+	if err == nil {
+		err = store.InUse(fsys)
+	}
+	return explain(dir, err)
+}
+
 // Check verifies everything that is kept in dir, and changes nothing. An error
 // means that it could not be checked; what is damaged is in the report.
 func Check(ctx context.Context, dir string, o store.CheckOptions) (store.CheckReport, error) {

@@ -239,7 +239,9 @@ func askAdmin(ctx context.Context, method, address, path, token string) (io.Read
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	// No proxy on the way: the token is for the server alone.
+	direct := &http.Transport{DisableKeepAlives: true}
+	resp, err := (&http.Client{Transport: direct}).Do(r)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w; is the server running, and is that its --admin-address?", address, err)
 	}

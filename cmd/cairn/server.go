@@ -197,6 +197,14 @@ func (s *server) credentials() (p credentials.Pair, made bool, err error) {
 		if _, err := disk.OpenReal(dir); err != nil {
 			return p, false, err
 		}
+		if p, err = credentials.Load(dir); !errors.Is(err, credentials.ErrNone) {
+			return p, false, err
+		}
+		// The server that has it was given others, and who asks for those that are kept
+		// would be told of ones that it does not know.
+		if err := engine.InUse(dir); err != nil {
+			return p, false, err
+		}
 		return credentials.LoadOrMake(dir)
 	}
 	p = credentials.Pair{AccessKey: s.settings.RootUser, SecretKey: s.settings.RootPassword}

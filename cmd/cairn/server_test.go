@@ -119,6 +119,16 @@ func TestSecondProcessOnTheDirectoryIsRefused(t *testing.T) {
 	require.Equal(t, 200, status, "the first is not disturbed")
 }
 
+// Credentials that the running server does not know are not kept beside it.
+func TestSecondProcessMakesNoCredentials(t *testing.T) {
+	dir := t.TempDir()
+	start(t, dir, []string{"MINIO_ROOT_USER=minio", "MINIO_ROOT_PASSWORD=minio123"})
+	second := begin(t, dir, nil)
+	require.Equal(t, exitFailure, second.exit())
+	require.Contains(t, second.errOut.String(), "another process")
+	require.NoFileExists(t, filepath.Join(dir, credentials.FileName))
+}
+
 func TestUploadInFlightFinishesAtAStop(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, dir, nil)

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"sync"
 
 	"github.com/cairnstore/cairn/engine/disk"
@@ -35,6 +36,24 @@ func lockBoth(fsys disk.FS) (*storeLock, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// InUse is an error that matches disk.ErrLocked where another process has the store open.
+// Where there is no store it leaves nothing.
+func InUse(fsys disk.FS) error {
+	for _, name := range []string{lockFile, identityFile} {
+		if _, err := fsys.Stat(name); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		c, err := fsys.Lock(name)
+		if err == nil {
+			err = c.Close()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *storeLock) take(fsys disk.FS, name string) error {

@@ -117,6 +117,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"no mapping", data, nil, "- a\n", "must be settings"},
 		{"nested", data, nil, "address: {a: b}\n", "plain value"},
 		{"null", data, nil, "address:\n", "has no value"},
+		{"null in a list", nil, nil, "data: [null]\n", "has no value"},
+		{"null in a list, short", nil, nil, "data: [~]\n", "has no value"},
 		{"bad duration in file", data, nil, "\nidle-timeout: soon\n", "cairn.yaml:2: idle-timeout"},
 		{"bad number in environment", data, []string{"CAIRN_MAX_REQUESTS=many"}, "", "CAIRN_MAX_REQUESTS"},
 		{"password alone", data, []string{"CAIRN_ROOT_PASSWORD=x"}, "", "belong together"},

@@ -76,6 +76,9 @@ func scalars(n *yaml.Node) ([]string, error) {
 			if item.Kind != yaml.ScalarNode {
 				return nil, fmt.Errorf("line %d: must be a plain value", item.Line)
 			}
+			if item.Tag == "!!null" {
+				return nil, fmt.Errorf("line %d: has no value", item.Line)
+			}
 			all = append(all, item.Value)
 		}
 		return all, nil
