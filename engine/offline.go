@@ -28,9 +28,9 @@ func explain(dir string, err error) error {
 	case errors.Is(err, disk.ErrLocked):
 		return fmt.Errorf("open %s: another process has this data directory open; stop the server first, or choose another directory: %w", dir, err)
 	case disk.Failed(err):
-		return fmt.Errorf("open %s: %w; the drive, or what connects it, fails: move the directory to a sound one with all that can be read, or go on without what can't be by cairn store rebuild --accept-loss", dir, err)
+		return fmt.Errorf("open %s: %w; the drive, or what connects it, fails: move the directory to a sound one with all that can be read, or go on without what can't be by cairn store rebuild --accept-loss %s", dir, err, dir)
 	case errors.Is(err, backend.ErrCorrupt):
-		return fmt.Errorf("open %s: %w; restore it from a copy, or go on without what is damaged by cairn store rebuild --accept-loss", dir, err)
+		return fmt.Errorf("open %s: %w; restore it from a copy, or go on without what is damaged by cairn store rebuild --accept-loss %s", dir, err, dir)
 	}
 	return fmt.Errorf("open %s: %w", dir, err)
 }

@@ -121,7 +121,8 @@ would be lost.
 
 With --accept-loss it goes on without what is damaged and without what the drive
 can't read. A file that lost its header is renamed to NAME.lost and stays, for
-whoever can read it; remove it when nobody needs it.`,
+whoever can read it; remove it when nobody needs it. The file "store", if it is
+lost, is made again from what the others say of it.`,
 		Example: "  cairn store rebuild ./data\n  cairn store rebuild --accept-loss ./data",
 		Args:    oneDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -146,7 +146,7 @@ func openChecker(ctx context.Context, o Options, co CheckOptions) (_ *checker, e
 		co.Progress = func(Progress) {}
 	}
 	if _, err := o.FS.Stat(identityFile); errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNoStore
+		return nil, missingIdentity(o.FS)
 	} else if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,8 @@ import (
 // Rebuild deletes the index of a store that is not open and makes it again from
 // the log. Where the log itself is damaged it refuses before it touches
 // anything, unless o.AcceptLoss: what the old index knows would be lost with it. Then
-// what the drive can't read counts as damaged.
+// what the drive can't read counts as damaged, and an identity that was lost is made again
+// from the segments' headers.
 func Rebuild(ctx context.Context, o Options, progress func(Progress)) error {
 	if progress == nil {
 		progress = func(Progress) {}
@@ -30,8 +31,14 @@ func Rebuild(ctx context.Context, o Options, progress func(Progress)) error {
 			return fmt.Errorf("rebuild: %w", err)
 		}
 	}
-	if _, err := o.FS.Stat(identityFile); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("rebuild: %w", ErrNoStore)
+	if o.AcceptLoss {
+		with, err := o.withDefaults()
+		if err == nil {
+			err = restoreIdentity(with)
+		}
+		if err != nil {
+			return fmt.Errorf("rebuild: %w", err)
+		}
 	}
 	if err := condemn(o.FS); err != nil {
 		return fmt.Errorf("rebuild: %w", err)

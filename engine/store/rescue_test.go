@@ -542,3 +542,52 @@ func TestRebuildKeepsTheLastGroup(t *testing.T) {
 	require.True(t, found, "and whoever reads it is told")
 	require.NoError(t, s.Close())
 }
+
+// The identity is one small file; all segments tell of it.
+func TestRebuildRestoresTheIdentity(t *testing.T) {
+	m, logs, want := manyLogs(t)
+	spoil := map[string]func(*disk.Memory){
+		"missing": func(m *disk.Memory) { require.NoError(t, m.Remove(identityFile)) },
+		"damaged": func(m *disk.Memory) {
+			damage(t, m, identityFile, func(f disk.File) {
+				_, err := f.WriteAt(make([]byte, blockSize), 0)
+				require.NoError(t, err)
+			})
+		},
+	}
+	for name, do := range spoil {
+		m := m.Fork(disk.NothingUnsynced, nil)
+		do(m)
+		_, err := Open(small(m))
+		require.ErrorIs(t, err, backend.ErrCorrupt, name)
+		if report, err := Check(ctx, small(m), CheckOptions{}); err == nil {
+			require.False(t, report.Sound(), name)
+		} else {
+			require.ErrorIs(t, err, backend.ErrCorrupt, name)
+		}
+		require.ErrorIs(t, Rebuild(ctx, small(m), nil), backend.ErrCorrupt, name)
+		// Segments of another store: nobody knows which is meant.
+		other := disk.NewMemory(2)
+		require.NoError(t, open(t, small(other)).Close())
+		o := small(m)
+		o.AcceptLoss, o.SegmentSize, o.BulkSegmentSize = true, 0, 0
+		foreign := "log/0000009999.seg"
+		f, err := m.Create(foreign)
+		require.NoError(t, err)
+		_, err = f.WriteAt(fileBytes(t, other, "log/0000000001.seg"), 0)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		require.ErrorContains(t, Rebuild(ctx, o, nil), "2 stores", name)
+		require.NoError(t, m.Remove(foreign))
+
+		require.NoError(t, Rebuild(ctx, o, nil), name)
+		s := open(t, small(m))
+		require.Equal(t, logs[0].size, s.opt.SegmentSize, "as it was made")
+		require.NoError(t, judge(s, want, "", nil, false))
+		require.NoError(t, s.Close())
+		require.Empty(t, checked(t, m).Damage)
+	}
+	empty := small(disk.NewMemory(1))
+	empty.AcceptLoss = true
+	require.ErrorIs(t, Rebuild(ctx, empty, nil), ErrNoStore)
+}
