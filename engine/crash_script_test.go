@@ -218,11 +218,15 @@ func (c *script) copy(to string) error {
 	if c.rng.IntN(3) == 0 {
 		to, key = from, source
 	}
+	id := v.ID
+	if all := c.w.acked.buckets[from].keys[source]; len(all) > 0 && all[0].ID == id && c.rng.IntN(2) == 0 {
+		id = "" // the current one, by its key alone: onto itself, it is replaced in its place
+	}
 	made := version{body: v.body, typ: "copied/now", tags: tags}
 	return c.do(fmt.Sprintf("Copy %s/%q version %s to %s/%q", from, source, v.ID, to, key),
 		func(st *state, a answer) { made.mark = a.mark; st.buckets[to].add(key, made) },
 		func() (answer, error) {
-			out, err := c.Copy(ctx, &object.CopyInput{SourceBucket: from, SourceKey: source, SourceVersionID: v.ID, Bucket: to, Key: key,
+			out, err := c.Copy(ctx, &object.CopyInput{SourceBucket: from, SourceKey: source, SourceVersionID: id, Bucket: to, Key: key,
 				ReplaceMetadata: true, Headers: object.Headers{ContentType: made.typ}, ReplaceTags: true, Tags: tags})
 			return written(out.PutOutput, err)
 		})
@@ -286,6 +290,13 @@ func (c *script) complete(name string, b *bucket) error {
 		return nil
 	}
 	in, body := u.whole(name)
+	if n := len(in.Parts); n > 1 && c.rng.IntN(2) == 0 { // one of the parts is not wanted
+		without := c.rng.IntN(n)
+		in.Parts, body = slices.Delete(in.Parts, without, without+1), nil
+		for _, part := range in.Parts {
+			body = append(body, u.parts[part.Number].body...)
+		}
+	}
 	return c.do(fmt.Sprintf("Complete %s/%q of %d parts", name, u.key, len(in.Parts)),
 		func(st *state, a answer) {
 			b := st.buckets[name]
