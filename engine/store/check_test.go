@@ -163,15 +163,7 @@ func TestCheckAfterACrash(t *testing.T) {
 // header: no damage, for nothing is needed of it, and the next start mends it.
 func TestCheckAfterATornRetirement(t *testing.T) {
 	m := disk.NewMemory(1)
-	header := func(fsys disk.FS, name string) []byte {
-		f, err := fsys.Open(name)
-		require.NoError(t, err)
-		b := make([]byte, blockSize)
-		_, err = f.ReadAt(b, 0)
-		require.NoError(t, err)
-		require.NoError(t, f.Close())
-		return b
-	}
+	header := func(fsys disk.FS, name string) []byte { return fileBytes(t, fsys, name)[:blockSize] }
 	var before *disk.Memory // what is durable when a life ends
 	var name string
 	var over []byte

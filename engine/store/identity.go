@@ -60,7 +60,7 @@ func restoreIdentity(o Options) (err error) {
 			if _, ours := segmentNumber(base); !ours {
 				continue
 			}
-			h, err := readHeader(o.FS, name)
+			h, _, err := readHeader(o.FS, name)
 			if errors.Is(err, ErrVersion) {
 				return fmt.Errorf("%s: %w", name, err)
 			}
@@ -91,17 +91,17 @@ func restoreIdentity(o Options) (err error) {
 	return s.writeIdentity()
 }
 
-func readHeader(fsys disk.FS, name string) (h segmentHeader, err error) {
+// readHeader reads a file's header, as decodeHeaderBlock does.
+func readHeader(fsys disk.FS, name string) (h segmentHeader, half bool, err error) {
 	f, err := fsys.Open(name)
 	if err != nil {
-		return h, err
+		return h, false, err
 	}
 	defer func() { _ = f.Close() }() // it was only read
 	b := make([]byte, blockSize)
 	n, err := f.ReadAt(b, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return h, err
+		return h, false, err
 	}
-	h, _, err = decodeHeaderBlock(b[:n])
-	return h, err
+	return decodeHeaderBlock(b[:n])
 }

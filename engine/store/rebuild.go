@@ -10,11 +10,8 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/disk"
-	"github.com/cairnstore/cairn/engine/disk/pebblevfs"
 )
 
 // Rebuild deletes the index of a store that is not open and makes it again from
@@ -26,19 +23,16 @@ func Rebuild(ctx context.Context, o Options, progress func(Progress)) error {
 	if progress == nil {
 		progress = func(Progress) {}
 	}
-	if !o.AcceptLoss {
-		if err := verifyRecords(ctx, o, progress, false); err != nil {
-			return fmt.Errorf("rebuild: %w", err)
-		}
+	o, err := o.withDefaults()
+	switch {
+	case err != nil:
+	case o.AcceptLoss:
+		err = restoreIdentity(o)
+	default:
+		err = verifyRecords(ctx, o, progress, false)
 	}
-	if o.AcceptLoss {
-		with, err := o.withDefaults()
-		if err == nil {
-			err = restoreIdentity(with)
-		}
-		if err != nil {
-			return fmt.Errorf("rebuild: %w", err)
-		}
+	if err != nil {
+		return fmt.Errorf("rebuild: %w", err)
 	}
 	if err := condemn(o.FS); err != nil {
 		return fmt.Errorf("rebuild: %w", err)
@@ -50,10 +44,7 @@ func Rebuild(ctx context.Context, o Options, progress func(Progress)) error {
 	}
 	open := o
 	lost := &lostBlocks{of: map[string]map[int64]bool{}}
-	if o.AcceptLoss {
-		if o.IndexFS == nil {
-			open.IndexFS = func() vfs.FS { return pebblevfs.New(o.FS, "") }
-		}
+	if o.AcceptLoss { // the index, which is made anew, is not read so
 		open.FS, open.salvaged = disk.Salvage(o.FS, lost.add), lost.has
 	}
 	s, err := Open(open)
@@ -92,9 +83,6 @@ func (l *lostBlocks) has(name string) bool {
 }
 
 func (l *lostBlocks) tell(log *slog.Logger) {
-	if log == nil {
-		log = slog.Default()
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(l.of)) {

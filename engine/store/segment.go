@@ -64,10 +64,10 @@ type segments struct {
 	size    [2]int64 // of log and of bulk files
 	// suspects, halves and shorts are found by load and settled before the store is open.
 	suspects []suspect
-	salvaged func(name string) bool // Options.salvaged
 	halves   []halfHeader
 	shorts   []shortFile
-	released chan struct{} // the eraser may have work
+	salvaged func(name string) bool // Options.salvaged
+	released chan struct{}          // the eraser may have work
 
 	making sync.Mutex // of the ballast
 

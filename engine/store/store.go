@@ -324,25 +324,16 @@ func (s *Store) catchUp() error {
 // identify reads the store's identity, or makes it in an empty directory.
 func (s *Store) identify() error {
 	o := s.opt
-	f, err := o.FS.Open(identityFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	h, half, err := readHeader(o.FS, identityFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return s.establish()
-	}
-	if err != nil {
+	case errors.Is(err, ErrVersion):
 		return err
-	}
-	defer f.Close()
-	b := make([]byte, blockSize)
-	n, err := f.ReadAt(b, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read identity: %w", err)
-	}
-	h, half, err := decodeHeaderBlock(b[:n])
-	if errors.Is(err, ErrVersion) {
-		return err
-	}
-	if err != nil {
+	case errors.Is(err, errInvalid):
 		return fmt.Errorf("file %q is damaged: %w", identityFile, backend.ErrCorrupt)
+	case err != nil:
+		return fmt.Errorf("read identity: %w", err)
 	}
 	s.id, s.halfID = h.storeID, half
 	if h.size != o.SegmentSize || int64(h.prev) != o.BulkSegmentSize {
