@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -164,11 +165,17 @@ func TestCheckAfterACrash(t *testing.T) {
 func TestCheckAfterATornRetirement(t *testing.T) {
 	m := disk.NewMemory(1)
 	header := func(fsys disk.FS, name string) []byte { return fileBytes(t, fsys, name)[:blockSize] }
+	var mu sync.Mutex       // of the three below: files are synced side by side
 	var before *disk.Memory // what is durable when a life ends
 	var name string
 	var over []byte
 	m.SetHook(func(op disk.Op) error {
-		if op.Kind != disk.OpSync || before != nil || !strings.HasPrefix(op.Name, "log/") {
+		if op.Kind != disk.OpSync || !strings.HasPrefix(op.Name, "log/") {
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if before != nil {
 			return nil
 		}
 		now, _, err := decodeHeaderBlock(header(m, op.Name))
@@ -184,7 +191,12 @@ func TestCheckAfterATornRetirement(t *testing.T) {
 	s := open(t, small(m))
 	h := &history{acked: map[string]string{}}
 	rng := rand.New(rand.NewPCG(3, 5))
-	for i := 0; before == nil && i < 20; i++ {
+	found := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return before != nil
+	}
+	for i := 0; !found() && i < 20; i++ {
 		require.NoError(t, script(s, h, rng, 60))
 		require.NoError(t, s.Compact(ctx))
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -143,8 +144,11 @@ func compacting(t *testing.T, stop func(disk.Op) bool) (at []*disk.Memory, want 
 		want[k] = v
 	}
 	s.catchUp()
+	var mu sync.Mutex // of at
 	m.SetHook(func(op disk.Op) error {
 		if stop(op) {
+			mu.Lock()
+			defer mu.Unlock()
 			at = append(at, m.Fork(disk.NothingUnsynced, nil))
 		}
 		return nil

@@ -320,24 +320,26 @@ func orphaned(t *testing.T) (o Options, m *disk.Memory, blob, behind backend.Blo
 	id := backend.BlobID{Group: s.NextSeq()}
 	stage(t, s, id, blobBytes(id, 4<<20)) // nobody has adopted it when the power fails
 
-	var once sync.Once
+	var mu sync.Mutex // of crashed and cold: the store's duties look at the drive too
 	var crashed *disk.Memory
 	cold := ""
 	m.SetHook(func(op disk.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if strings.HasPrefix(op.Name, "log/") && op.Kind == disk.OpSync {
 			if all := s.segs.all(); all[len(all)-1].kind == coldSegment && all[len(all)-1].name == op.Name {
 				cold = op.Name
 			}
 		}
-		if cold != "" && op.Kind.Mutates() && !(op.Kind == disk.OpSync && op.Name == cold) {
-			once.Do(func() { crashed = m.Fork(disk.NothingUnsynced, nil) })
+		if cold != "" && crashed == nil && op.Kind.Mutates() && !(op.Kind == disk.OpSync && op.Name == cold) {
+			crashed = m.Fork(disk.NothingUnsynced, nil)
 		}
 		return nil
 	})
 	require.NoError(t, s.Compact(ctx))
 	m.SetHook(nil)
-	require.NotNil(t, crashed)
 	require.NoError(t, s.Close())
+	require.NotNil(t, crashed)
 	o.FS, o.IndexFS = crashed, small(crashed).IndexFS
 	return o, crashed, blob, behind, data
 }
