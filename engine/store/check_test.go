@@ -146,7 +146,7 @@ func TestCheckOfAnOpenStore(t *testing.T) {
 
 // After a crash the log is ahead of the index; that is no damage.
 func TestCheckAfterACrash(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(shortOr(10, 30)) {
 		m := disk.NewMemory(int64(seed))
 		s := open(t, small(m))
 		h := &history{acked: map[string]string{}}

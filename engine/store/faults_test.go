@@ -391,7 +391,7 @@ func TestFlipsAreFoundByReadAndScrub(t *testing.T) {
 	for _, r := range all {
 		kinds[r.what] = append(kinds[r.what], r)
 	}
-	for i := range 150 {
+	for i := range shortOr(50, 150) {
 		of := kinds[[]string{"header", "table", "group", "body", "chunk"}[i%5]]
 		r := of[rng.IntN(len(of))]
 		off := r.off + rng.Int64N(r.n)

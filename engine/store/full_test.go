@@ -61,7 +61,7 @@ func leave(t testing.TB, m *disk.Memory, free int64) {
 // TestDeletesFreeAFullDrive: whatever is left over when a drive is full, and whatever is
 // deleted in which order, deletes and compaction make room.
 func TestDeletesFreeAFullDrive(t *testing.T) {
-	for seed := range uint64(24) {
+	for seed := range uint64(shortOr(6, 24)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
 			m := disk.NewMemory(1)
@@ -298,7 +298,7 @@ func TestBatchForAShortSegment(t *testing.T) {
 // TestCompactionWritesWithoutRoom: where the drive has no room for what compaction writes to a
 // file that was preallocated, what was moved before is sound, and so is what is tried again.
 func TestCompactionWritesWithoutRoom(t *testing.T) {
-	for nth := 1; nth <= 40; nth++ {
+	for nth := 1; nth <= 40; nth += shortOr(4, 1) {
 		m := disk.NewMemory(1)
 		f := disk.NewFaulty(m, 1)
 		s := open(t, small(f))

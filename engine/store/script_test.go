@@ -11,7 +11,7 @@ import (
 
 // TestScript runs the crash test's script without crashes, reopening now and then.
 func TestScript(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(shortOr(3, 6)) {
 		fsys := disk.NewMemory(int64(seed))
 		h := &history{acked: map[string]string{}}
 		rng := rand.New(rand.NewPCG(seed, 9))

@@ -99,6 +99,15 @@ func body(t testing.TB, s *Store, key string) ([]byte, bool) {
 	return nil, false
 }
 
+// shortOr is how much of a test runs: under the race detector, where a tenth of the speed is
+// left, a part of the seeds.
+func shortOr(short, full int) int {
+	if testing.Short() {
+		return short
+	}
+	return full
+}
+
 func open(t testing.TB, o Options) *Store {
 	t.Helper()
 	s, err := Open(o)
