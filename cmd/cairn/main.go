@@ -67,7 +67,28 @@ Exit codes: 0 success, 1 failure, 2 a command line or setting that makes no sens
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newServer(environ), newCredentials(environ), newStore(), newHardware(), newVersion())
 	root.AddCommand(newCache(environ))
+	root.SetHelpCommand(newHelp())
 	return root
+}
+
+// newHelp is cobra's own, but that it refuses what is no command as the others do.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [command]",
+		Short:   "Help about any command",
+		Example: "  cairn help store check",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err == nil {
+				err = unknownCommand(about, rest)
+			}
+			if err != nil {
+				return err
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	}
 }
 
 // unknownCommand refuses what is left on the command line of a command that only has others.

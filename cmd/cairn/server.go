@@ -178,7 +178,10 @@ func (s *server) limitMemory() error {
 	}
 	said := s.settings.MemoryLimit != "" || limit == 0
 	if now := debug.SetMemoryLimit(-1); limit == 0 && now != math.MaxInt64 {
-		limit = now // GOMEMLIMIT
+		limit = now
+		if err := memory.InReason("GOMEMLIMIT", os.Getenv("GOMEMLIMIT"), now); err != nil {
+			return err
+		}
 	}
 	if limit, s.cache = memory.Divide(limit, said, s.cache); limit > 0 {
 		debug.SetMemoryLimit(limit)

@@ -27,6 +27,19 @@ func main() {
 // help is what a command does that only has others below it.
 func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
+// helpAbout shows the help of the command that is named.
+func helpAbout(cmd *cobra.Command, args []string) error {
+	about, rest, err := cmd.Root().Find(args)
+	if err == nil {
+		err = unknownCommand(about, rest)
+	}
+	if err != nil {
+		return err
+	}
+	about.InitDefaultHelpFlag()
+	return about.Help()
+}
+
 // unknownCommand refuses words that name none of a command's subcommands.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
@@ -58,6 +71,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newPlan())
 	root.AddCommand(newRun(), newScenarios())
 	root.AddCommand(newChaos())
+	root.SetHelpCommand(&cobra.Command{Use: "help [command]", Short: "Help about any command", Example: "  lab help bench load", RunE: helpAbout})
 	root.AddCommand(newScoreboard())
 	return root
 }

@@ -33,10 +33,19 @@ func Limit(setting, gomemlimit string) (int64, error) {
 	if strings.HasSuffix(setting, "%") {
 		return n, nil
 	}
+	return n, InReason("memory-limit", setting, n)
+}
+
+// InReason refuses a limit of n bytes that leaves no room, or is more than there is: what
+// keeps to such a one, as the cache does, would have the process killed.
+func InReason(name, setting string, n int64) error {
 	if n < 64<<20 {
-		return 0, fmt.Errorf("memory-limit: %q: less than 64MiB leaves no room to work in", setting)
+		return fmt.Errorf("%s: %q: less than 64MiB leaves no room to work in", name, setting)
 	}
-	return n, nil
+	if most := Available("/"); most > 0 && n > most {
+		return fmt.Errorf("%s: %q: this process may use %d MiB in all; say --memory-limit off for no limit", name, setting, most>>20)
+	}
+	return nil
 }
 
 // byDefault is the limit where nobody said one; 0 where nothing is known.

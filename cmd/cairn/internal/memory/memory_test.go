@@ -50,7 +50,7 @@ func TestLimit(t *testing.T) {
 		{"", "1GiB", 0, true},
 		{"2GiB", "1GiB", 2 << 30, true},
 		{"134217728", "", 128 << 20, true},
-		{"1TiB", "", 1 << 40, true},
+		{"1000TiB", "", 0, false},
 		{"1MiB", "", 0, false},
 		{"9999999999TiB", "", 0, false},
 		{"-1GiB", "", 0, false},
@@ -67,6 +67,9 @@ func TestLimit(t *testing.T) {
 	}
 	whole, err := Limit("100%", "")
 	require.NoError(t, err)
+	require.NoError(t, InReason("GOMEMLIMIT", "", whole))
+	require.ErrorContains(t, InReason("GOMEMLIMIT", "", 2*whole), "may use")
+	require.ErrorContains(t, InReason("GOMEMLIMIT", "1MiB", 1<<20), "no room")
 	byDefault, err := Limit("", "")
 	require.NoError(t, err)
 	require.InDelta(t, 0.75, float64(byDefault)/float64(whole), 0.001)
