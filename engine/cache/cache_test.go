@@ -189,6 +189,7 @@ func TestBatches(t *testing.T) {
 // A scan, whatever its length, and objects of the largest size leave what is
 // read again and again where it is.
 func TestAScanDoesNotFlushTheHotSet(t *testing.T) {
+	inOneGoroutine(t)
 	c := openCache(t, Options{Bytes: 32 << 20, Lanes: 1}, hooks{})
 	const hot = 10_000
 	for i := range hot {

@@ -33,6 +33,7 @@ func playLoop(t *testing.T, c *Cache, keys, reads, last int, anywhere float64) f
 // Of a loop that is larger than the cache a part as large as the cache is kept, and
 // what is hot beside it stays.
 func TestALoopIsKeptInPart(t *testing.T) {
+	inOneGoroutine(t)
 	for name, x := range map[string]struct {
 		keys     int
 		anywhere float64
@@ -88,6 +89,7 @@ func TestACliffIsWhereTheCurveIsHollow(t *testing.T) {
 // A part that was kept is given up when nobody reads any more, and when the loop is
 // over: what is written must not push out what reads had proven.
 func TestAPartEndsWithItsLoop(t *testing.T) {
+	inOneGoroutine(t)
 	for name, after := range map[string]func(t *testing.T, c *Cache){
 		"only writes": func(t *testing.T, c *Cache) {
 			for i := range 100_000 {

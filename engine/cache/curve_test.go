@@ -42,6 +42,7 @@ func exactHits(trace []int, sizeOf func(int) int, bytes int) float64 {
 // The curve of a sample lies close to that of the whole trace, for sizes of
 // which all reads of a Zipf distribution, a loop and a mixture are told.
 func TestCurveAgainstTheExactStack(t *testing.T) {
+	inOneGoroutine(t)
 	const keys, reads = 60_000, 400_000
 	sizeOf := func(k int) int { return 200 + k%7*104 } // with header and key of 11 bytes, and padding
 	r := rand.New(rand.NewPCG(3, 4))

@@ -63,6 +63,14 @@ type ticker struct{ now time.Duration }
 
 func (k *ticker) clock() int64 { return int64(k.now) }
 
+// inOneGoroutine leaves a test to the run without the race detector, which has nothing to see in it.
+func inOneGoroutine(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("one goroutine: not under the race detector")
+	}
+}
+
 func keyOf(i int) []byte { return fmt.Appendf(nil, "key-%07d", i) }
 
 // valueOf is a value that tells its key, its version and whether it is whole:

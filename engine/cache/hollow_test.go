@@ -13,7 +13,11 @@ import (
 // What is overwritten and deleted makes room for what lives: nothing leaves a cache
 // that has room for all of it, read or not.
 func TestTheDeadMakeRoom(t *testing.T) {
-	const size, rounds = 400, 12
+	const size = 400
+	rounds := 12
+	if raceEnabled {
+		rounds = 3
+	}
 	for _, row := range []struct {
 		name string
 		live float64 // share of the memory

@@ -174,6 +174,7 @@ func TestGetWithoutVectors(t *testing.T) {
 // Keys that differ little differ in all of the hash: each of its bits is as often one as
 // zero, and as many hashes are the same in 32 bits as of random numbers.
 func TestHashesAreSpread(t *testing.T) {
+	inOneGoroutine(t)
 	x := openCache(t, Options{}, hooks{}).index
 	for _, length := range []int{9, 24, 31, 40, 70} {
 		const keys = 1 << 18

@@ -279,6 +279,7 @@ func TestNothingLeaks(t *testing.T) {
 // After a time of reads alone everything has been read as often as is counted. A
 // put does not copy the cache over and over before it finds something to evict.
 func TestAHotCacheStillEvicts(t *testing.T) {
+	inOneGoroutine(t)
 	c := openCache(t, Options{Bytes: 64 << 20, Lanes: 1}, hooks{})
 	value := make([]byte, 1000)
 	read := func(i int) {
