@@ -74,10 +74,21 @@ func newWorkspace(ctx context.Context, o Options) (*workspace, error) {
 func (w *workspace) close() error {
 	var all []error
 	for _, tree := range w.worktrees {
-		_, err := command(context.Background(), w.repository, "git", "worktree", "remove", "--force", tree)
+		if _, err := os.Stat(tree); err != nil {
+			continue // git had not begun
+		}
+		// Twice forced: one whose checkout was interrupted is locked.
+		_, err := command(context.Background(), w.repository, "git", "worktree", "remove", "--force", "--force", tree)
 		all = append(all, err)
 	}
 	return errors.Join(append(all, os.RemoveAll(w.dir))...)
+}
+
+// tree is the folder for a revision's source, which close removes.
+func (w *workspace) tree(name string) string {
+	dir := filepath.Join(w.dir, name+"-source")
+	w.worktrees = append(w.worktrees, dir)
+	return dir
 }
 
 // build builds a revision; an empty one is the repository's folder as it is.
@@ -89,13 +100,12 @@ func (w *workspace) build(ctx context.Context, name, revision string) (build, er
 		if err != nil {
 			return b, fmt.Errorf("%s: git knows no revision %q", name, revision)
 		}
-		b.source = filepath.Join(w.dir, name+"-source")
+		b.source = w.tree(name)
 		if _, err := command(ctx, w.repository, "git", "worktree", "add", "--detach", b.source, commit); err != nil {
 			return b, fmt.Errorf("%s: %w", name, err)
 		}
-		w.worktrees = append(w.worktrees, b.source)
 	}
-	if b.about, err = command(ctx, b.source, "git", "describe", "--tags", "--always", "--dirty"); err != nil {
+	if b.about, err = about(ctx, b.source); err != nil {
 		return b, fmt.Errorf("%s: %w", name, err)
 	}
 	for _, p := range []struct {
@@ -113,4 +123,17 @@ func (w *workspace) build(ctx context.Context, name, revision string) (build, er
 		*p.binary = binary
 	}
 	return b, nil
+}
+
+// about is the name of what a folder holds. Files that git does not know are built too.
+func about(ctx context.Context, source string) (string, error) {
+	name, err := command(ctx, source, "git", "describe", "--tags", "--always")
+	if err != nil {
+		return "", err
+	}
+	changed, err := command(ctx, source, "git", "status", "--porcelain")
+	if changed != "" {
+		name += "-dirty"
+	}
+	return name, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -22,6 +23,7 @@ type gate struct {
 	orders          [][]bool
 	pairs           [][]pair // by scenario
 	exact           []judge.Finding
+	unmeasured      []judge.Finding // what the candidate can't be asked
 }
 
 // Run runs the gate. Its record has the verdict; an error is a mishap, of which
@@ -90,7 +92,8 @@ func (g *gate) run(ctx context.Context) (err error) {
 	return g.rounds(ctx)
 }
 
-// dropMissing leaves out what one of the builds cannot run.
+// dropMissing leaves out what one of the builds cannot run. A base that is older than a
+// scenario says nothing of the candidate; a candidate that lost what the base has is no pass.
 func (g *gate) dropMissing() {
 	if g.base.engine != "" && g.candidate.engine != "" {
 		return
@@ -101,6 +104,9 @@ func (g *gate) dropMissing() {
 			continue
 		}
 		g.rec.Warn("%s was left out: one of the builds has no enginebench", name)
+		if g.base.engine != "" || len(g.scenarios) == 1 {
+			g.unmeasured = append(g.unmeasured, judge.Finding{Metric: g.scenarios[i].Rate, Decision: judge.CannotTell, Notes: []string{"not measured: there is no enginebench to run it"}})
+		}
 		g.scenarios = slices.Delete(slices.Clone(g.scenarios), i, i+1)
 		g.orders = slices.Delete(g.orders, i, i+1)
 		g.pairs = g.pairs[:len(g.scenarios)]
@@ -155,7 +161,7 @@ func (g *gate) one(ctx context.Context, s judge.Scenario, round int, candidateFi
 func (g *gate) conclude() {
 	rules := judge.Rules{Metrics: judge.Judged(g.scenarios)}
 	g.rec.Settings["confidence"], g.rec.Settings["metrics"] = rules.Confidence(), rules.Metrics
-	var all []judge.Finding
+	all := g.unmeasured
 	for _, f := range g.exact {
 		g.rec.Comparisons = append(g.rec.Comparisons, f.Comparison("in memory"))
 		all = append(all, f)
@@ -186,7 +192,7 @@ func metricsOf(f judge.Finding, durability string) []record.Metric {
 }
 
 // judgeScenario judges a scenario's metrics, and its errors: a request that
-// fails in the candidate alone is worse, whatever the rates.
+// fails in the candidate alone, or there far more often, is worse, whatever the rates.
 func judgeScenario(rules judge.Rules, s judge.Scenario, pairs []pair) (all []judge.Finding) {
 	for _, of := range []struct {
 		metric judge.Metric
@@ -212,7 +218,9 @@ func judgeScenario(rules judge.Rules, s judge.Scenario, pairs []pair) (all []jud
 	}
 	if base+candidate > 0 {
 		f := judge.Exactly(judge.Metric{Name: s.Name + ".errors", Unit: "failed requests"}, float64(base), float64(candidate))
-		if base > 0 { // what also fails in the base says nothing of the candidate
+		// What fails in the base as well says nothing of the candidate, unless it fails more
+		// often than chance explains: of all failures each build has half if both are alike.
+		if more := float64(candidate - base - 1); base > 0 && more < 3*math.Sqrt(float64(base+candidate)) {
 			f.Decision = judge.CannotTell
 		}
 		all = append(all, f)

@@ -54,6 +54,20 @@ func TestScenariosInProcessNeedEnginebench(t *testing.T) {
 	require.Len(t, g.orders, len(cases))
 	require.Len(t, g.pairs, len(cases))
 	require.Len(t, g.rec.Warnings, len(engineCases))
+	require.Empty(t, g.unmeasured, "both are older than they")
+
+	for what, g := range map[string]*gate{
+		"the candidate lost it": {base: build{engine: "bin"}, scenarios: judge.GateScenarios},
+		"nothing else is asked": {candidate: build{engine: "bin"}, scenarios: judge.ReproScenarios},
+	} {
+		g.Options, g.rec = Options{Seed: 1}.withDefaults(), &record.Record{Settings: map[string]any{}}
+		g.orders, g.pairs = make([][]bool, len(g.scenarios)), make([][]pair, len(g.scenarios))
+		g.dropMissing()
+		g.scenarios, g.pairs = nil, nil
+		g.exact = []judge.Finding{judge.Exactly(judge.Metric{Name: "put4k.allocs"}, 14, 14)}
+		g.conclude()
+		require.Equal(t, record.CannotTell, g.rec.Verdict.Outcome, what)
+	}
 }
 
 func TestEnginebenchsAnswers(t *testing.T) {
@@ -132,6 +146,13 @@ func TestBuildsAreOfTheirRevisionsAndLeaveNothing(t *testing.T) {
 	require.Equal(t, "uncommitted", says(t, candidate.cairn))
 	require.Equal(t, "engine", says(t, candidate.engine))
 	require.Contains(t, candidate.about, "-dirty")
+	require.NotContains(t, base.about, "-dirty")
+	_, err = command(t.Context(), repo, "git", "checkout", "-q", "cmd/cairn/main.go")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(repo, "cmd/cairn/more.go"), []byte("package main\n"), 0o600))
+	candidate, err = w.build(t.Context(), "candidate", "")
+	require.NoError(t, err)
+	require.Contains(t, candidate.about, "-dirty", "a file that git does not know is in the build")
 	_, err = w.build(t.Context(), "base", "no-such-branch")
 	require.ErrorContains(t, err, `no revision "no-such-branch"`)
 
@@ -163,6 +184,20 @@ func TestAnInterruptedGateTidiesUp(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+func TestAnInterruptedWorktreeIsRemoved(t *testing.T) {
+	repo := repository(t)
+	w, err := newWorkspace(t.Context(), Options{Repository: repo, Dir: t.TempDir()})
+	require.NoError(t, err)
+	// As an interrupt leaves it: git has registered and locked it, and checked out nothing.
+	tree := w.tree("base")
+	_, err = command(t.Context(), repo, "git", "worktree", "add", "--detach", "--no-checkout", "--lock", "--reason", "initializing", tree, "HEAD")
+	require.NoError(t, err)
+	require.NoError(t, w.close())
+	out, err := command(t.Context(), repo, "git", "worktree", "list")
+	require.NoError(t, err)
+	require.Len(t, strings.Split(out, "\n"), 1)
 }
 
 // measured is a gate that has measured pairs of put4k and a proxy.
@@ -204,6 +239,8 @@ func TestFailedRequestsOfTheCandidateAloneAreWorse(t *testing.T) {
 	}
 	require.Equal(t, judge.Worse, last(0, 1))
 	require.Equal(t, judge.CannotTell, last(3, 5))
+	require.Equal(t, judge.CannotTell, last(5, 3))
+	require.Equal(t, judge.Worse, last(1, 1000))
 }
 
 func TestMarkdown(t *testing.T) {

@@ -70,6 +70,7 @@ type attempt struct {
 	rate    float64
 	p99     time.Duration
 	dropped float64 // arrivals that were never sent: the latency is of a load that was not carried
+	errors  float64 // requests that failed: the latency is not theirs
 }
 
 // met reports whether an attempt meets the goal, and what to say of it.
@@ -81,5 +82,8 @@ func (g Goal) met(a attempt) (bool, string) {
 	if a.dropped > 0 {
 		says += fmt.Sprintf(", %.0f arrivals were never sent", a.dropped)
 	}
-	return a.p99 > 0 && a.p99 < g.P99 && a.rate >= g.Rate && a.dropped == 0, says
+	if a.errors > 0 {
+		says += fmt.Sprintf(", %.0f requests failed", a.errors)
+	}
+	return a.p99 > 0 && a.p99 < g.P99 && a.rate >= g.Rate && a.dropped == 0 && a.errors == 0, says
 }

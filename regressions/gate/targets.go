@@ -255,6 +255,8 @@ func (t *targets) overWire(ctx context.Context, g Goal) (attempt, error) {
 			a.rate = m.Value
 		case "latency.cairn.dropped":
 			a.dropped = m.Value
+		case "latency.cairn.errors":
+			a.errors = m.Value
 		case "latency.cairn.p99":
 			a.p99 = time.Duration(m.Value * float64(time.Microsecond))
 		}

@@ -54,8 +54,8 @@ func TestOutcomesOfGoals(t *testing.T) {
 	for _, c := range []struct {
 		a    attempt
 		want bool
-	}{{attempt{1e6, time.Millisecond, 0}, true}, {attempt{999_999, time.Millisecond, 0}, false}, {attempt{2e6, 10 * time.Millisecond, 0}, false}, {attempt{2e6, 0, 0}, false},
-		{attempt{2e6, time.Millisecond, 1}, false}} {
+	}{{attempt{1e6, time.Millisecond, 0, 0}, true}, {attempt{999_999, time.Millisecond, 0, 0}, false}, {attempt{2e6, 10 * time.Millisecond, 0, 0}, false}, {attempt{2e6, 0, 0, 0}, false},
+		{attempt{2e6, time.Millisecond, 1, 0}, false}, {attempt{2e6, time.Millisecond, 0, 1}, false}} {
 		ok, says := g.met(c.a)
 		require.Equal(t, c.want, ok, says)
 	}
