@@ -28,7 +28,7 @@ const (
 func newPlan() *cobra.Command {
 	var (
 		want, profile, model, prices, scheme, drive string
-		layout                                      plan.Layout
+		layout                                      = plan.Layout{}.WithDefaults()
 		asJSON                                      bool
 	)
 	cmd := &cobra.Command{
@@ -93,13 +93,13 @@ well the model foretold other loads is printed below the plan.`,
 	f.StringVar(&model, "model", defaultModel, "model of the server (lab plan calibrate)")
 	f.StringVar(&prices, "prices", "", "YAML file of prices: currency, node, drive_per_tb, memory_per_gib, node_per_month, drive_tb_per_month")
 	f.StringVar(&scheme, "scheme", "1+0", "shards of an object, data+parity")
-	f.IntVar(&layout.Drives, "drives", 1, "drives of a node")
+	f.IntVar(&layout.Drives, "drives", layout.Drives, "drives of a node")
 	f.StringVar(&drive, "drive", "", "size of a drive, as 16TB (default: the profile's)")
 	f.Float64Var(&layout.NetworkGbps, "network", 0, "Gbit/s of a node (default: what the profile measured to a peer, else 10)")
-	f.Float64Var(&layout.Fill, "fill", .8, "how full drives may be")
-	f.Float64Var(&layout.Headroom, "headroom", .3, "share of everything that stays free")
-	f.Float64Var(&layout.Misses, "misses", 1, "share of gets that come from the drive")
-	f.Float64Var(&layout.Months, "months", 12, "months of growth to be carried")
+	f.Float64Var(&layout.Fill, "fill", layout.Fill, "how full drives may be")
+	f.Float64Var(&layout.Headroom, "headroom", layout.Headroom, "share of everything that stays free")
+	f.Float64Var(&layout.Misses, "misses", layout.Misses, "share of gets that come from the drive")
+	f.Float64Var(&layout.Months, "months", layout.Months, "months of growth to be carried")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.AddCommand(newCalibrate(), newPlanCheck(), newPlanFit(), newRequirements())
 	return cmd

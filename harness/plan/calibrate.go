@@ -303,6 +303,9 @@ func newModel(rec *record.Record, p *probe.Profile) *Model {
 
 // FromRecord makes the model of a calibration's record anew.
 func FromRecord(rec *record.Record, p *probe.Profile) (*Model, error) {
+	if rec.Profile != "" && rec.Profile != p.Name {
+		return nil, fmt.Errorf("fit: the record is of the machine %q and the profile of %q", rec.Profile, p.Name)
+	}
 	points, err := PointsOf(rec)
 	if err != nil {
 		return nil, fmt.Errorf("fit: %w", err)

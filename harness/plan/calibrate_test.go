@@ -95,6 +95,8 @@ func TestVerdicts(t *testing.T) {
 		{[]Row{row(105, 0), row(108, 0), row(300, 0)}, record.Pass},
 		{[]Row{row(120, 0)}, record.Fail},
 		{[]Row{row(101, 50)}, record.CannotTell},
+		{nil, record.CannotTell},
+		{[]Row{{Load: Load{Offered: 100}, Rate: Estimate{Value: 100}, GotRate: 100, GotP99US: 100}}, record.CannotTell}, // beyond the knee, no closed loop
 	} {
 		check := Check{Rows: c.rows}
 		require.Equal(t, c.want, check.verdict(check.Errors()).Outcome)

@@ -170,6 +170,10 @@ func (c *Check) verdict(rate, p99 float64, rates, p99s int) *record.Verdict {
 	if rate > RateGoal || p99 > P99Goal {
 		v.Outcome = record.Fail
 	}
+	if rates == 0 || p99s == 0 {
+		v.Outcome = record.CannotTell
+		say("one of the two has no load to be judged by")
+	}
 	busy := 0
 	for _, r := range c.Rows {
 		if r.OthersPct > noisyPercent {

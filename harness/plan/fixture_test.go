@@ -79,7 +79,7 @@ func exampleProfile(t testing.TB) *probe.Profile {
 // exampleModel is fitted to the known server, on a machine like the profile's.
 func exampleModel(t testing.TB, noise float64) *Model {
 	t.Helper()
-	m := &Model{Version: ModelVersion, Name: "example", Machine: Machine{Threads: 2, SpinMS: 4, Noise: probe.Quiet}, Points: truePoints(noise)}
+	m := &Model{Version: ModelVersion, Name: "example", Machine: Machine{Threads: 2, SpinMS: 4, SyncP50US: exampleProfile(t).SyncP50US(), Noise: probe.Quiet}, Points: truePoints(noise)}
 	require.NoError(t, m.Fit())
 	return m
 }

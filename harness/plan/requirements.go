@@ -114,7 +114,7 @@ func Requirements(out io.Writer, p *probe.Profile, m *Model) error {
 		if err != nil {
 			return err
 		}
-		made, err := Make(w, p, m, e.layout)
+		made, err := Make(w, p, m, e.layout.WithDefaults())
 		if err != nil {
 			say("| %s | `%s` | – | – | %v | – |", e.name, e.want, err)
 			continue

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -10,18 +11,17 @@ import (
 	"github.com/cairnstore/cairn/harness/probe"
 )
 
-// Layout is how the nodes are built and run. The zero value of each field is its
-// default.
+// Layout is how the nodes are built and run.
 type Layout struct {
 	// Data and Parity are the shards of an object; each parity shard is a node
 	// that may be lost. Default 1 and 0: one copy.
 	Data   int `json:"data_shards"`
 	Parity int `json:"parity_shards"`
-	// Drives of one node, and bytes of one drive. Default 1, of the profile's size.
+	// Drives of one node, default 1, and bytes of one drive; 0: the profile's.
 	Drives     int     `json:"drives_per_node"`
 	DriveBytes float64 `json:"drive_bytes"`
-	// NetworkGbps is each node's network. Default: what the profile measured to a
-	// peer, else 10.
+	// NetworkGbps is each node's network. 0: what the profile measured to a peer,
+	// else 10.
 	NetworkGbps float64 `json:"network_gbps"`
 	// Fill is how full a drive may be (default .8), Headroom the share of every
 	// resource that stays free (default .3), Misses the share of gets that memory
@@ -35,14 +35,17 @@ type Layout struct {
 	Months float64 `json:"months"`
 }
 
-func (l Layout) withDefaults(p *probe.Profile) Layout {
-	set := func(to *float64, v float64) {
-		if *to == 0 {
-			*to = v
-		}
-	}
-	l.Data, l.Drives = max(l.Data, 1), max(l.Drives, 1)
-	set(&l.DriveBytes, float64(p.Disk.TotalBytes))
+// WithDefaults sets what is 0 to its default.
+func (l Layout) WithDefaults() Layout {
+	l.Data, l.Drives = cmp.Or(l.Data, 1), cmp.Or(l.Drives, 1)
+	l.Fill, l.Headroom, l.Misses = cmp.Or(l.Fill, .8), cmp.Or(l.Headroom, .3), cmp.Or(l.Misses, 1)
+	l.RebuildShare, l.Months = cmp.Or(l.RebuildShare, .3), cmp.Or(l.Months, 12)
+	return l
+}
+
+// of takes from the profile what the layout leaves to it.
+func (l Layout) of(p *probe.Profile) Layout {
+	l.DriveBytes = cmp.Or(l.DriveBytes, float64(p.Disk.TotalBytes))
 	network := 10.0
 	for _, n := range p.Network {
 		if n.Path == "peer" {
@@ -52,22 +55,17 @@ func (l Layout) withDefaults(p *probe.Profile) Layout {
 			}
 		}
 	}
-	set(&l.NetworkGbps, network)
-	set(&l.Fill, .8)
-	set(&l.Headroom, .3)
-	set(&l.Misses, 1)
-	set(&l.RebuildShare, .3)
-	set(&l.Months, 12)
+	l.NetworkGbps = cmp.Or(l.NetworkGbps, network)
 	return l
 }
 
 func (l Layout) validate() error {
 	in := func(v, low, high float64) bool { return v >= low && v <= high }
 	switch {
-	case l.Data > 64 || !in(float64(l.Parity), 0, 64):
-		return fmt.Errorf("%d+%d shards: at most 64 of each", l.Data, l.Parity)
-	case l.Drives > 1000:
-		return fmt.Errorf("%d drives in a node", l.Drives)
+	case !in(float64(l.Data), 1, 64) || !in(float64(l.Parity), 0, 64):
+		return fmt.Errorf("%d+%d shards: 1 to 64 of data, at most 64 of parity", l.Data, l.Parity)
+	case !in(float64(l.Drives), 1, 1000):
+		return fmt.Errorf("%d drives in a node: 1 to 1000", l.Drives)
 	case !in(l.DriveBytes, 1<<20, 1<<60):
 		return fmt.Errorf("a drive of %g bytes", l.DriveBytes)
 	case !in(l.NetworkGbps, 1e-3, 1e5):
@@ -144,9 +142,10 @@ const bytesPerObject = 121 * 1.048576
 const baseMemory = 2 << 30
 
 // Make makes the plan. Every node is as the profile's machine, with the layout's
-// drives and network, and carries an equal part.
+// drives and network, and carries an equal part. Of the layout only DriveBytes and
+// NetworkGbps may be 0: the profile says them.
 func Make(w Want, p *probe.Profile, m *Model, l Layout) (*Plan, error) {
-	l = l.withDefaults(p)
+	l = l.of(p)
 	if err := l.validate(); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
@@ -162,8 +161,12 @@ func Make(w Want, p *probe.Profile, m *Model, l Layout) (*Plan, error) {
 	s.capacity()
 	s.drives()
 	s.network()
-	s.memory()
-	s.conclude()
+	if err := s.memory(); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	if err := s.conclude(); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
 	if err := s.latencies(); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
@@ -183,6 +186,9 @@ type sizing struct {
 	// speed is by what a node of the profile is faster than the model's machine:
 	// it may be between low and high.
 	speed Estimate
+	// thread is by what one of its threads is, and wait how much longer than on the model's
+	// machine a put waits for the drive, in µs.
+	thread, wait float64
 }
 
 func (s *sizing) warn(format string, args ...any) {
@@ -192,7 +198,11 @@ func (s *sizing) warn(format string, args ...any) {
 // resource adds one. limit is the highest share that may be used.
 func (s *sizing) resource(name, unit string, demand Estimate, node, limit float64) {
 	usable := node * limit
-	if demand.High == 0 || usable <= 0 {
+	if demand.High == 0 {
+		return
+	}
+	if usable <= 0 {
+		s.warn("the profile does not say what its %s are: whether they carry %s is not known", name, amount(demand.Value, unit))
 		return
 	}
 	s.plan.Resources = append(s.plan.Resources, Resource{
@@ -211,9 +221,9 @@ func (s *sizing) scale() error {
 	if m.SpinMS <= 0 || s.profile.Noise.SpinCPUMS <= 0 {
 		return errors.New("the profile or the model does not say how fast a thread is (spin_cpu_median_ms)")
 	}
-	thread := m.SpinMS / s.profile.Noise.SpinCPUMS
+	s.thread = m.SpinMS / s.profile.Noise.SpinCPUMS
 	ratio := float64(s.profile.CPU.Threads) / float64(m.Threads)
-	a, b := thread*math.Pow(ratio, .75), thread*ratio
+	a, b := s.thread*math.Pow(ratio, .75), s.thread*ratio
 	s.speed = Estimate{math.Sqrt(a * b), min(a, b), max(a, b)}
 	if s.profile.CPU.Threads != m.Threads {
 		s.warn("the model is of %d threads and the profile has %d: how the server scales from one to the other was not measured, and is most of the uncertainty", m.Threads, s.profile.CPU.Threads)
@@ -221,7 +231,38 @@ func (s *sizing) scale() error {
 	if s.profile.Noise.Level == probe.Noisy {
 		s.warn("the profile was measured on a noisy machine")
 	}
+	s.syncs()
 	return nil
+}
+
+// syncs compares the drives. A put waits for the sync under way and for its own.
+func (s *sizing) syncs() {
+	here, there := s.profile.SyncP50US(), s.model.Machine.SyncP50US
+	if here == 0 || there == 0 {
+		s.warn("the profile or the model does not say how long an fdatasync takes: the P99 of puts is of the model's drive")
+		return
+	}
+	s.wait = max(0, 2*(here-there))
+	if s.wait > there {
+		s.warn("an fdatasync takes %s in the median here and %s on the model's machine: each put is taken to wait %s longer, and fewer of them may be under way than the model has seen", us(here), us(there), us(s.wait))
+	}
+}
+
+// tail is the P99 that an operation has here at a utilisation of the request path.
+func (s *sizing) tail(f Fit, rho float64) float64 {
+	return f.P99.At(rho)/s.thread + s.waits(f)
+}
+
+func (s *sizing) waits(f Fit) float64 {
+	if f.Op == "put" {
+		return s.wait
+	}
+	return 0
+}
+
+// within is the highest utilisation that keeps a P99.
+func (s *sizing) within(f Fit, limit time.Duration) float64 {
+	return f.P99.Within((float64(limit)/1e3 - s.waits(f)) * s.thread)
 }
 
 // limit is the utilisation of the request path that keeps every P99, stays below
@@ -235,9 +276,9 @@ func (s *sizing) limit(fits []Fit) (float64, error) {
 		}
 		limit = min(limit, f.P99.Knee())
 		if d.P99 > 0 {
-			within := f.P99.Within(float64(d.P99) / 1e3)
+			within := s.within(f, d.P99)
 			if within == 0 {
-				return 0, fmt.Errorf("a P99 of %s of %s under %v can't be had on this machine: it is %s without any load", d.Op, sizeText(d.Size), d.P99, us(f.P99.At(0)))
+				return 0, fmt.Errorf("a P99 of %s of %s under %v can't be had on this machine: it is %s without any load", d.Op, sizeText(d.Size), d.P99, us(s.tail(f, 0)))
 			}
 			limit = min(limit, within)
 		}
@@ -256,26 +297,26 @@ func (s *sizing) machines(fits []Fit) (busy, limit float64, err error) {
 		if err != nil {
 			return 0, 0, err
 		}
-		cost := d.Rate / f.PeakPerS
-		if d.Op == "put" { // every shard is a put of its own on some node
-			cost = d.Rate * s.shardCost(fits, d) / f.PeakPerS
-		}
-		busy += cost
+		busy += d.Rate * s.shardCost(fits, d) / f.PeakPerS
 	}
 	return busy, limit, nil
 }
 
-// shardCost is what writing all shards of an object costs, in puts of the whole.
+// shardCost is what an object's shards cost, in requests of the whole: each is a request of
+// its own on some node. All are written, and as many read as there are of data.
 func (s *sizing) shardCost(fits []Fit, d Demand) float64 {
-	shards := float64(s.layout.Data + s.layout.Parity)
+	shards := float64(s.layout.Data)
+	if d.Op == "put" {
+		shards += float64(s.layout.Parity)
+	}
 	if shards == 1 {
 		return 1
 	}
-	whole, err := at(fits, "put", d.Size)
+	whole, err := at(fits, d.Op, d.Size)
 	if err != nil {
 		return shards
 	}
-	one, err := at(fits, "put", max(1, d.Size/float64(s.layout.Data)))
+	one, err := at(fits, d.Op, max(1, d.Size/float64(s.layout.Data)))
 	if err != nil {
 		return shards
 	}
@@ -342,14 +383,12 @@ func (s *sizing) drives() {
 	}
 	limit := 1 - l.Headroom
 	drives := float64(l.Drives)
+	speed := map[string]float64{}
 	for _, q := range s.profile.Disk.Sequential {
-		switch q.Operation {
-		case "write":
-			s.resource("drive writes", "bytes/s", exactly(write), drives*q.MBPerS*1e6, limit)
-		case "read":
-			s.resource("drive reads", "bytes/s", exactly(read), drives*q.MBPerS*1e6, limit)
-		}
+		speed[q.Operation] = drives * q.MBPerS * 1e6
 	}
+	s.resource("drive writes", "bytes/s", exactly(write), speed["write"], limit)
+	s.resource("drive reads", "bytes/s", exactly(read), speed["read"], limit)
 	most := 0.0
 	for _, r := range s.profile.Disk.Random {
 		most = max(most, r.PerS)
@@ -400,27 +439,33 @@ func (s *sizing) objectSize() (size float64, assumed string) {
 
 // memory is the index's: gets and puts slow down where it does not fit
 // (results/README.md has by how much).
-func (s *sizing) memory() {
+func (s *sizing) memory() error {
 	size, _ := s.objectSize()
 	if size == 0 || s.want.Stored == 0 {
-		return
+		return nil
 	}
 	s.objects = s.want.Stored * math.Pow(1+s.want.Growth, s.layout.Months) / size
 	objects := s.objects * float64(s.layout.Data+s.layout.Parity) // every shard is in some index
 	node := float64(s.profile.Memory.TotalBytes) - baseMemory
 	if node <= 0 {
-		s.warn("the profile's machine has less than %d GiB of memory", baseMemory>>30)
-		return
+		return fmt.Errorf("the profile's machine has %s of memory: the server takes %s beside the index of %s million objects, so that no number of such nodes is enough", amount(float64(s.profile.Memory.TotalBytes), "bytes"), amount(baseMemory, "bytes"), digits(s.objects/1e6))
 	}
 	s.resource("memory for the index", "bytes", Estimate{objects * bytesPerObject, objects * bytesPerObject * 87 / 121, objects * bytesPerObject}, node, 1-s.layout.Headroom)
+	return nil
 }
 
+// mostNodes is where a plan is surely a slip of the pen, and its drives still a number.
+const mostNodes = 1e12
+
 // conclude takes as many nodes as the neediest resource asks for.
-func (s *sizing) conclude() {
+func (s *sizing) conclude() error {
 	least := float64(s.layout.Data + s.layout.Parity)
 	need := exactly(max(least, 1))
 	for _, r := range s.plan.Resources {
 		need = Estimate{max(need.Value, math.Ceil(r.Nodes.Value-1e-9)), max(need.Low, math.Ceil(r.Nodes.Low-1e-9)), max(need.High, math.Ceil(r.Nodes.High-1e-9))}
+	}
+	if !(need.High <= mostNodes) {
+		return fmt.Errorf("it takes %.3g nodes: is that what is wanted?", need.High)
 	}
 	s.plan.Nodes = need
 	n := need.Value
@@ -437,6 +482,7 @@ func (s *sizing) conclude() {
 	if most > 0 {
 		s.plan.Headroom = 1/most - 1
 	}
+	return nil
 }
 
 // latencies are at the utilisation that the plan's nodes have.
@@ -455,12 +501,12 @@ func (s *sizing) latencies() error {
 		var all []float64
 		for _, set := range s.model.predictor.sets {
 			if g, err := at(set, d.Op, d.Size); err == nil {
-				all = append(all, g.P99.At(rho))
+				all = append(all, s.tail(g, rho))
 			}
 		}
-		l := DemandLatency{Op: d.Op, P99US: estimate(f.P99.At(rho), all), Knee: f.P99.Knee()}
+		l := DemandLatency{Op: d.Op, P99US: estimate(s.tail(f, rho), all), Knee: f.P99.Knee()}
 		if d.P99 > 0 {
-			l.Within = f.P99.Within(float64(d.P99) / 1e3)
+			l.Within = s.within(f, d.P99)
 			if limit := float64(d.P99) / 1e3; l.P99US.High > limit {
 				s.warn("%s: the P99 may be %s, above the %v that are asked", d.Op, us(l.P99US.High), d.P99)
 			}

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/cairnstore/cairn/harness/probe"
 )
 
 func mustParse(t require.TestingT, text string) Want {
@@ -34,7 +37,7 @@ func resourceOf(t testing.TB, p *Plan, name string) Resource {
 func TestCapacityByHand(t *testing.T) {
 	p, m := exampleProfile(t), exampleModel(t, 0)
 	l := Layout{Data: 8, Parity: 4, Drives: 4, DriveBytes: 10e12}
-	made, err := Make(mustParse(t, "stored=100TB; growth=2%/month"), p, m, l)
+	made, err := Make(mustParse(t, "stored=100TB; growth=2%/month"), p, m, l.WithDefaults())
 	require.NoError(t, err)
 	r := resourceOf(t, made, "capacity")
 	require.InEpsilon(t, 100e12*math.Pow(1.02, 12)*1.5, r.Demand.Value, 1e-12)
@@ -52,7 +55,7 @@ func TestCapacityByHand(t *testing.T) {
 	require.InEpsilon(t, hours/.7, made.LostDrive.High, 1e-9)
 
 	// 1 PB needs 1.5·1.268 = 1.902 PB on 32 TB a node: 60.
-	made, err = Make(mustParse(t, "stored=1PB; growth=2%/month"), p, m, l)
+	made, err = Make(mustParse(t, "stored=1PB; growth=2%/month"), p, m, l.WithDefaults())
 	require.NoError(t, err)
 	require.Equal(t, exactly(60), made.Nodes)
 	require.Equal(t, "capacity", made.Bottleneck)
@@ -68,7 +71,7 @@ func TestRequestsByHand(t *testing.T) {
 	knee := f.P99.Knee()
 	limit := min(.7, knee)
 	w := Want{Demands: []Demand{{Op: "get", Rate: 2 * f.PeakPerS, Size: 4096}}}
-	made, err := Make(w, p, m, Layout{NetworkGbps: 1000, Misses: 1e-9})
+	made, err := Make(w, p, m, Layout{NetworkGbps: 1000, Misses: 1e-9}.WithDefaults())
 	require.NoError(t, err)
 	require.InEpsilon(t, 2/limit, resourceOf(t, made, "request path").Nodes.Value, 1e-9)
 	n := math.Ceil(2 / limit)
@@ -79,13 +82,13 @@ func TestRequestsByHand(t *testing.T) {
 	// A limit of the P99 below what the knee gives needs more nodes.
 	bound := f.P99.At(limit / 2)
 	w.Demands[0].P99 = time.Duration(bound * 1e3)
-	stricter, err := Make(w, p, m, Layout{NetworkGbps: 1000, Misses: 1e-9})
+	stricter, err := Make(w, p, m, Layout{NetworkGbps: 1000, Misses: 1e-9}.WithDefaults())
 	require.NoError(t, err)
 	require.InDelta(t, 4/limit, resourceOf(t, stricter, "request path").Nodes.Value, .01)
 	require.LessOrEqual(t, stricter.Latencies[0].P99US.Value, bound*1.001)
 
 	w.Demands[0].P99 = time.Microsecond
-	_, err = Make(w, p, m, Layout{})
+	_, err = Make(w, p, m, Layout{}.WithDefaults())
 	require.ErrorContains(t, err, "can't be had")
 }
 
@@ -94,7 +97,7 @@ func TestRequestsByHand(t *testing.T) {
 func TestNetworkAndDrivesByHand(t *testing.T) {
 	p, m := exampleProfile(t), exampleModel(t, 0)
 	w := Want{Demands: []Demand{{Op: "put", Rate: 1000, Size: 1e6}}}
-	made, err := Make(w, p, m, Layout{Data: 2, Parity: 1})
+	made, err := Make(w, p, m, Layout{Data: 2, Parity: 1}.WithDefaults())
 	require.NoError(t, err)
 	r := resourceOf(t, made, "network")
 	require.InEpsilon(t, 2.5e9, r.Demand.Value, 1e-9)
@@ -108,7 +111,7 @@ func TestNetworkAndDrivesByHand(t *testing.T) {
 // of which 70 % may be used.
 func TestMemoryByHand(t *testing.T) {
 	p, m := exampleProfile(t), exampleModel(t, 0)
-	made, err := Make(mustParse(t, "get=10/s,4KiB; stored=1TB"), p, m, Layout{})
+	made, err := Make(mustParse(t, "get=10/s,4KiB; stored=1TB"), p, m, Layout{}.WithDefaults())
 	require.NoError(t, err)
 	r := resourceOf(t, made, "memory for the index")
 	require.InEpsilon(t, 1e12/4096*bytesPerObject, r.Demand.Value, 1e-9)
@@ -129,11 +132,11 @@ func warningsOf(p *Plan) (all string) {
 func TestOtherMachinesWidenTheRange(t *testing.T) {
 	p, m := exampleProfile(t), exampleModel(t, 0)
 	w := mustParse(t, "put=100000/s,4KiB")
-	same, err := Make(w, p, m, Layout{NetworkGbps: 1000, Drives: 100})
+	same, err := Make(w, p, m, Layout{NetworkGbps: 1000, Drives: 100}.WithDefaults())
 	require.NoError(t, err)
 	p.CPU.Threads = 32
 	p.Noise.SpinCPUMS /= 2
-	other, err := Make(w, p, m, Layout{NetworkGbps: 1000, Drives: 100})
+	other, err := Make(w, p, m, Layout{NetworkGbps: 1000, Drives: 100}.WithDefaults())
 	require.NoError(t, err)
 	a, b := resourceOf(t, same, "request path").Nodes, resourceOf(t, other, "request path").Nodes
 	require.InEpsilon(t, a.Low/32, b.Low, 1e-9, "16 times the threads, each twice as fast")
@@ -154,7 +157,7 @@ func TestPlansAreMonotone(t *testing.T) {
 			Stored: rapid.Float64Range(1, 1e15).Draw(t, "stored"), Growth: rapid.Float64Range(0, .2).Draw(t, "growth"),
 		}
 		l := Layout{Data: rapid.IntRange(1, 10).Draw(t, "data"), Parity: rapid.IntRange(0, 4).Draw(t, "parity"), Drives: rapid.IntRange(1, 24).Draw(t, "drives"), DriveBytes: rapid.Float64Range(1e12, 3e13).Draw(t, "drive")}
-		base, err := Make(w, p, m, l)
+		base, err := Make(w, p, m, l.WithDefaults())
 		require.NoError(t, err)
 		require.GreaterOrEqual(t, base.Nodes.Value, float64(max(1, l.Data+l.Parity)))
 		require.LessOrEqual(t, base.Nodes.Low, base.Nodes.Value)
@@ -168,13 +171,13 @@ func TestPlansAreMonotone(t *testing.T) {
 		more.Demands[0].Rate *= up("more puts")
 		more.Demands[1].Rate *= up("more gets")
 		more.Stored *= up("more stored")
-		grown, err := Make(more, p, m, l)
+		grown, err := Make(more, p, m, l.WithDefaults())
 		require.NoError(t, err)
 		require.GreaterOrEqual(t, grown.Nodes.Value, base.Nodes.Value)
 		better := l
 		better.DriveBytes *= up("larger drives")
 		better.NetworkGbps = 10 * up("faster network")
-		relaxed, err := Make(w, p, m, better)
+		relaxed, err := Make(w, p, m, better.WithDefaults())
 		require.NoError(t, err)
 		require.LessOrEqual(t, relaxed.Nodes.Value, base.Nodes.Value)
 	})
@@ -185,7 +188,7 @@ func TestPlanInWords(t *testing.T) {
 	m.Checks = []Check{{Record: "r.json", Rows: []Row{
 		{Load: Load{Puts: 1, Size: 4096, Connections: 3}, Why: "concurrency", BelowKnee: true, Rate: Estimate{110, 100, 120}, P99US: Estimate{900, 800, 1000}, GotRate: 100, GotP99US: 1000},
 	}}}
-	made, err := Make(mustParse(t, "put=5000/s,4KiB,p99<20ms; get=20000/s,4KiB; stored=10TiB; growth=2%/month"), p, m, Layout{Data: 2, Parity: 1})
+	made, err := Make(mustParse(t, "put=5000/s,4KiB,p99<20ms; get=20000/s,4KiB; stored=10TiB; growth=2%/month"), p, m, Layout{Data: 2, Parity: 1}.WithDefaults())
 	require.NoError(t, err)
 	(&Prices{Currency: "EUR", Node: 1}).Add(made)
 	var out bytes.Buffer
@@ -201,11 +204,11 @@ func TestPlanInWords(t *testing.T) {
 func TestBadLayouts(t *testing.T) {
 	p, m := exampleProfile(t), exampleModel(t, 0)
 	for _, l := range []Layout{{Data: 65}, {Parity: -1}, {Drives: 1001}, {DriveBytes: -1}, {NetworkGbps: -1}, {Fill: 2}, {Headroom: .99}, {Misses: -1}, {Months: 1000}, {RebuildShare: 2}} {
-		_, err := Make(mustParse(t, "stored=1TB"), p, m, l)
+		_, err := Make(mustParse(t, "stored=1TB"), p, m, l.WithDefaults())
 		require.Error(t, err, "%+v", l)
 	}
 	m.Machine.SpinMS = 0
-	_, err := Make(mustParse(t, "stored=1TB"), p, m, Layout{})
+	_, err := Make(mustParse(t, "stored=1TB"), p, m, Layout{}.WithDefaults())
 	require.ErrorContains(t, err, "spin_cpu_median_ms")
 }
 
@@ -214,7 +217,7 @@ func TestBadLayouts(t *testing.T) {
 func TestTheNumberOfStoredObjectsIsStatedOrAssumedAloud(t *testing.T) {
 	p, m := exampleProfile(t), exampleModel(t, 0)
 	index := func(want string) (*Plan, float64) {
-		made, err := Make(mustParse(t, want), p, m, Layout{})
+		made, err := Make(mustParse(t, want), p, m, Layout{}.WithDefaults())
 		require.NoError(t, err)
 		for _, r := range made.Resources {
 			if r.Name == "memory for the index" {
@@ -253,4 +256,92 @@ func TestRebuildsInWords(t *testing.T) {
 	} {
 		require.Equal(t, want, rebuildText(e))
 	}
+}
+
+// An explicit 0 is 0: only WithDefaults takes it for what was not said.
+func TestZeroIsNoDefault(t *testing.T) {
+	p, m := exampleProfile(t), exampleModel(t, 0)
+	w := mustParse(t, "get=100000/s,4KiB; stored=1TB,1MiB; growth=100%/month")
+	l := Layout{}.WithDefaults()
+	l.Misses, l.Headroom, l.Months = 0, 0, 0
+	made, err := Make(w, p, m, l)
+	require.NoError(t, err)
+	for _, r := range made.Resources {
+		require.NotContains(t, []string{"random reads", "drive reads"}, r.Name)
+		if r.Name == "capacity" {
+			require.InDelta(t, 1e12, r.Demand.Value, 1)
+		}
+	}
+	for _, bad := range []func(*Layout){func(l *Layout) { l.Drives = 0 }, func(l *Layout) { l.Drives = -5 }, func(l *Layout) { l.Data = 0 }, func(l *Layout) { l.Fill = 0 }} {
+		l := Layout{}.WithDefaults()
+		bad(&l)
+		_, err := Make(w, p, m, l)
+		require.Error(t, err, "%+v", l)
+	}
+}
+
+// A promise of latency is about the profile's machine, not the model's.
+func TestLatenciesAreOfTheProfilesMachine(t *testing.T) {
+	m := exampleModel(t, 0)
+	w := mustParse(t, "put=200/s,4KiB,p99<20ms; get=200/s,4KiB")
+	at := func(change func(*probe.Profile)) (*Plan, error) {
+		p := exampleProfile(t)
+		change(p)
+		return Make(w, p, m, Layout{}.WithDefaults())
+	}
+	same, err := at(func(*probe.Profile) {})
+	require.NoError(t, err)
+	slowDrive, err := at(func(p *probe.Profile) {
+		for i := range p.Disk.Fdatasync {
+			p.Disk.Fdatasync[i].P50US += 5000
+		}
+	})
+	require.NoError(t, err)
+	require.InDelta(t, same.Latencies[0].P99US.Value+10_000, slowDrive.Latencies[0].P99US.Value, 1)
+	require.InDelta(t, same.Latencies[1].P99US.Value, slowDrive.Latencies[1].P99US.Value, 1, "a get waits for no sync")
+	require.Contains(t, strings.Join(slowDrive.Warnings, "\n"), "an fdatasync takes")
+	_, err = at(func(p *probe.Profile) {
+		for i := range p.Disk.Fdatasync {
+			p.Disk.Fdatasync[i].P50US += 20_000
+		}
+	})
+	require.ErrorContains(t, err, "can't be had")
+	slowThreads, err := at(func(p *probe.Profile) { p.Noise.SpinCPUMS *= 3 })
+	require.NoError(t, err)
+	require.Greater(t, slowThreads.Latencies[0].P99US.Value, 2.5*same.Latencies[0].P99US.Value)
+}
+
+// What the profile does not say is no promise kept: it is said, or refused.
+func TestUnknownCapacities(t *testing.T) {
+	m := exampleModel(t, 0)
+	p := exampleProfile(t)
+	p.Memory.TotalBytes = 1 << 30
+	_, err := Make(mustParse(t, "stored=100GiB,1KiB"), p, m, Layout{}.WithDefaults())
+	require.ErrorContains(t, err, "memory")
+	p = exampleProfile(t)
+	p.Disk.Sequential, p.Disk.Random = nil, nil
+	made, err := Make(mustParse(t, "put=10/s,4KiB; get=10/s,4KiB"), p, m, Layout{}.WithDefaults())
+	require.NoError(t, err)
+	said := strings.Join(made.Warnings, "\n")
+	for _, name := range []string{"drive writes", "drive reads", "random reads"} {
+		require.Contains(t, said, name)
+	}
+	_, err = Make(mustParse(t, "stored=1EiB,1MiB; growth=1000%/month"), exampleProfile(t), m, Layout{Months: 240}.WithDefaults())
+	require.ErrorContains(t, err, "is that what is wanted")
+}
+
+// Each shard that is read is a request.
+func TestShardsCostRequests(t *testing.T) {
+	p, m := exampleProfile(t), exampleModel(t, 0)
+	path := func(l Layout) float64 {
+		made, err := Make(mustParse(t, "get=100000/s,4KiB"), p, m, l.WithDefaults())
+		require.NoError(t, err)
+		for _, r := range made.Resources {
+			if r.Name == "request path" {
+				return r.Demand.Value
+			}
+		}
+		return 0
+	}
+	require.Greater(t, path(Layout{Data: 8, Parity: 4}), 6*path(Layout{}))
 }
