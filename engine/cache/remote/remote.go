@@ -116,6 +116,7 @@ func (o *Options) client() (*redis.Client, error) {
 	r.Protocol = 2 // nothing of 3 is used, and a server of any age speaks it
 	r.DisableIdentity = true
 	r.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	bound(r)
 	return redis.NewClient(r), nil
 }
 
@@ -261,15 +262,37 @@ func (c *Cache) fetch(batch []*get) {
 	}
 	_, err := p.Exec(ctx)
 	c.stats.trips.Add(1)
-	if err != nil && !errors.Is(err, redis.Nil) {
+	if refused(err) {
+		err = nil // one answer is an error, and the others may be values
+	}
+	for i, a := range answers {
+		switch value, e := a.Bytes(); {
+		case e == nil:
+			batch[i].value = value
+		case errors.Is(e, redis.Nil):
+		case redis.HasErrorPrefix(e, "WRONGTYPE"): // no value of ours
+			c.stats.invalid.Add(1)
+			c.enqueue(write{key: batch[i].key})
+		case errors.Is(e, errReply): // one of these, or a server that talks nonsense
+			c.stats.invalid.Add(1)
+			c.enqueue(write{key: batch[i].key})
+			err = e
+		default:
+			err = e
+		}
+	}
+	if err != nil {
 		c.stats.errors.Add(1)
 		c.breaker.failed(err)
 		return
 	}
 	c.breaker.succeeded()
-	for i, a := range answers {
-		batch[i].value, _ = a.Bytes() // of another type: none
-	}
+}
+
+// refused reports whether the server has answered, and an answer is an error.
+func refused(err error) bool {
+	answer := redis.Error(nil)
+	return errors.As(err, &answer)
 }
 
 // A write is a set, or a delete where it has no frame.
@@ -377,7 +400,7 @@ func (c *Cache) sendBatch(batch []write) {
 	}
 	c.stats.errors.Add(1)
 	// What Redis refuses, as when it is full, says nothing of reads.
-	if refusal := redis.Error(nil); !errors.As(err, &refusal) {
+	if !refused(err) {
 		c.breaker.failed(err)
 	}
 }
