@@ -13,8 +13,10 @@ func exposeCache(t *telemetry.Scrape, c *tiered) {
 	if c == nil {
 		return
 	}
-	exposeMemory(t, c.tiers.Memory())
-	exposeTiers(t, c)
+	c.look(func() {
+		exposeMemory(t, c.tiers.Memory())
+		exposeTiers(t, c)
+	})
 }
 
 func exposeMemory(t *telemetry.Scrape, c *cache.Cache) {

@@ -111,11 +111,18 @@ func ratio(hits, misses int64) float64 {
 }
 
 // CacheReport tells of the cache; ErrNoCache where there is none.
-func (e *Engine) CacheReport() (CacheReport, error) {
-	c := e.cache
-	if c == nil {
-		return CacheReport{}, ErrNoCache
+func (e *Engine) CacheReport() (r CacheReport, err error) {
+	if e.cache == nil {
+		return r, ErrNoCache
 	}
+	if !e.cache.look(func() { r = e.cacheReport() }) {
+		err = errClosing
+	}
+	return r, err
+}
+
+func (e *Engine) cacheReport() CacheReport {
+	c := e.cache
 	m, t := c.tiers.Memory().Stats(), c.tiers.Stats()
 	r := CacheReport{
 		Tiers: []TierReport{{
@@ -161,13 +168,16 @@ func (e *Engine) CacheReport() (CacheReport, error) {
 		now := w.warmth()
 		r.Warming = &now
 	}
-	return r, nil
+	return r
 }
 
 func (e *Engine) cacheHandler() func() (any, error) {
 	return func() (any, error) {
 		r, err := e.CacheReport()
-		if err != nil {
+		switch {
+		case errors.Is(err, errClosing):
+			return nil, &admin.Refusal{Status: http.StatusServiceUnavailable, Reason: err.Error()}
+		case err != nil:
 			return nil, &admin.Refusal{Status: http.StatusNotFound, Reason: err.Error()}
 		}
 		return r, nil

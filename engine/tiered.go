@@ -28,6 +28,19 @@ type tiered struct {
 	log   *slog.Logger
 	once  sync.Once
 	err   error // of the closing
+
+	mu   sync.RWMutex // held by who looks at the memory without serving a request
+	gone bool         // the memory is given back
+}
+
+// look calls f, unless there is nothing more to look at.
+func (c *tiered) look(f func()) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if !c.gone {
+		f()
+	}
+	return !c.gone
 }
 
 // newTiered makes the cache in memory. What lies below it is named by the
@@ -118,7 +131,7 @@ func apart(data, other string) error {
 }
 
 // close ends the cache, after the store. What waits to be brought down is
-// brought down until ctx ends.
+// brought down until ctx ends; what runs on then is waited for behind the caller's back.
 func (c *tiered) close(ctx context.Context) error {
 	if c == nil {
 		return nil
@@ -127,14 +140,29 @@ func (c *tiered) close(ctx context.Context) error {
 		if err := c.tiers.Stop(ctx); err != nil {
 			c.log.Warn("closing the cache before all that left memory has come down", "error", err)
 		}
-		c.err = c.pool.Close(ctx)
-		if c.flash != nil {
-			c.err = errors.Join(c.err, c.flash.Close())
+		if c.err = c.pool.Close(ctx); c.err == nil {
+			c.err = c.giveBack()
+			return
 		}
-		if c.redis != nil {
-			c.err = errors.Join(c.err, c.redis.Close())
-		}
-		c.err = errors.Join(c.err, c.tiers.Close())
+		// Somebody still works with what would be given back: it is when they have ended.
+		go func() {
+			if err := errors.Join(c.pool.Close(context.Background()), c.giveBack()); err != nil {
+				c.log.Warn("closing the cache late", "error", err)
+			}
+		}()
 	})
 	return c.err
+}
+
+func (c *tiered) giveBack() (err error) {
+	if c.flash != nil {
+		err = c.flash.Close()
+	}
+	if c.redis != nil {
+		err = errors.Join(err, c.redis.Close())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = true
+	return errors.Join(err, c.tiers.Close())
 }

@@ -249,6 +249,35 @@ func TestAdminOfTheCache(t *testing.T) {
 }
 
 // What the flash tier has is there after a restart; what is written is there at once.
+// The port for administration is open until the end, and answers to the end.
+func TestAdminWhileClosing(t *testing.T) {
+	e := openWith(t, t.TempDir(), engine.Options{AccessKey: "access", SecretKey: "secret-secret"})
+	putAll(t, e, "photos", 10, 3000)
+	h := e.AdminHandler()
+	ask := func(target string) int {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", target, nil))
+		return w.Code
+	}
+	var stop atomic.Bool
+	var askers sync.WaitGroup
+	for target, then := range map[string]int{"/cache": 503, "/metrics": 200} {
+		require.Equal(t, 200, ask(target))
+		askers.Go(func() {
+			for !stop.Load() {
+				if status := ask(target); status != 200 && status != then {
+					t.Errorf("%s: %d", target, status)
+				}
+			}
+		})
+	}
+	require.NoError(t, e.Close(ctx))
+	stop.Store(true)
+	askers.Wait()
+	require.Equal(t, 503, ask("/cache"))
+	require.Equal(t, 200, ask("/metrics"))
+}
+
 func TestFlashTierIsWarmAfterRestart(t *testing.T) {
 	dir, fast := t.TempDir(), filepath.Join(t.TempDir(), "fast")
 	o := engine.Options{CacheBytes: cache.MinBytes, FlashDir: fast, FlashBytes: 256 << 20, FlashWriteRate: -1, WriteThrough: true, HotList: -1}

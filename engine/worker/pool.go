@@ -161,9 +161,9 @@ func (p *Pool) turn() *Queue {
 }
 
 // Close refuses new work, and waits until what was taken on is done and all
-// workers are gone. When ctx ends before, what still waits is refused with
+// workers are gone. When ctx ends before, who still waits in Do is refused with
 // ErrClosed; what runs cannot be stopped, so Close returns ctx's error and the
-// last workers go when they have ended.
+// last workers go when they have ended. To wait for them, close again.
 func (p *Pool) Close(ctx context.Context) error {
 	p.close.Do(func() {
 		for _, q := range p.queues {

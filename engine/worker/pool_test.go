@@ -184,6 +184,11 @@ func TestCloseInTime(t *testing.T) {
 				}
 			}()
 		}
+		var ran atomic.Int64
+		for range 5 {
+			require.NoError(t, p.Go(Request, func() { ran.Add(1) }))
+			require.NoError(t, p.Go(Background, func() { ran.Add(1) }))
+		}
 		synctest.Wait()
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
@@ -191,8 +196,11 @@ func TestCloseInTime(t *testing.T) {
 		synctest.Wait()
 		require.EqualValues(t, 10, refused.Load(), "who still waits is answered")
 		require.Equal(t, 3, one(p).Workers, "what runs goes on")
+		before := ran.Load()
 		release()
 		require.NoError(t, p.Close(ctx))
+		require.Less(t, before, int64(10))
+		require.EqualValues(t, 10, ran.Load(), "what nobody waits for is run all the same")
 	})
 }
 

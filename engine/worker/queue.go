@@ -96,7 +96,8 @@ func (q *Queue) Do(ctx context.Context, pr Priority, work func()) error {
 }
 
 // Go has a worker run work and does not wait. It returns ErrFull or ErrClosed at
-// once. A panic of work is logged and counted.
+// once. Work that was taken is run, also after a Close that could not wait for it. A panic
+// of work is logged and counted.
 func (q *Queue) Go(pr Priority, work func()) error {
 	t := q.pool.newTask(pr, work, false)
 	err := q.submit(t)
@@ -389,14 +390,27 @@ func (q *Queue) shut() {
 	q.letGo(len(q.mu.idle))
 }
 
-// refuseWaiting answers what will not be run any more.
+// refuseWaiting answers those who wait for what will not be run any more. What nobody waits
+// for is run: nobody could be told that it is not, and may count on what it does last.
 func (q *Queue) refuseWaiting() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for pr := range priorities {
+		var kept []*task
 		for t := q.pop(pr); t != nil; t = q.pop(pr) {
+			if !t.awaited {
+				kept = append(kept, t)
+				continue
+			}
 			q.mu.stats.Refused[pr]++
 			q.pool.finish(t, ErrClosed)
+		}
+		for _, t := range kept {
+			t.state.Store(waiting)
+			q.mu.waiting[pr].push(t)
+			if pr == Request {
+				q.pool.waiting.Add(1)
+			}
 		}
 	}
 }
