@@ -70,11 +70,14 @@ func (c *tiered) below(identity [16]byte, o Options) error {
 	}
 	var lower, shared tiers.Tier
 	if o.FlashDir != "" {
-		f, err := openFlash(o)
-		if err != nil {
+		switch f, err := openFlash(o); {
+		case err == nil:
+			c.flash, lower = f, f
+		case disk.Failed(err): // as when it fails later
+			o.Log.Error("flash cache is off until a restart: the drive failed", "error", err)
+		default:
 			return err
 		}
-		c.flash, lower = f, f
 	}
 	if o.RedisURL != "" {
 		r, err := remote.Open(remote.Options{

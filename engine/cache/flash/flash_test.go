@@ -629,3 +629,38 @@ func TestRealDrive(t *testing.T) {
 	require.Equal(t, entries, int64(n))
 	require.NoError(t, c.Close())
 }
+
+// Sectors that can't be read cost what was in them, and neither the start nor the rest.
+func TestOpenOverBadSectors(t *testing.T) {
+	m := disk.NewMemory(1)
+	c := open(t, small(m))
+	const n = 300
+	fill(c, 0, n)
+	require.NoError(t, c.Close())
+	for _, rule := range []string{"read region-* nth 1: EIO", "read region-*: EIO", "read " + identityFile + ": EIO", "read " + checkpointFile + ": EIO", "read region-* nth 3: EIO"} {
+		for _, checkpoint := range []bool{true, false} {
+			after := m.Fork(disk.NothingUnsynced, nil)
+			if !checkpoint {
+				require.NoError(t, after.Remove(checkpointFile))
+			}
+			faulty := disk.NewFaulty(after, 1)
+			require.NoError(t, faulty.AddText(rule))
+			c := open(t, small(faulty))
+			faulty.Clear()
+			found := 0
+			for i := range n {
+				if has(t, c, i) {
+					found++
+				}
+			}
+			if strings.Contains(rule, "nth") || rule == "read "+checkpointFile+": EIO" {
+				require.Positive(t, found, "%s, checkpoint %v", rule, checkpoint)
+			}
+			fill(c, 1000, 1020)
+			for i := range 20 {
+				require.True(t, has(t, c, 1000+i), rule)
+			}
+			require.NoError(t, c.Close())
+		}
+	}
+}

@@ -71,6 +71,8 @@ func (c *Cache) loadIdentity() (known bool, err error) {
 		return true, nil
 	case errors.Is(err, errInvalid):
 		c.cold("its identity is damaged")
+	case disk.Failed(err):
+		c.cold("its identity can't be read")
 	case !errors.Is(err, fs.ErrNotExist):
 		return false, err
 	}
@@ -82,6 +84,11 @@ func (c *Cache) loadIdentity() (known bool, err error) {
 func (c *Cache) cold(why string) {
 	c.stats.recovery.Cold = true
 	c.opt.Logger.Warn("flash cache starts empty: "+why, "bytes", c.opt.Bytes)
+}
+
+// unreadable says that a part of a region can't be read, which costs what was in it.
+func (c *Cache) unreadable(name string, err error) {
+	c.opt.Logger.Warn("the flash cache's drive can't read a region: what was in it is forgotten", "file", name, "error", err)
 }
 
 func readSmall(fsys disk.FS, name string, n int) ([]byte, error) {
@@ -150,10 +157,14 @@ func (c *Cache) loadRegion(name string, number int) (h regionHeader, usable bool
 	b := make([]byte, blockSize)
 	err = errInvalid
 	if size >= blockSize {
-		if _, rerr := f.ReadAt(b, 0); rerr != nil {
+		switch _, rerr := f.ReadAt(b, 0); {
+		case rerr == nil:
+			h, err = decodeRegionHeader(b)
+		case disk.Failed(rerr): // as if it were damaged
+			c.unreadable(name, rerr)
+		default:
 			return h, false, errors.Join(fmt.Errorf("read %s: %w", name, rerr), f.Close())
 		}
-		h, err = decodeRegionHeader(b)
 	}
 	if errors.Is(err, ErrVersion) || number >= len(c.regions) || size != c.opt.RegionSize {
 		if cerr := f.Close(); cerr != nil {
@@ -288,6 +299,10 @@ func (c *Cache) scanNew(rows []row) error {
 			r.live.Add(1)
 			return nil
 		})
+		if disk.Failed(err) { // nothing is written behind what can't be read
+			c.unreadable(regionName(r.number), err)
+			end, err = c.opt.RegionSize, nil
+		}
 		if err != nil {
 			return err
 		}
