@@ -98,7 +98,7 @@ func (e *Engine) wire(o Options) (err error) {
 		return err
 	}
 	wire, err := s3.New(s3.Options{
-		API: e.objects, Auth: verifier, Region: o.Region, Domains: o.Domains,
+		API: e.objects, Auth: verifier, Region: o.Region, Domains: o.Domains, Origins: o.Origins,
 		Logger: o.Log, MaxConcurrent: o.MaxRequests,
 		Observer: &observer{e.metrics.Requests, telemetry.AccessLog{Log: o.Log, All: o.AccessLog, Slow: o.SlowRequest}},
 	})

@@ -23,10 +23,14 @@ type Options struct {
 	// Without them nobody may do anything over HTTP; in process they are not asked for.
 	AccessKey, SecretKey string
 
-	Region string // that clients sign for; "us-east-1" when empty
+	Region string // that clients sign for; when empty any, and "us-east-1" is told
 	// Domains are the base domains of virtual-host style requests: with
 	// "s3.example.com", the host "photos.s3.example.com" names the bucket photos.
 	Domains []string
+	// Origins are whose pages may read answers in browsers: "*" for all, exact ones as
+	// "https://app.example.com", or with one *, as "https://*.example.com". Their requests
+	// need a signature like all others. None: no page may.
+	Origins []string
 
 	MaxRequests  int           // S3 requests served at once, over it 503 SlowDown; 0: 1024
 	UploadExpiry time.Duration // after which an idle multipart upload is aborted; 0: 7 days
@@ -95,7 +99,6 @@ func NamesBucket(domains []string, host string) bool {
 const maxHotList = 1_000_000
 
 func (o Options) withDefaults() Options {
-	o.Region = cmp.Or(o.Region, "us-east-1")
 	o.MaxRequests = cmp.Or(o.MaxRequests, 1024)
 	o.UploadExpiry = cmp.Or(o.UploadExpiry, 7*24*time.Hour)
 	o.Log = cmp.Or(o.Log, slog.Default())

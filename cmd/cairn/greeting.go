@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 
@@ -37,7 +38,7 @@ func greet(w io.Writer, program, url string, s *config.Settings, keys credential
 	p("")
 	p("In another terminal, with the AWS command line:")
 	p(`  eval "$(%s credentials show --data %s --env)"`, program, dir)
-	p("  export AWS_DEFAULT_REGION=%s", s.Region)
+	p("  export AWS_DEFAULT_REGION=%s", cmp.Or(s.Region, config.DefaultRegion))
 	p("  aws --endpoint-url %s s3 mb s3://photos", url)
 	p("  aws --endpoint-url %s s3 cp README.md s3://photos/", url)
 	p("or with mc:")

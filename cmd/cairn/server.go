@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -247,6 +248,13 @@ func (s *server) run(l *listen.Server) {
 }
 
 // open opens the ports, which may be taken, and then the engine behind them.
+func (s *server) origins() []string {
+	if slices.Contains(s.settings.Origins, config.OriginsOff) {
+		return nil
+	}
+	return s.settings.Origins
+}
+
 func (s *server) open(ctx context.Context, keys credentials.Pair) (*engine.Engine, error) {
 	if err := s.listen(ctx); err != nil {
 		return nil, err
@@ -256,7 +264,7 @@ func (s *server) open(ctx context.Context, keys credentials.Pair) (*engine.Engin
 	}
 	e, err := engine.Open(ctx, engine.Options{
 		Dir: s.settings.Data[0], AccessKey: keys.AccessKey, SecretKey: keys.SecretKey,
-		Region: s.settings.Region, Domains: s.settings.Domains,
+		Region: s.settings.Region, Domains: s.settings.Domains, Origins: s.origins(),
 		CacheBytes: s.cache, FlashDir: s.settings.FlashCache, FlashBytes: s.flash, FlashWriteRate: s.rate,
 		RedisURL: s.settings.RedisURL, RedisTimeout: s.settings.RedisTimeout, RedisTTL: s.settings.RedisTTL,
 		WriteThrough: s.settings.CacheWriteThrough, NoPrefetch: !s.settings.Prefetch, HotList: s.hotList(), MaxRequests: s.settings.MaxRequests, UploadExpiry: s.settings.UploadExpiry,

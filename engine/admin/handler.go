@@ -46,6 +46,8 @@ type Handler struct {
 	inside map[string]http.HandlerFunc // on the operators' own port
 }
 
+const longestPath = "/minio/health/cluster/read"
+
 // New returns a handler for o.
 func New(o Options) *Handler {
 	h := &Handler{o: o}
@@ -56,6 +58,7 @@ func New(o Options) *Handler {
 		"/minio/health/live":    h.minioLive,
 		"/minio/health/ready":   h.minioReady,
 		"/minio/health/cluster": h.minioReady, // one node is the whole cluster
+		longestPath:             h.minioReady,
 		"/metrics":              h.guardedMetrics,
 	}
 	h.inside = make(map[string]http.HandlerFunc, len(h.paths))
@@ -114,7 +117,7 @@ func (h *Handler) Beside(s3 http.Handler) http.Handler {
 
 // claim is on the path of every S3 request, so what is rare is asked first.
 func (h *Handler) claim(r *http.Request) http.HandlerFunc {
-	if len(r.URL.Path) < len("/health") || len(r.URL.Path) > len("/minio/health/cluster") {
+	if len(r.URL.Path) < len("/health") || len(r.URL.Path) > len(longestPath) {
 		return nil
 	}
 	serve := h.paths[r.URL.Path]

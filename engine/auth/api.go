@@ -61,7 +61,7 @@ func KindOf(err error) (Kind, bool) {
 
 // Options configure a Verifier.
 type Options struct {
-	Region string // requests must name this one; "us-east-1" when empty
+	Region string // requests must name this one; any, when empty
 	// Secret returns an access key's secret.
 	Secret func(accessKey string) (secret string, ok bool)
 	// HostBucket returns the bucket that a host names, "" where it names none;

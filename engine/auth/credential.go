@@ -33,14 +33,15 @@ func parseCredential(s string) (credential, bool) {
 }
 
 // flaw returns what is wrong with the scope for this region and request time,
-// in words for the caller; empty if nothing is.
+// in words for the caller; empty if nothing is. A region of "" is any: it is no bound
+// to who may do what, and clients that name one which nobody has set are right, too.
 func (c *credential) flaw(region, dateTime string, anyRegion bool) string {
 	switch {
 	case c.terminator != sigv4.Terminator:
 		return "the credential scope must end in " + sigv4.Terminator
 	case c.service != sigv4.Service:
 		return "the credential scope must name the service " + sigv4.Service
-	case c.region != region && !(anyRegion && c.region == defaultRegion):
+	case region != "" && c.region != region && !(anyRegion && c.region == defaultRegion):
 		return "the region '" + c.region + "' is wrong; expecting '" + region + "'"
 	case len(dateTime) < 8 || c.date != dateTime[:8]:
 		return "the date of the credential scope is not the request's"

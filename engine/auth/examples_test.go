@@ -30,7 +30,7 @@ var exampleTime = time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC)
 
 func verifierAt(t testing.TB, now time.Time) *Verifier {
 	t.Helper()
-	v, err := New(Options{Now: func() time.Time { return now }, Secret: func(key string) (string, bool) {
+	v, err := New(Options{Region: exampleRegion, Now: func() time.Time { return now }, Secret: func(key string) (string, bool) {
 		return exampleSecret, key == exampleKey
 	}})
 	require.NoError(t, err)

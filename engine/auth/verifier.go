@@ -19,9 +19,6 @@ const (
 )
 
 func (o Options) withDefaults() Options {
-	if o.Region == "" {
-		o.Region = defaultRegion
-	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}

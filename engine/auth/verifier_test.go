@@ -468,6 +468,21 @@ func TestKeysAreBounded(t *testing.T) {
 	}
 }
 
+// Where no region is set, one is as good as another; and a signature is of the one that it names.
+func TestAnyRegion(t *testing.T) {
+	v, err := New(Options{Now: func() time.Time { return exampleTime }, Secret: func(string) (string, bool) { return exampleSecret, true }})
+	require.NoError(t, err)
+	for _, region := range []string{"us-east-1", "eu-central-1", "auto", ""} {
+		r := exampleRequest("GET", "/b", "")
+		sign.New(exampleKey, exampleSecret, region).Sign(r, sign.EmptyPayload, exampleTime)
+		_, err = v.Verify(r)
+		require.NoError(t, err, region)
+		r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "/"+region+"/s3/", "/mars-1/s3/", 1))
+		_, err = v.Verify(r)
+		requireKind(t, SignatureMismatch, err)
+	}
+}
+
 // TestLocationInAnotherRegion: clients ask where a bucket is before they know it.
 func TestLocationInAnotherRegion(t *testing.T) {
 	v, err := New(Options{Region: "eu-north-1", Now: func() time.Time { return exampleTime }, Secret: func(string) (string, bool) { return exampleSecret, true }})
@@ -495,7 +510,6 @@ func TestOptions(t *testing.T) {
 	require.Error(t, err)
 	v, err := New(Options{Secret: func(string) (string, bool) { return "", false }})
 	require.NoError(t, err)
-	require.Equal(t, "us-east-1", v.o.Region)
 	require.Equal(t, 15*time.Minute, v.o.Skew)
 	_, ok := KindOf(errors.New("other"))
 	require.False(t, ok)

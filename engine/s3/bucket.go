@@ -25,7 +25,7 @@ func createBucket(c *call) error {
 		if len(bytes.TrimSpace(b)) == 0 {
 			return nil
 		}
-		return parseBucketConfiguration(b, region)
+		return c.h.checkBucketConfiguration(b)
 	})
 	if err != nil {
 		return err
@@ -38,8 +38,8 @@ func createBucket(c *call) error {
 	return nil
 }
 
-// parseBucketConfiguration accepts the one region that there is.
-func parseBucketConfiguration(b []byte, region string) error {
+// checkBucketConfiguration accepts the one region that there is, or any if none was set.
+func (h *Handler) checkBucketConfiguration(b []byte) error {
 	var v bucketConfiguration
 	if err := parseXML(b, &v); err != nil {
 		return err
@@ -47,7 +47,7 @@ func parseBucketConfiguration(b []byte, region string) error {
 	if v.Location != nil || v.Bucket != nil || v.Tags != nil {
 		return refuse(codeNotImplemented, "Directory buckets and tags given with a bucket's creation are not implemented.")
 	}
-	if l := v.LocationConstraint; l != "" && l != region {
+	if l := v.LocationConstraint; l != "" && l != h.region && !h.anyRegion {
 		return refuse(codeInvalidLocation, "", field{"LocationConstraint", l})
 	}
 	return nil

@@ -48,9 +48,9 @@ func newServer(t *testing.T, tls bool) *httptest.Server {
 	t.Helper()
 	service, err := object.New(memory.New(memory.Options{}), object.Options{})
 	require.NoError(t, err)
-	verifier, err := auth.New(auth.Options{Secret: func(k string) (string, bool) { return secretKey, k == accessKey }})
+	verifier, err := auth.New(auth.Options{Region: "us-east-1", Secret: func(k string) (string, bool) { return secretKey, k == accessKey }})
 	require.NoError(t, err)
-	h, err := s3.New(s3.Options{API: service, Auth: verifier, Logger: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelError}))})
+	h, err := s3.New(s3.Options{API: service, Auth: verifier, Region: "us-east-1", Logger: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelError}))})
 	require.NoError(t, err)
 	server := httptest.NewUnstartedServer(h)
 	if tls {

@@ -285,7 +285,7 @@ func (c *call) tellFailure(what string, err error) {
 func (c *call) failHeaders(w *refusal, err error) {
 	// What an operation had set before it failed is not true of the error.
 	for k := range c.out {
-		if k != "Server" && k != "X-Amz-Request-Id" && k != "X-Amz-Id-2" {
+		if k != "Server" && k != "X-Amz-Request-Id" && k != "X-Amz-Id-2" && !ofCORS(k) {
 			delete(c.out, k)
 		}
 	}

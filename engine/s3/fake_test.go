@@ -607,7 +607,7 @@ var errBroken = errors.New("broken")
 
 func newTestHandler(t testing.TB, api object.API, change ...func(*Options)) *Handler {
 	t.Helper()
-	o := Options{API: api, Auth: stubAuth{}, Logger: slog.New(slog.DiscardHandler), Domains: []string{"s3.example.com"}}
+	o := Options{API: api, Auth: stubAuth{}, Region: "us-east-1", Logger: slog.New(slog.DiscardHandler), Domains: []string{"s3.example.com"}}
 	for _, c := range change {
 		c(&o)
 	}

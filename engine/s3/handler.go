@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -57,12 +58,16 @@ type Owner struct{ ID, DisplayName string }
 
 // Options configure a Handler. API and Auth must be given.
 type Options struct {
-	API    object.API
-	Auth   Authenticator
-	Region string // "us-east-1" when empty
+	API  object.API
+	Auth Authenticator
+	// Region is told to who asks, and the only one in which a bucket may be made. When
+	// empty, any may be asked for, and "us-east-1" is told.
+	Region string
 	// Domains are the base domains of virtual-host style requests: with
 	// "s3.example.com", the host "photos.s3.example.com" names the bucket photos.
-	Domains  []string
+	Domains []string
+	// Origins are whose pages may read answers in browsers; cors.go has their forms.
+	Origins  []string
 	Logger   *slog.Logger // nil: slog.Default
 	Observer Observer     // nil: nobody
 	// MaxConcurrent bounds the requests served at once; over it they get 503
@@ -76,9 +81,6 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	if o.Region == "" {
-		o.Region = defaultRegion
-	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -122,7 +124,9 @@ type Handler struct {
 	api       object.API
 	auth      Authenticator
 	region    string
+	anyRegion bool // may be asked for
 	domains   []string
+	origins   []string
 	logger    *slog.Logger
 	observer  Observer
 	owner     Owner
@@ -150,7 +154,7 @@ func New(o Options) (*Handler, error) {
 		return nil, fmt.Errorf("s3: host ID: %w", err)
 	}
 	h := &Handler{
-		api: o.API, auth: o.Auth, region: o.Region, domains: o.Domains, logger: o.Logger, observer: o.Observer,
+		api: o.API, auth: o.Auth, region: cmp.Or(o.Region, defaultRegion), anyRegion: o.Region == "", domains: o.Domains, origins: o.Origins, logger: o.Logger, observer: o.Observer,
 		owner: o.Owner, keepAlive: o.KeepAlive, limit: int64(o.MaxConcurrent),
 		seed:   binary.LittleEndian.Uint64(random[:]),
 		hostID: base64.StdEncoding.EncodeToString(random[8:]),
@@ -211,6 +215,7 @@ func (c *call) begin(w http.ResponseWriter, r *http.Request) {
 	c.out["Server"] = valueServer
 	c.out["X-Amz-Id-2"] = c.h.hostIDValue
 	c.set("X-Amz-Request-Id", c.record.RequestID)
+	c.allowOrigin()
 }
 
 // end forgets the request, so that a call at rest holds nothing of it.

@@ -561,6 +561,82 @@ func TestPresignedCopies(t *testing.T) {
 	require.NotContains(t, body, "Copy")
 }
 
+// SDKs sign the checksum of no body into a URL; what it is used for has one. A checksum in
+// a header counts beside it.
+func TestPresignedChecksums(t *testing.T) {
+	api := newFake("b")
+	server := newTestServer(t, api)
+	const signed = "X-Amz-Signature=s&x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32"
+	for _, target := range []string{"/b/k?" + signed, "/b/k?uploadId=" + fakeUpload + "&partNumber=1&" + signed, "/b/k?X-Amz-Signature=s&X-Amz-Sdk-Checksum-Algorithm=SHA256", "/b/k?X-Amz-Signature=s&x-amz-checksum-of-tomorrow=x"} {
+		status, body := do(t, server, "PUT", target, nil, "hello")
+		require.Equal(t, 200, status, "%s: %s", target, body)
+	}
+	for header, want := range map[string]int{"NhCmhg==": 200, "AAAAAA==": 400} {
+		status, body := do(t, server, "PUT", "/b/k?"+signed, map[string]string{"x-amz-checksum-crc32": header}, "hello")
+		require.Equal(t, want, status, "%s", body)
+	}
+	status, _ := do(t, server, "POST", "/b/k?uploads&X-Amz-Signature=s&x-amz-checksum-algorithm=MD4", nil)
+	require.Equal(t, 400, status, "what the upload shall have is asked for")
+}
+
+// What is not ASCII is returned as S3 does, encoded for headers; nothing else is touched.
+func TestMetadataIsMailSafe(t *testing.T) {
+	api := newFake("b")
+	server := newTestServer(t, api)
+	for value, want := range map[string]string{
+		"plain": "plain", "=?UTF-8?q?caf=C3=A9?=": "=?UTF-8?q?caf=C3=A9?=", "caf\u00e9": "=?UTF-8?q?caf=C3=A9?=", "caf\xe9": "=?ISO-8859-1?q?caf=E9?=", "a  b": "a  b",
+	} {
+		status, _ := do(t, server, "PUT", "/b/k", map[string]string{"x-amz-meta-u": value}, "x")
+		require.Equal(t, 200, status)
+		for _, method := range []string{"GET", "HEAD"} {
+			answer, _ := doFull(t, server, method, "/b/k", nil)
+			require.Equal(t, want, answer.Header.Get("x-amz-meta-u"))
+		}
+	}
+}
+
+func TestPagesOfOtherOrigins(t *testing.T) {
+	api := newFake("b")
+	put(t, api, "b", "k", "x")
+	with := func(origins ...string) *httptest.Server {
+		return newTestServer(t, api, func(o *Options) { o.Origins = origins })
+	}
+	none, all, some := with(), with("*"), with("https://app.example.com", "https://*.example.org")
+	for _, c := range []struct {
+		server       *httptest.Server
+		origin, want string
+	}{
+		{none, "https://a", ""}, {all, "https://a", "*"}, {all, "null", "*"},
+		{some, "https://app.example.com", "https://app.example.com"}, {some, "https://x.example.org", "https://x.example.org"},
+		{some, "https://app.example.com.evil", ""}, {some, "http://app.example.com", ""}, {some, "https://.example.org", ""}, {some, "https://x.example.org.evil", ""}, {some, "", ""},
+	} {
+		asked := map[string]string{"Origin": c.origin, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "content-type,x-amz-meta-a"}
+		answer, body := doFull(t, c.server, "OPTIONS", "/b/k", asked)
+		if c.want == "" {
+			require.Contains(t, []int{400, 403}, answer.StatusCode, "%q", c.origin)
+			require.Empty(t, answer.Header.Get("Access-Control-Allow-Origin"))
+		} else {
+			require.Equal(t, 200, answer.StatusCode, body)
+			require.Contains(t, answer.Header.Get("Access-Control-Allow-Methods"), "PUT")
+			require.Equal(t, "content-type,x-amz-meta-a", answer.Header.Get("Access-Control-Allow-Headers"))
+		}
+		// A page reads errors as well: that of a lost signature, or of a key that is not there.
+		for target, status := range map[string]int{"/b/k": 200, "/b/absent": 404} {
+			answer, _ = doFull(t, c.server, "GET", target, map[string]string{"Origin": c.origin})
+			require.Equal(t, status, answer.StatusCode)
+			require.Equal(t, c.want, answer.Header.Get("Access-Control-Allow-Origin"), "%q", c.origin)
+			require.Equal(t, c.server == some, answer.Header.Get("Vary") == "Origin")
+			require.Equal(t, c.want != "", strings.Contains(answer.Header.Get("Access-Control-Expose-Headers"), "ETag"))
+		}
+	}
+	for _, asked := range []map[string]string{{"Origin": "https://a"}, {"Access-Control-Request-Method": "PUT"}, {"Origin": "https://a", "Access-Control-Request-Method": "PATCH"}} {
+		answer, _ := doFull(t, all, "OPTIONS", "/b/k", asked)
+		require.Contains(t, []int{400, 403}, answer.StatusCode)
+	}
+	answer, _ := doFull(t, all, "GET", "/b/k", nil)
+	require.Empty(t, answer.Header.Get("Access-Control-Allow-Origin"), "no page asks")
+}
+
 // What could not be sent back as a header is not taken for one.
 func TestPresignedHeadersAreHeaders(t *testing.T) {
 	api := newFake("b")

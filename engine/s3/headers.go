@@ -2,10 +2,12 @@ package s3
 
 import (
 	"encoding/base64"
+	"mime"
 	"net/http"
 	"net/textproto"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/cairnstore/cairn/engine/internal/checksum"
 	"github.com/cairnstore/cairn/engine/object"
@@ -65,10 +67,23 @@ func (h *headers) readHoisted(q *query) error {
 			if !headerName(p.name) || !fieldValue(p.value) {
 				return argument(p.name, p.value, "The parameter cannot be taken for a header.")
 			}
-			h.take(textproto.CanonicalMIMEHeaderKey(p.name), p.value)
+			if name := textproto.CanonicalMIMEHeaderKey(p.name); !ofNoBody(name) {
+				h.take(name, p.value)
+			}
 		}
 	}
 	return nil
+}
+
+// ofNoBody reports whether a header that was moved into a URL is about a body that there
+// was not when the URL was signed: SDKs put the checksum of nothing there, and S3, which
+// checks those in headers and trailers, passes over it.
+func ofNoBody(name string) bool {
+	switch name {
+	case "X-Amz-Checksum-Algorithm", "X-Amz-Checksum-Mode", "X-Amz-Checksum-Type":
+		return false
+	}
+	return name == "X-Amz-Sdk-Checksum-Algorithm" || strings.HasPrefix(name, "X-Amz-Checksum-")
 }
 
 // take takes one header in by its canonical name.
@@ -282,11 +297,20 @@ func (c *call) describe(o *object.Info) {
 		c.set("X-Amz-Storage-Class", h.StorageClass)
 	}
 	for name, value := range h.User {
-		c.set("x-amz-meta-"+name, value)
+		c.set("x-amz-meta-"+name, mailSafe(value))
 	}
 	if o.Tags > 0 {
 		c.set("X-Amz-Tagging-Count", strconv.Itoa(o.Tags))
 	}
+}
+
+// mailSafe is a value as S3 returns it: what is not ASCII is encoded as RFC 2047 says. Bytes
+// that are no UTF-8 are what HTTP once took them for.
+func mailSafe(value string) string {
+	if utf8.ValidString(value) {
+		return mime.QEncoding.Encode("UTF-8", value)
+	}
+	return mime.QEncoding.Encode("ISO-8859-1", value)
 }
 
 func (c *call) maybe(name, value string) {

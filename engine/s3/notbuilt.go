@@ -147,12 +147,3 @@ func (c *call) putACL(there func() error) error {
 	c.empty(http.StatusOK)
 	return nil
 }
-
-// preflight answers a browser's question before a cross-origin request. No
-// bucket has a CORS configuration, so the answer is no, and the same for all.
-func preflight(c *call) error {
-	if c.r.Header.Get("Origin") == "" {
-		return refuse(codeBadRequest, "Insufficient information. Origin request header needed.")
-	}
-	return refuse(codeAccessForbidden, "")
-}

@@ -25,6 +25,7 @@ type Settings struct {
 	AdminAddress string
 	Region       string
 	Domains      []string
+	Origins      []string
 
 	RootUser, RootPassword string // both or neither
 
@@ -53,6 +54,18 @@ type Settings struct {
 	flags   *pflag.FlagSet
 }
 
+// DefaultRegion is told to clients where none is set.
+const DefaultRegion = "us-east-1"
+
+// OriginsOff is the value of Origins that lets no page of another origin in.
+const OriginsOff = "off"
+
+// origin reports whether a text is what a browser may call a page's origin, with a * at most.
+func origin(o string) bool {
+	scheme, host, ok := strings.Cut(o, "://")
+	return o == "*" || ok && scheme != "" && host != "" && strings.Count(o, "*") <= 1 && !strings.ContainsAny(o, " \t\r\n,") && !strings.Contains(host, "/")
+}
+
 // AdminOff is the value of AdminAddress that opens no second port.
 const AdminOff = "off"
 
@@ -64,8 +77,10 @@ func (s *Settings) Flags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&s.Data, "data", nil, "`directory` that holds the data; made if it is not there")
 	fs.StringVar(&s.Address, "address", ":9000", "`host:port` for S3")
 	fs.StringVar(&s.AdminAddress, "admin-address", "127.0.0.1:9001", "`host:port` for health and metrics without a token, or off")
-	fs.StringVar(&s.Region, "region", "us-east-1", "`region` that clients sign for")
+	fs.StringVar(&s.Region, "region", "", "`region` that clients must sign for (default: any; us-east-1 is told)")
 	fs.StringSliceVar(&s.Domains, "domain", nil, "`domain` under which buckets are host names too (bucket.domain); may be repeated")
+
+	fs.StringSliceVar(&s.Origins, "cors-allow-origin", []string{"*"}, "`origin` whose pages may send requests from browsers, as https://app.example.com or https://*.example.com; * for all, off for none; may be repeated")
 
 	fs.StringVar(&s.TLSCert, "tls-cert", "", "PEM `file` of the certificate chain; read again when it changes")
 	fs.StringVar(&s.TLSKey, "tls-key", "", "PEM `file` of its private key; read again when it changes")
@@ -148,11 +163,7 @@ func (s *Settings) fromEnvironment(env *environment) error {
 	var err error
 	each := func(f *pflag.Flag) {
 		name := "CAIRN_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		names := []string{name}
-		if f.Name == "root-user" || f.Name == "root-password" {
-			names = append(names, strings.Replace(name, "CAIRN_", "MINIO_", 1))
-		}
-		for _, name := range names {
+		for _, name := range append([]string{name}, minioNames[f.Name]...) {
 			value := env.take(name)
 			if value == "" || f.Changed || err != nil {
 				continue
@@ -210,8 +221,6 @@ func (s *Settings) validate() error {
 		return errors.New("tls-cert and tls-key belong together: give both or neither")
 	case (s.RootUser == "") != (s.RootPassword == ""):
 		return errors.New("root-user and root-password belong together: give both or neither")
-	case s.Region == "":
-		return errors.New("region: must not be empty")
 	case s.MetricsToken != "" && len(s.MetricsToken) < 16:
 		return errors.New("metrics-token: must have at least 16 characters")
 	case s.MaxConnections < 1:
@@ -220,6 +229,11 @@ func (s *Settings) validate() error {
 		return errors.New("max-requests: must be at least 1")
 	case strings.ContainsAny(s.Region, "/ \t\r\n,"):
 		return fmt.Errorf("region: %q: must be a name, as in us-east-1; clients sign with it", s.Region)
+	}
+	for _, o := range s.Origins {
+		if !origin(o) && !(o == OriginsOff && len(s.Origins) == 1) {
+			return fmt.Errorf("cors-allow-origin: %q: must be as https://app.example.com, https://*.example.com, * for all, or off for none", o)
+		}
 	}
 	for _, d := range s.Domains {
 		if d == "" || strings.ContainsAny(d, "/: \t") {

@@ -98,6 +98,24 @@ func TestRootCredentials(t *testing.T) {
 	}
 }
 
+// What MinIO's variables have set is set here, unless ours say otherwise.
+func TestMinIOsVariables(t *testing.T) {
+	minio := []string{"MINIO_SITE_REGION=eu-1", "MINIO_DOMAIN=a.example.com,b.example.com", "MINIO_API_CORS_ALLOW_ORIGIN=https://a,https://*.b"}
+	s, unknown, err := load(t, []string{"--data", "d"}, minio, "region: file-1")
+	require.NoError(t, err)
+	require.Empty(t, unknown)
+	require.Equal(t, "eu-1", s.Region)
+	require.Equal(t, []string{"a.example.com", "b.example.com"}, s.Domains)
+	require.Equal(t, []string{"https://a", "https://*.b"}, s.Origins)
+	s, _, err = load(t, []string{"--data", "d"}, append(minio, "CAIRN_REGION=us-1", "CAIRN_CORS_ALLOW_ORIGIN=off"), "")
+	require.NoError(t, err)
+	require.Equal(t, "us-1", s.Region)
+	require.Equal(t, []string{OriginsOff}, s.Origins)
+	s, _, err = load(t, []string{"--data", "d"}, nil, "cors-allow-origin: [\"https://a\", null://b]")
+	require.NoError(t, err)
+	require.Equal(t, []string{"https://a", "null://b"}, s.Origins)
+}
+
 func TestMistakesAreNamed(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty")
@@ -134,6 +152,10 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"port", append(data, "--address", ":99999"), nil, "", "0 to 65535"},
 		{"admin port", append(data, "--admin-address", "127.0.0.1:abcde"), nil, "", "admin-address"},
 		{"region", append(data, "--region", "x/y"), nil, "", `region: "x/y"`},
+		{"origin without a scheme", append(data, "--cors-allow-origin", "app.example.com"), nil, "", "cors-allow-origin"},
+		{"origin with a path", append(data, "--cors-allow-origin", "https://a/b"), nil, "", "cors-allow-origin"},
+		{"origin with two stars", append(data, "--cors-allow-origin", "https://*.a.*"), nil, "", "cors-allow-origin"},
+		{"off and others", append(data, "--cors-allow-origin", "off,https://a"), nil, "", "cors-allow-origin"},
 		{"domain with a scheme", append(data, "--domain", "http://x"), nil, "", `domain: "http://x"`},
 		{"domain with a path", append(data, "--domain", "a/b"), nil, "", "a host's name alone"},
 		{"redis database", append(data, "--redis-url", "redis://h:6379/x"), nil, "", "redis-url"},

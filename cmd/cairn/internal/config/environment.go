@@ -14,6 +14,24 @@ var fileVariants = []string{
 	"MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD",
 }
 
+// minioNames are MinIO's variables for settings of ours.
+var minioNames = map[string][]string{
+	"root-user":         {"MINIO_ROOT_USER"},
+	"root-password":     {"MINIO_ROOT_PASSWORD"},
+	"region":            {"MINIO_SITE_REGION", "MINIO_REGION", "MINIO_REGION_NAME"},
+	"domain":            {"MINIO_DOMAIN"},
+	"cors-allow-origin": {"MINIO_API_CORS_ALLOW_ORIGIN"},
+}
+
+func minioName(name string) bool {
+	for _, names := range minioNames {
+		if slices.Contains(names, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // An environment is the variables that may be ours; each is taken once, and
 // those of ours that nobody took are likely misspelt.
 type environment struct {
@@ -24,7 +42,7 @@ func newEnvironment(environ []string) (*environment, error) {
 	e := &environment{values: make(map[string]string)}
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, "CAIRN_") || strings.HasPrefix(name, "MINIO_ROOT_") {
+		if strings.HasPrefix(name, "CAIRN_") || strings.HasPrefix(name, "MINIO_ROOT_") || minioName(name) {
 			e.values[name] = value
 		}
 	}
