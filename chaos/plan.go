@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -181,7 +182,7 @@ func (p *Plan) withDefaults() {
 	}
 	for i := range p.Steps {
 		s := &p.Steps[i]
-		s.Times, s.Verify = max(s.Times, 1), max(s.Verify, 1)
+		s.Times, s.Verify = cmp.Or(s.Times, 1), cmp.Or(s.Verify, 1)
 		if s.After == (Span{}) {
 			s.After = Span{200 * time.Millisecond, 800 * time.Millisecond}
 		}
@@ -248,6 +249,8 @@ func (s *Step) validate(p *Plan) error {
 	switch {
 	case !known:
 		return fmt.Errorf("no fault is called %q: lab chaos list names them", s.Fault)
+	case s.Times < 1 || s.Verify < 1:
+		return errors.New("times and verify: must be at least 1")
 	case s.Times > maxTimes:
 		return fmt.Errorf("%d times, %d are allowed", s.Times, maxTimes)
 	case s.After.Most > maxWait || s.Hold.Most > maxWait || s.BiteWithin > maxWait || s.HealWithin > maxWait || s.BiteWithin < 0 || s.HealWithin < 0:

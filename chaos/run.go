@@ -38,6 +38,10 @@ type Options struct {
 // The record's verdict says what.
 var ErrBroken = errors.New("the experiment failed")
 
+// ErrNoLoss is an ErrBroken for other reasons than what became of data: a fault without
+// effect, a server that did not recover or grew.
+var ErrNoLoss = fmt.Errorf("%w without a loss", ErrBroken)
+
 // ErrUndecided: nothing broken was found, and not everything could be judged in
 // time. The record's verdict is that it cannot tell, which is no pass.
 var ErrUndecided = errors.New("the experiment cannot tell")
@@ -59,6 +63,7 @@ type experiment struct {
 	usage   []verify.Usage
 	heal    map[string]*measure.Histogram // by fault: from its end until the server was well
 	doubted []string                      // keys that Linear did not decide
+	idled   int                           // epochs in which nothing was acknowledged that could be lost
 
 	pause context.CancelFunc // of the load
 	idle  chan struct{}
@@ -84,11 +89,15 @@ func Run(ctx context.Context, o Options) (*record.Record, error) {
 	}
 	err = errors.Join(err, e.keepRemains(), e.strike())
 	e.conclude(err)
-	if err == nil {
-		err = e.judgement()
+	// What was found stands, whatever else went wrong.
+	if err == nil || len(e.broken) > 0 {
+		err = errors.Join(e.judgement(), err)
 	}
 	return e.record, err
 }
+
+// ofData are the checkers of what became of data.
+var ofData = []string{"acknowledged", "linear", "listed", "checksum"}
 
 // judgement is the verdict as an error: nil of a pass alone.
 func (e *experiment) judgement() error {
@@ -97,7 +106,10 @@ func (e *experiment) judgement() error {
 	case record.Pass:
 		return nil
 	case record.Fail:
-		kind = ErrBroken
+		kind = ErrNoLoss
+		if slices.ContainsFunc(e.broken, func(v verify.Violation) bool { return slices.Contains(ofData, v.Checker) }) {
+			kind = ErrBroken
+		}
 	}
 	first, _, _ := strings.Cut(e.record.Verdict.Reasons[0], "\n")
 	return fmt.Errorf("%w: %s", kind, first)
@@ -333,7 +345,7 @@ func (e *experiment) judge(ctx context.Context) error {
 		e.breaks("acknowledged", "with the server well, not everything can be read: %v", err)
 		return nil
 	}
-	listing, err := e.Client.List(bounded, keyPrefix)
+	listing, err := e.list(bounded)
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -342,16 +354,35 @@ func (e *experiment) judge(ctx context.Context) error {
 		return nil
 	}
 	usage, err := e.Usage(ctx)
+	if err == nil {
+		e.usage = append(e.usage, usage)
+	}
+	e.check(found, listing)
 	if err != nil {
 		return err
 	}
-	e.usage = append(e.usage, usage)
-	e.check(found, listing)
 	e.chronicle.mark("", "verify", fmt.Sprintf("%d keys, %v; %d MiB, %d descriptors", len(found), time.Since(began).Round(time.Millisecond), usage.RSS>>20, usage.Descriptors))
 	if len(e.broken) == 0 {
 		e.resume(ctx)
 	}
 	return nil
+}
+
+// listTries are as patient as the reads, which try again until their time is over.
+const listTries = 10
+
+func (e *experiment) list(ctx context.Context) (listing map[string]verify.Entry, err error) {
+	for range listTries {
+		if listing, err = e.Client.List(ctx, keyPrefix); err == nil || ctx.Err() != nil {
+			break
+		}
+		e.Count("listings tried again", 1)
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	return listing, err
 }
 
 // check lets the plan's checkers judge the epoch that ends.
@@ -361,6 +392,9 @@ func (e *experiment) check(found map[string]verify.Content, listing map[string]v
 	e.Count("reads verified", int64(len(found)))
 	for outcome, n := range epoch.Counts() {
 		e.Count("operations "+string(outcome), int64(n))
+	}
+	if !epoch.Wrote() {
+		e.idled++
 	}
 	e.broken = append(e.broken, e.load.Corrupt()...)
 	var mu sync.Mutex
@@ -444,10 +478,16 @@ func (e *experiment) conclude(err error) {
 			r.Verdict.Reasons = append(r.Verdict.Reasons, v.String())
 		}
 	}
+	if err != nil {
+		r.Verdict.Reasons = append(r.Verdict.Reasons, "ended early: "+err.Error())
+	}
 	switch {
+	case len(e.broken) > 0:
 	case err != nil:
 		r.Verdict.Outcome = record.CannotTell
-		r.Verdict.Reasons = append(r.Verdict.Reasons, "ended early: "+err.Error())
+	case e.idled > 0:
+		r.Verdict.Outcome = record.CannotTell
+		r.Verdict.Reasons = []string{fmt.Sprintf("before %d of the verifications no write was acknowledged: there was nothing to lose", e.idled)}
 	case len(e.broken) == 0 && len(e.doubted) > 0:
 		r.Verdict.Outcome = record.CannotTell
 		r.Verdict.Reasons = []string{"the order of some histories was not decided in time"}

@@ -238,6 +238,8 @@ func TestAVerdictIsAnError(t *testing.T) {
 		"nothing found":        {nil, nil, record.Pass, nil},
 		"undecided":            {nil, []string{"key"}, record.CannotTell, ErrUndecided},
 		"broken":               {[]verify.Violation{{Checker: "listed", What: "gone"}}, nil, record.Fail, ErrBroken},
+		"a loss among others":  {[]verify.Violation{{Checker: "effect", What: "none"}, {Checker: "linear", What: "lost"}}, nil, record.Fail, ErrBroken},
+		"no loss":              {[]verify.Violation{{Checker: "effect", What: "none"}, {Checker: "growth", What: "more"}}, nil, record.Fail, ErrNoLoss},
 		"broken and undecided": {[]verify.Violation{{Checker: "listed", What: "gone"}}, []string{"key"}, record.Fail, ErrBroken},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -246,8 +248,29 @@ func TestAVerdictIsAnError(t *testing.T) {
 			e.conclude(nil)
 			require.Equal(t, c.outcome, e.record.Verdict.Outcome)
 			require.ErrorIs(t, e.judgement(), c.want)
+			require.Equal(t, c.want == ErrNoLoss, errors.Is(e.judgement(), ErrNoLoss))
 		})
 	}
+}
+
+// What was found stands, though the run could not go on; where nothing was, it can't tell. And
+// where nothing was acknowledged, nothing can have been lost.
+func TestAMishapHidesNoLoss(t *testing.T) {
+	mishap := errors.New("no room for the journal")
+	e := newExperiment(Options{Plan: plan(t, "steps: [{fault: kill}]")})
+	e.conclude(mishap)
+	require.Equal(t, record.CannotTell, e.record.Verdict.Outcome)
+	e.broken = []verify.Violation{{Checker: "acknowledged", What: "gone"}}
+	e.conclude(mishap)
+	require.Equal(t, record.Fail, e.record.Verdict.Outcome)
+	require.Contains(t, strings.Join(e.record.Verdict.Reasons, "\n"), "no room")
+	require.ErrorIs(t, e.judgement(), ErrBroken)
+
+	e = newExperiment(Options{Plan: plan(t, "steps: [{fault: kill}]")})
+	e.idled = 1
+	e.conclude(nil)
+	require.Equal(t, record.CannotTell, e.record.Verdict.Outcome)
+	require.ErrorIs(t, e.judgement(), ErrUndecided)
 }
 
 func TestEveryKindMakesAFault(t *testing.T) {

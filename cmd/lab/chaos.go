@@ -32,7 +32,7 @@ type outcomes struct {
 // add takes how a plan ended. What is no verdict it gives back.
 func (o *outcomes) add(plan string, err error) error {
 	switch {
-	case errors.Is(err, chaos.ErrUndecided):
+	case errors.Is(err, chaos.ErrUndecided), o.mustFail && errors.Is(err, chaos.ErrNoLoss):
 		o.undecided = errors.Join(o.undecided, fmt.Errorf("%s: %w", plan, err))
 	case errors.Is(err, chaos.ErrBroken):
 		if !o.mustFail {
@@ -152,7 +152,7 @@ with CI=true in the environment it is 1.`,
 	f.StringVar(&build, "build", "", "build of the server instead of the plan's: release, faults, plantedbug")
 	f.IntVar(&times, "times", 0, "how often each fault is done, instead of what the plan says")
 	f.Uint64Var(&seed, "seed", 0, "seed instead of the plan's")
-	f.BoolVar(&ends.mustFail, "must-fail", false, "a plan that passes is the failure: to see that a planted bug is found")
+	f.BoolVar(&ends.mustFail, "must-fail", false, "a plan that passes is the failure, and one that fails for other reasons than lost or wrong data says nothing: to see that a planted bug is found")
 	f.StringVar(&remains, "remains", "", "directory for the journal of a run that failed; empty: it is not kept")
 	out.flags(cmd)
 	return cmd

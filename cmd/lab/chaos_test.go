@@ -67,6 +67,7 @@ func TestChaosEndsWithTheWorstOfItsPlans(t *testing.T) {
 		pass      error
 		broken    = fmt.Errorf("%w: lost", chaos.ErrBroken)
 		undecided = fmt.Errorf("%w: no order in time", chaos.ErrUndecided)
+		noEffect  = fmt.Errorf("%w: the experiment cannot tell: no order in time", chaos.ErrNoLoss)
 	)
 	for _, c := range []struct {
 		ends               []error
@@ -77,6 +78,8 @@ func TestChaosEndsWithTheWorstOfItsPlans(t *testing.T) {
 		{[]error{undecided}, 3, 3},
 		{[]error{pass, undecided}, 3, 2},
 		{[]error{undecided, broken}, 2, 3},
+		{[]error{noEffect}, 2, 3},
+		{[]error{noEffect, pass}, 2, 2},
 	} {
 		for _, mustFail := range []bool{false, true} {
 			o := outcomes{mustFail: mustFail}
@@ -89,7 +92,7 @@ func TestChaosEndsWithTheWorstOfItsPlans(t *testing.T) {
 			}
 			require.Equal(t, want, exitCode(o.err()), "%v, must fail: %v", c.ends, mustFail)
 			if want == 3 {
-				require.ErrorContains(t, o.err(), "plan: the experiment cannot tell: no order in time")
+				require.ErrorContains(t, o.err(), "the experiment cannot tell: no order in time")
 				require.NotContains(t, o.err().Error(), "passed")
 			}
 		}

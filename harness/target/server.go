@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // A Server is a kind of S3 server that can be put on a directory.
@@ -84,7 +85,9 @@ func (s Server) With(arguments ...string) Server {
 // Version is what the binary says it was built from.
 func (s Server) Version() string {
 	if len(s.VersionArgs) > 0 {
-		out, err := exec.Command(s.Binary, s.VersionArgs...).Output()
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, s.Binary, s.VersionArgs...).Output()
 		if line, _, _ := strings.Cut(string(out), "\n"); err == nil && line != "" {
 			return line
 		}

@@ -32,11 +32,20 @@ func acknowledged(e *Epoch, key string, ops []Op) (broken []Violation) {
 	if c, there := e.Initial[key]; there {
 		first.Kind, first.Content = Put, c
 	}
+	seen := map[uint64]int64{} // by what was found: until when it was written at the latest
+	for _, g := range ops {
+		if at, again := seen[g.ID]; g.Kind == Get && g.Outcome == OK && (!again || g.Return < at) {
+			seen[g.ID] = g.Return
+		}
+	}
 	writers := map[uint64][]Op{} // by what they leave
 	var done []Op                // acknowledged, by return; each with the latest call so far
 	for _, o := range append([]Op{first}, ops...) {
 		if o.Kind == Get || o.Outcome == Refused {
 			continue
+		}
+		if at, found := seen[o.ID]; found && o.Kind == Put && o.Outcome == Doubt { // the only one with this ID
+			o.Return = min(o.Return, at)
 		}
 		writers[o.ID] = append(writers[o.ID], o)
 		if o.Outcome == OK {

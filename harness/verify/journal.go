@@ -119,10 +119,10 @@ func (j *Journal) Answer(handle int, outcome Outcome, found Content) Op {
 	o := &j.mu.ops[handle]
 	o.Outcome = outcome
 	if outcome != Doubt {
-		o.Return = j.now()
-		if o.Kind == Delete {
+		if o.Kind == Delete && o.Return == Forever { // else Settle has counted it out
 			j.mu.deletes[o.Key]--
 		}
+		o.Return = j.now()
 	}
 	if o.Kind == Get {
 		o.Content = found
@@ -162,19 +162,35 @@ type Epoch struct {
 
 // Cut ends an epoch, at a time when nothing is under way and all keys have just
 // been read, and begins the next from what those reads found. What is in
-// doubt and may yet happen goes on into the next one.
+// doubt and may yet happen goes on into the next one: not a put that was found, which
+// has happened, nor a delete that comes from an epoch before. Since that was sent the server
+// was well, everything was read, and a load and another reading have passed: what comes as
+// late would be a loss, and no answer to it.
 func (j *Journal) Cut() Epoch {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	e := Epoch{j.mu.cut, j.mu.initial, j.mu.ops}
 	j.mu.initial, j.mu.ops, j.mu.cut = map[string]Content{}, nil, j.now()
 	last := map[string]int64{}
+	found := map[uint64]bool{}
+	for _, o := range e.Ops {
+		if o.Kind == Get && o.Outcome == OK {
+			found[o.ID] = true
+		}
+	}
 	for _, o := range e.Ops {
 		if o.Kind == Get && o.Outcome == OK && o.Call >= last[o.Key] {
 			last[o.Key] = o.Call
 			j.mu.initial[o.Key] = o.Content
 		}
-		if o.Kind != Get && o.Outcome == Doubt && o.Return == Forever {
+		if o.Kind == Get || o.Outcome != Doubt || o.Return != Forever {
+			continue
+		}
+		switch {
+		case o.Kind == Put && found[o.ID]:
+		case o.Kind == Delete && o.Call == e.Begin:
+			j.mu.deletes[o.Key]--
+		default:
 			o.Call = j.mu.cut
 			j.mu.ops = append(j.mu.ops, o)
 		}
@@ -214,6 +230,11 @@ func (e *Epoch) Counts() map[Outcome]int {
 		n[o.Outcome]++
 	}
 	return n
+}
+
+// Wrote reports whether a write was acknowledged.
+func (e *Epoch) Wrote() bool {
+	return slices.ContainsFunc(e.Ops, func(o Op) bool { return o.Kind != Get && o.Outcome == OK })
 }
 
 // epochHeader is the first line of a journal's file.
