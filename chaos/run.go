@@ -39,7 +39,7 @@ type Options struct {
 var ErrBroken = errors.New("the experiment failed")
 
 // ErrNoLoss is an ErrBroken for other reasons than what became of data: a fault without
-// effect, a server that did not recover or grew.
+// effect, a server that grew.
 var ErrNoLoss = fmt.Errorf("%w without a loss", ErrBroken)
 
 // ErrUndecided: nothing broken was found, and not everything could be judged in
@@ -96,8 +96,9 @@ func Run(ctx context.Context, o Options) (*record.Record, error) {
 	return e.record, err
 }
 
-// ofData are the checkers of what became of data.
-var ofData = []string{"acknowledged", "linear", "listed", "checksum"}
+// ofData are the checkers of what became of data. A server that does not come back has lost
+// it, too: so one refuses to open a log in which synced writes are damaged.
+var ofData = []string{"acknowledged", "linear", "listed", "checksum", "recovery"}
 
 // judgement is the verdict as an error: nil of a pass alone.
 func (e *experiment) judgement() error {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,11 +38,12 @@ func newCeiling() *cobra.Command {
 			if o.Sink, err = sinkOf(o.Seed); err != nil {
 				return err
 			}
-			if o.Dir, err = os.MkdirTemp("", "lab-ceiling-"); err != nil {
+			dir, err := os.MkdirTemp("", "lab-ceiling-")
+			if err != nil {
 				return fmt.Errorf("bench ceiling: %w", err)
 			}
-			defer func() { _ = os.RemoveAll(o.Dir) }()
-			o.Dir += "/sink" // logs go beside it
+			defer func() { _ = os.RemoveAll(dir) }()
+			o.Dir = filepath.Join(dir, "sink") // logs go beside it
 			o.Lines = out.lines(cmd)
 			rec := record.New("ceiling", ".", o.Seed)
 			rec.Settings["duration"] = o.Duration.String()

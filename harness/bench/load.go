@@ -38,8 +38,14 @@ type LoadOptions struct {
 	Lines            io.Writer
 }
 
-// Load puts one load on a server.
+// maxObject is the largest body that is put at once, as in S3.
+const maxObject = 5 << 30
+
+// Load puts one load on a server. A load of which every request failed is an error.
 func Load(ctx context.Context, o LoadOptions) (*record.Record, error) {
+	if o.Size < 0 || o.Size > maxObject {
+		return nil, fmt.Errorf("load: objects of %d bytes: from 0 to %d", o.Size, maxObject)
+	}
 	rec := record.New("load", ".", o.Seed)
 	rec.Targets = []record.Target{{Name: "server", Version: "unknown", Durability: o.Durability}}
 	rec.Settings["size"], rec.Settings["connections"], rec.Settings["stored"], rec.Settings["rate"] = o.Size, o.Connections, o.Stored, o.Rate
@@ -80,6 +86,9 @@ func Load(ctx context.Context, o LoadOptions) (*record.Record, error) {
 	rec.Runs = []record.Run{run}
 	rec.Metrics = RunMetrics("load", run)
 	WarnOfNoise(rec)
+	if t := res.Total(); t.Count == 0 && t.Errors > 0 {
+		return rec, fmt.Errorf("load: none of %d requests succeeded: %v", t.Errors, res.Failures)
+	}
 	return rec, nil
 }
 

@@ -85,7 +85,20 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// maxRate bounds a schedule, of which every arrival is made: more than any machine sends.
+const maxRate = 10e6
+
+// maxWeight bounds the sum of a mix's weights.
+const maxWeight = 1_000_000
+
+func rates(all ...float64) bool {
+	return !slices.ContainsFunc(all, func(r float64) bool { return !(r >= 0 && r <= maxRate) })
+}
+
 func (o Options) validate() error {
+	if !rates(o.Rate) || !(o.Unverified >= 0 && o.Unverified <= 1) {
+		return fmt.Errorf("load: a rate of %g and %g unverified: up to %.0f million arrivals a second, and a share from 0 to 1", o.Rate, o.Unverified, maxRate/1e6)
+	}
 	if o.Connections < 1 || o.Duration <= 0 || o.Warmup < 0 || o.Rate < 0 || o.Requests < 0 || o.MaxRequests < 0 || o.Drain < 0 {
 		return errors.New("load: needs at least one connection, a duration, and no negative numbers")
 	}
@@ -96,8 +109,8 @@ func (o Options) validate() error {
 		return errors.New("load: no negative burst, patience or back-off, whose longest pause is no shorter than its shortest")
 	}
 	for _, s := range o.Stages {
-		if s.For <= 0 || s.From < 0 || s.To < 0 || s.From+s.To == 0 {
-			return fmt.Errorf("load: stage %q needs a time and a rate", s.Name)
+		if s.For <= 0 || !rates(s.From, s.To) || s.From+s.To == 0 {
+			return fmt.Errorf("load: stage %q needs a time and a rate, of at most %.0f million a second", s.Name, maxRate/1e6)
 		}
 	}
 	ws := o.Workspace
@@ -111,8 +124,8 @@ func (o Options) validate() error {
 	}
 	total := 0
 	for _, s := range o.Mix {
-		if s.Op >= numOps || s.Weight < 0 {
-			return fmt.Errorf("load: operation %d with weight %d in the mix", s.Op, s.Weight)
+		if s.Op >= numOps || s.Weight < 0 || s.Weight > maxWeight {
+			return fmt.Errorf("load: operation %d with weight %d in the mix: from 0 to %d", s.Op, s.Weight, maxWeight)
 		}
 		if s.Op == MultipartUpload {
 			if err := ws.Multipart.validate(); err != nil {
@@ -191,7 +204,9 @@ func (r *Result) Total() OpResult {
 		t.Refused += op.Refused
 		t.Bytes += op.Bytes
 		t.Items += op.Items
-		t.Latency.Merge(op.Latency)
+		if op.Latency != nil { // a record of figures alone has none
+			t.Latency.Merge(op.Latency)
+		}
 	}
 	return t
 }

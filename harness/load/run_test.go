@@ -3,6 +3,7 @@ package load
 import (
 	"bytes"
 	"context"
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/cairnstore/cairn/harness/measure"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -309,12 +312,23 @@ func TestOptionsAreRefusedWithAReason(t *testing.T) {
 		"only letters":            func(o *Options) { o.Workspace.Stored.Prefix = "a/b" },
 		"needs stored objects":    func(o *Options) { o.Workspace.Stored.Count = 0 },
 		"mix is empty":            func(o *Options) { o.Mix = nil },
+		"10 million arrivals":     func(o *Options) { o.Rate = 1e9 },
+		"rate of NaN":             func(o *Options) { o.Rate = math.NaN() },
+		"NaN unverified":          func(o *Options) { o.Unverified = math.NaN() },
+		"10 million a second":     func(o *Options) { o.Stages = []Stage{{For: 1, From: math.Inf(1), To: 1}} },
+		"weight 92":               func(o *Options) { o.Mix = []Share{{Get, math.MaxInt64}, {Put, 1}} },
 		"not scattered":           func(o *Options) { o.Mix = []Share{{List, 1}}; o.Workspace.Stored.Scatter = true },
 	} {
 		o := good()
 		change(&o)
 		require.ErrorContains(t, o.validate(), want)
 	}
+}
+
+// Records of rivals have figures and no latencies.
+func TestTotalWithoutLatencies(t *testing.T) {
+	r := Result{Elapsed: time.Second, Ops: map[string]OpResult{"put": {Count: 3}, "get": {Count: 2, Latency: measure.NewHistogram()}}}
+	require.EqualValues(t, 5, r.Rate())
 }
 
 func TestProgressSaysRateAndErrors(t *testing.T) {

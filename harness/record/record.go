@@ -204,7 +204,7 @@ func (r *Record) Write(dir string) (string, error) {
 	}
 	_, err = f.Write(data)
 	if err := errors.Join(err, f.Close()); err != nil {
-		return "", fmt.Errorf("write record: %w", err)
+		return "", fmt.Errorf("write record: %w", errors.Join(err, os.Remove(name))) // half of one is none
 	}
 	return name, nil
 }

@@ -207,7 +207,12 @@ func (a axis) ticks(low, high float64) (all []plot.Tick) {
 				break
 			}
 		}
-		for v := math.Ceil(low/step) * step; v <= high; v += step {
+		first := math.Ceil(low / step)
+		for i := range 16 { // more do not fit; and a step may be too small to be added
+			v := (first + float64(i)) * step
+			if v > high {
+				break
+			}
 			if math.Abs(v) < step/1e6 {
 				v = 0
 			}

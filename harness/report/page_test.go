@@ -124,6 +124,12 @@ func TestFormats(t *testing.T) {
 }
 
 // Whatever the range, an axis has labels, and not too many for its length.
+// An axis whose ends are next to each other has an end of ticks too.
+func TestTicksOfNothing(t *testing.T) {
+	require.LessOrEqual(t, len(axis{print: tickCount}.ticks(1, math.Nextafter(1, 2))), 16)
+	require.LessOrEqual(t, len(axis{print: tickCount}.ticks(1e15, 1e15+.125)), 16)
+}
+
 func TestTicks(t *testing.T) {
 	for _, a := range []axis{{print: tickCount}, {log: true, print: tickLatency}, {zero: true, print: tickCount}} {
 		for _, r := range [][2]float64{{1, 10}, {200, 900}, {.5, 4e6}, {1e-3, 1e9}, {99, 101}} {

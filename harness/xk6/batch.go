@@ -86,14 +86,22 @@ func (b *Batch) next() (keys, values [][]byte) {
 	return b.keys, b.values
 }
 
+// export is what a script gave, nil where it gave nothing.
+func export(v sobek.Value) any {
+	if v == nil {
+		return nil
+	}
+	return v.Export()
+}
+
 // pairs are the keys and values that a script gave: a Batch, or an array of
 // [key, value].
 func (i *instance) pairs(v sobek.Value) (keys, values [][]byte, err error) {
-	if b, ok := v.Export().(*Batch); ok {
+	if b, ok := export(v).(*Batch); ok {
 		keys, values = b.next()
 		return keys, values, nil
 	}
-	list, ok := v.Export().([]any)
+	list, ok := export(v).([]any)
 	if !ok || len(list) == 0 || len(list) > maxBatch {
 		return nil, nil, errors.New("want a Batch, or an array of 1 to 65536 pairs [key, value]")
 	}
@@ -117,11 +125,11 @@ func (i *instance) pairs(v sobek.Value) (keys, values [][]byte, err error) {
 
 // names are the keys that a script gave: a Batch, or an array of strings.
 func (i *instance) names(v sobek.Value) ([][]byte, error) {
-	if b, ok := v.Export().(*Batch); ok {
+	if b, ok := export(v).(*Batch); ok {
 		keys, _ := b.next()
 		return keys, nil
 	}
-	list, ok := v.Export().([]any)
+	list, ok := export(v).([]any)
 	if !ok || len(list) == 0 || len(list) > maxBatch {
 		return nil, errors.New("want a Batch, or an array of 1 to 65536 keys")
 	}

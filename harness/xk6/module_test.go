@@ -314,7 +314,7 @@ func TestMisuseThrowsWithTheReason(t *testing.T) {
 	for code, want := range map[string]string{
 		`cache.setMany("a")`: "want a Batch", `cache.setMany([])`: "want a Batch", `cache.setMany([["a"]])`: "element 0: want a pair", `cache.setMany([[1, "x"]])`: "want a key",
 		`cache.setMany([["a", {}]])`: "value", `cache.getMany([1])`: "want a key", `s3.put("b", "k")`: "body is missing", `s3.get("b", "k", "x")`: "want Bodies",
-		`s3.multipart("b", "k", [])`: "parts", `s3.list("b", {pre: "x"})`: "unknown field",
+		`cache.setMany()`: "want a Batch", `cache.getMany()`: "want a Batch", `s3.multipart("b", "k")`: "parts", `s3.multipart("b", "k", [])`: "parts", `s3.list("b", {pre: "x"})`: "unknown field",
 	} {
 		v.throws(t, code, want)
 	}

@@ -328,7 +328,7 @@ func pageOf(a Answer, data []byte) Answer {
 // Multipart uploads parts, strings or ArrayBuffers, as one object. What fails is
 // aborted. Its duration is of all requests.
 func (s *S3) Multipart(bucket, key string, parts sobek.Value) (Answer, error) {
-	list, ok := parts.Export().([]any)
+	list, ok := export(parts).([]any)
 	if !ok || len(list) == 0 || len(list) > 10_000 {
 		return Answer{}, errors.New("s3.multipart: want an array of 1 to 10000 parts")
 	}
@@ -446,17 +446,17 @@ func bodyOf(key string, v sobek.Value) ([]byte, error) {
 	if v == nil || sobek.IsUndefined(v) || sobek.IsNull(v) {
 		return nil, errors.New("the body is missing")
 	}
-	if b, ok := v.Export().(*Bodies); ok {
+	if b, ok := export(v).(*Bodies); ok {
 		return b.of(key), nil
 	}
-	return common.ToBytes(v.Export())
+	return common.ToBytes(export(v))
 }
 
 func bodiesOf(v sobek.Value) (*Bodies, error) {
 	if v == nil || sobek.IsUndefined(v) || sobek.IsNull(v) {
 		return nil, nil
 	}
-	b, ok := v.Export().(*Bodies)
+	b, ok := export(v).(*Bodies)
 	if !ok {
 		return nil, errors.New("what it is compared with: want Bodies")
 	}
