@@ -290,7 +290,7 @@ func TestASweepTakesWhatTheDeadLeftAndNothingElse(t *testing.T) {
 	require.NoError(t, os.MkdirAll(filepath.Join(dead, "data"), 0o755))
 	require.NoError(t, syscall.Mount("test", filepath.Join(dead, "data"), "tmpfs", 0, "size=1m"))
 	require.NoError(t, os.WriteFile(filepath.Join(dead, "data", "file"), nil, 0o600))
-	alive, err := makeRunDir()
+	alive, err := MakeRunDir()
 	require.NoError(t, err)
 	foreign := filepath.Join(os.TempDir(), runPrefix+"mine")
 	require.NoError(t, os.Mkdir(foreign, 0o755))

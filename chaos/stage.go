@@ -56,7 +56,7 @@ const (
 // however far this came.
 func (s *Stage) build(ctx context.Context, image string) error {
 	var err error
-	if s.dir, err = makeRunDir(); err != nil {
+	if s.dir, err = MakeRunDir(); err != nil {
 		return err
 	}
 	control := filepath.Join(s.dir, "control")

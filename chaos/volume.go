@@ -18,8 +18,8 @@ import (
 // temporary files: cairn-chaos-PID-START-….
 const runPrefix = "cairn-chaos-"
 
-// makeRunDir makes the directory of a run, which says whose it is.
-func makeRunDir() (string, error) {
+// MakeRunDir makes a directory for a run, which says whose it is, for Sweep.
+func MakeRunDir() (string, error) {
 	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-%s-", runPrefix, os.Getpid(), container.Born()))
 	if err != nil {
 		return "", fmt.Errorf("make a directory for the run: %w", err)

@@ -124,9 +124,9 @@ with CI=true in the environment it is 1.`,
 			if err := sweep(cmd, engine); err != nil {
 				return err
 			}
-			into, err := os.MkdirTemp("", "cairn-chaos-build-")
+			into, err := chaos.MakeRunDir()
 			if err != nil {
-				return fmt.Errorf("make a directory for the build: %w", err)
+				return err
 			}
 			defer func() { _ = os.RemoveAll(into) }()
 			for _, p := range plans {
