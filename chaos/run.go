@@ -354,6 +354,9 @@ func (e *experiment) judge(ctx context.Context) error {
 		e.breaks("listed", "with the server well: %v", err)
 		return nil
 	}
+	if err := e.lookAgain(bounded, found, listing); err != nil {
+		return err
+	}
 	usage, err := e.Usage(ctx)
 	if err == nil {
 		e.usage = append(e.usage, usage)
@@ -384,6 +387,31 @@ func (e *experiment) list(ctx context.Context) (listing map[string]verify.Entry,
 		}
 	}
 	return listing, err
+}
+
+// lookAgain reads and lists once more where the two differ in keys of which a write is in
+// doubt: that may have happened between them. Of other keys what was found first stands.
+func (e *experiment) lookAgain(ctx context.Context, found map[string]verify.Content, listing map[string]verify.Entry) error {
+	doubt := e.load.Journal.InDoubt()
+	if len(doubt) == 0 || len(verify.Listed(listing, found)) == 0 {
+		return nil
+	}
+	e.Count("listings looked at again", 1)
+	again, err := e.load.ReadAll(ctx)
+	if err != nil {
+		return err
+	}
+	listed, err := e.list(ctx)
+	if err != nil {
+		return err
+	}
+	for key := range doubt {
+		found[key] = again[key]
+		if delete(listing, key); listed[key] != (verify.Entry{}) {
+			listing[key] = listed[key]
+		}
+	}
+	return nil
 }
 
 // check lets the plan's checkers judge the epoch that ends.

@@ -28,31 +28,36 @@ const grownFrom = 3
 
 // Check compares, for each process with at least three samples, the least of
 // the last third with the most of the first third: what is given back now and then
-// is no growth.
+// is no growth. Processes that follow one another are compared by their first samples.
 func (g Growth) Check(samples []Usage) (broken []Violation) {
 	byProcess := map[int][]Usage{}
 	var order []int
+	var firsts []Usage
 	for _, s := range samples {
 		if _, seen := byProcess[s.Process]; !seen {
-			order = append(order, s.Process)
+			order, firsts = append(order, s.Process), append(firsts, s)
 		}
 		byProcess[s.Process] = append(byProcess[s.Process], s)
 	}
 	for _, process := range order {
-		of := byProcess[process]
-		if len(of) < grownFrom {
-			continue
-		}
-		third := len(of) / 3
-		first, last := of[:third], of[len(of)-third:]
-		rss := func(s Usage) int64 { return s.RSS }
-		descriptors := func(s Usage) int64 { return int64(s.Descriptors) }
-		if was, is := most(first, rss), least(last, rss); float64(is) > float64(was)*g.Memory+float64(g.MemorySlack) {
-			broken = append(broken, Violation{"growth", fmt.Sprintf("memory of process %d grew from %d to %d MiB over %d samples", process, was>>20, is>>20, len(of))})
-		}
-		if was, is := most(first, descriptors), least(last, descriptors); is > was+int64(g.Descriptors) {
-			broken = append(broken, Violation{"growth", fmt.Sprintf("open descriptors of process %d grew from %d to %d over %d samples", process, was, is, len(of))})
-		}
+		broken = append(broken, g.grown(byProcess[process], fmt.Sprintf("of process %d", process))...)
+	}
+	return append(broken, g.grown(firsts, "after a start")...)
+}
+
+func (g Growth) grown(of []Usage, whose string) (broken []Violation) {
+	if len(of) < grownFrom {
+		return nil
+	}
+	third := len(of) / 3
+	first, last := of[:third], of[len(of)-third:]
+	rss := func(s Usage) int64 { return s.RSS }
+	descriptors := func(s Usage) int64 { return int64(s.Descriptors) }
+	if was, is := most(first, rss), least(last, rss); float64(is) > float64(was)*g.Memory+float64(g.MemorySlack) {
+		broken = append(broken, Violation{"growth", fmt.Sprintf("memory %s grew from %d to %d MiB over %d samples", whose, was>>20, is>>20, len(of))})
+	}
+	if was, is := most(first, descriptors), least(last, descriptors); is > was+int64(g.Descriptors) {
+		broken = append(broken, Violation{"growth", fmt.Sprintf("open descriptors %s grew from %d to %d over %d samples", whose, was, is, len(of))})
 	}
 	return broken
 }

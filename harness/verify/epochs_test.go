@@ -109,3 +109,31 @@ func TestDeletesAcrossSettleAreCountedOnce(t *testing.T) {
 	e = j.Cut()
 	require.False(t, e.Wrote())
 }
+
+func TestInDoubt(t *testing.T) {
+	h := told{NewJournal()}
+	h.get(0)
+	require.Empty(t, h.j.InDoubt())
+	h.put(1, OK)
+	h.put(2, Refused)
+	require.Empty(t, h.j.InDoubt())
+	h.put(3, Doubt)
+	require.Equal(t, map[string]bool{"k": true}, h.j.InDoubt())
+	h.j.Settle()
+	require.Empty(t, h.j.InDoubt())
+}
+
+// A server that holds more after each start grows, though no process lives long enough to show it.
+func TestGrowthAcrossStarts(t *testing.T) {
+	var same, more []Usage
+	for i := range 30 {
+		same = append(same, Usage{Process: i, RSS: 200 << 20, Descriptors: 40 + i%5})
+		more = append(more, Usage{Process: i, RSS: int64(200+60*i) << 20, Descriptors: 40 + 10*i})
+	}
+	g := Growth{Memory: 1.5, MemorySlack: 96 << 20, Descriptors: 64}
+	require.Empty(t, g.Check(same))
+	broken := g.Check(more)
+	require.Len(t, broken, 2)
+	require.Contains(t, broken[0].What, "memory after a start grew from")
+	require.Contains(t, broken[1].What, "open descriptors after a start grew from")
+}

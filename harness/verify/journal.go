@@ -152,6 +152,19 @@ func (j *Journal) DoubtfulDeletes(key string) int {
 	return j.mu.deletes[key]
 }
 
+// InDoubt are the keys of which a write may yet happen.
+func (j *Journal) InDoubt() map[string]bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	keys := map[string]bool{}
+	for _, o := range j.mu.ops {
+		if o.Kind != Get && o.Outcome == Doubt && o.Return == Forever {
+			keys[o.Key] = true
+		}
+	}
+	return keys
+}
+
 // An Epoch is a part of a history that can be judged by itself, since at its
 // beginning the content of every key is known.
 type Epoch struct {
