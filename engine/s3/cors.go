@@ -66,8 +66,10 @@ func preflight(c *call) error {
 		return refuse(codeBadRequest, "Insufficient information. Origin request header needed.")
 	case method == "":
 		return refuse(codeBadRequest, "Invalid Access-Control-Request-Method: null")
-	case c.h.allows(origin) == "", !isAllowedMethod(method):
+	case len(c.h.origins) == 0:
 		return refuse(codeAccessForbidden, "")
+	case c.h.allows(origin) == "", !isAllowedMethod(method):
+		return refuse(codeAccessForbidden, "CORSResponse: This CORS request is not allowed.")
 	}
 	c.set("Access-Control-Allow-Methods", allowedMethods)
 	if asked := c.r.Header.Get("Access-Control-Request-Headers"); asked != "" {
