@@ -155,6 +155,7 @@ func TestS3OnARealServer(t *testing.T) {
 		{`s3.put("bucket", "a key/with ü?&=+%", "hello").etag`, `"5d41402abc4b2a76b9719d911017c592"`},
 		{`String.fromCharCode(...new Uint8Array(s3.get("bucket", "a key/with ü?&=+%").body))`, "hello"},
 		{`s3.head("bucket", "a key/with ü?&=+%").status`, int64(200)},
+		{`s3.head("bucket", "a key/with ü?&=+%").size`, int64(5)},
 		{`s3.put("bucket", "native", b).size`, int64(5000)},
 		{`s3.get("bucket", "native", b).ok`, true},
 		{`s3.put("bucket", "other", b).ok`, true},
@@ -300,7 +301,7 @@ func TestMisuseThrowsWithTheReason(t *testing.T) {
 	v := newVU(t, New(), 1)
 	dir := t.TempDir()
 	for code, want := range map[string]string{
-		`new cairn.S3()`: "want http://host", `new cairn.S3({endpoint: "ftp://x"})`: "want http://host", `new cairn.S3({endpoint: "http://x", insecure: true})`: "is for https://",
+		`new cairn.S3()`: "want http://host", `new cairn.S3({endpoint: "ftp://x"})`: "want http://host", `new cairn.S3({endpoint: "http://x", accessKey: "a", secretKey: "b", timeout: 9223372036854775})`: "to a day", `new cairn.S3({endpoint: "http://x", insecure: true})`: "is for https://",
 		`new cairn.S3({endpoint: "https://x", ca: "/nonexistent.pem"})`: "read CA file", `new cairn.S3({endpoint: "https://x/bucket"})`: "want https://x alone", `new cairn.S3({endpoint: "http://x"})`: "accessKey",
 		`new cairn.S3({endpoint: "http://x", acessKey: "a"})`: `unknown field "acessKey"`,
 		`new cairn.Batch({})`: "count of 1", `new cairn.Batch({count: 65536, size: 1e6})`: "1 GiB", `new cairn.Bodies({})`: "size",

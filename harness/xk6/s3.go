@@ -98,8 +98,8 @@ func newS3(i *instance, v sobek.Value) (*S3, error) {
 	if s.AccessKey == "" || s.SecretKey == "" {
 		return nil, errors.New("new S3: accessKey and secretKey are missing")
 	}
-	if s.Timeout < 0 {
-		return nil, errors.New("new S3: timeout is negative")
+	if s.Timeout < 0 || s.Timeout > int64(24*time.Hour/time.Millisecond) {
+		return nil, errors.New("new S3: timeout: from 0 to a day, in milliseconds")
 	}
 	if s.Region == "" {
 		s.Region = "us-east-1"
@@ -170,6 +170,9 @@ func (s *S3) do(x exchange) (Answer, []byte) {
 		a.Code, a.Message = errorOf(data)
 	default:
 		a.OK = true
+		if x.method == http.MethodHead { // its answer has no body, and says how long one would be
+			a.Size = max(res.ContentLength, 0)
+		}
 	}
 	return a, data
 }

@@ -64,7 +64,7 @@ func TestWildReplies(t *testing.T) {
 		"$9223372036854775807\r\nx", "$1099511627776000\r\nx", "$99999999999999999999999999\r\nx", "=9223372036854775800\r\nx",
 		"*9223372036854775807\r\n", "!9223372036854775807\r\n", "%4611686018427387904\r\n", "+" + strings.Repeat("x", 1<<20), "$-1000\r\n", "?\r\n",
 	} {
-		c, err := Open(Options{URL: fake(t, reply, 0), Namespace: "n", Logger: slog.New(slog.DiscardHandler), Timeout: time.Second})
+		c, err := Open(Options{URL: fake(t, reply, 0), Namespace: "n", Logger: slog.New(slog.DiscardHandler), Timeout: time.Second, SetTimeout: 10 * time.Second})
 		require.NoError(t, err)
 		require.Eventually(t, func() bool { return !c.Stats().Open }, 10*time.Second, time.Millisecond)
 		_, found := c.Get(ctx, key(1), nil)
@@ -168,7 +168,7 @@ func TestAFarServerStaysOut(t *testing.T) {
 // later than the one before, and nothing but the first is told.
 func TestTheBreakerDoesNotFlap(t *testing.T) {
 	var log lockedBuffer
-	c, err := Open(Options{URL: fake(t, "-ERR no\r\n", 0), Namespace: "n", Timeout: time.Second, ProbeMin: 20 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	c, err := Open(Options{URL: fake(t, "-ERR no\r\n", 0), Namespace: "n", Timeout: time.Second, SetTimeout: 10 * time.Second, ProbeMin: 20 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.NoError(t, err)
 	for until := time.Now().Add(2 * time.Second); time.Now().Before(until); time.Sleep(100 * time.Microsecond) {
 		require.False(t, has(t, c, 1))
