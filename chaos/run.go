@@ -381,10 +381,7 @@ func (e *experiment) list(ctx context.Context) (listing map[string]verify.Entry,
 			break
 		}
 		e.Count("listings tried again", 1)
-		select {
-		case <-time.After(500 * time.Millisecond):
-		case <-ctx.Done():
-		}
+		sleep(ctx, 500*time.Millisecond)
 	}
 	return listing, err
 }

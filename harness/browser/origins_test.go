@@ -23,20 +23,25 @@ import (
 
 const accessKey, secretKey = "pagespages", "pagespagespages"
 
-// cairn starts a server with a bucket, and returns its address.
-func cairn(t *testing.T, args ...string) string {
+// buildCairn returns the server's binary.
+func buildCairn(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "cairn")
+	binary := filepath.Join(t.TempDir(), "cairn")
 	build := exec.Command("go", "build", "-o", binary, "./cmd/cairn")
 	build.Dir = filepath.Join("..", "..")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
+	return binary
+}
+
+// cairn starts a server with a bucket, and returns its address.
+func cairn(t *testing.T, binary string, args ...string) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := l.Addr().String()
 	require.NoError(t, l.Close())
-	server := exec.Command(binary, append([]string{"server", "--data", filepath.Join(dir, "data"), "--address", address, "--admin-address", "off"}, args...)...)
+	server := exec.Command(binary, append([]string{"server", "--data", t.TempDir(), "--address", address, "--admin-address", "off"}, args...)...)
 	server.Env = append(os.Environ(), "CAIRN_ROOT_USER="+accessKey, "CAIRN_ROOT_PASSWORD="+secretKey)
 	log, err := server.StdoutPipe()
 	require.NoError(t, err)
@@ -71,7 +76,7 @@ func presigned(t *testing.T, method, url string) string {
 // A page of another origin puts and gets by presigned URLs, and reads what it must know
 // of the answers, where its origin is let in; and nowhere else.
 func TestPagesOfOtherOriginsInABrowser(t *testing.T) {
-	ctx := browser(t)
+	ctx, binary := browser(t), buildCairn(t)
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = w.Write([]byte("<!doctype html><title>another origin</title>"))
@@ -81,7 +86,7 @@ func TestPagesOfOtherOriginsInABrowser(t *testing.T) {
 		args []string
 		in   bool
 	}{{nil, true}, {[]string{"--cors-allow-origin", page.URL}, true}, {[]string{"--cors-allow-origin", "https://else.example.com"}, false}, {[]string{"--cors-allow-origin", "off"}, false}} {
-		url := "http://" + cairn(t, c.args...) + "/photos/a picture"
+		url := "http://" + cairn(t, binary, c.args...) + "/photos/a picture"
 		url = strings.ReplaceAll(url, " ", "%20")
 		script := fmt.Sprintf(`window.said = ""; (async () => {
   const put = await fetch(%q, {method: "PUT", headers: {"Content-Type": "text/x-page"}, body: "from a page"});

@@ -383,17 +383,27 @@ func (s *sizing) drives() {
 	}
 	limit := 1 - l.Headroom
 	drives := float64(l.Drives)
-	speed := map[string]float64{}
-	for _, q := range s.profile.Disk.Sequential {
-		speed[q.Operation] = drives * q.MBPerS * 1e6
-	}
-	s.resource("drive writes", "bytes/s", exactly(write), speed["write"], limit)
-	s.resource("drive reads", "bytes/s", exactly(read), speed["read"], limit)
+	canRead, canWrite := s.sequential()
+	s.resource("drive writes", "bytes/s", exactly(write), canWrite, limit)
+	s.resource("drive reads", "bytes/s", exactly(read), canRead, limit)
 	most := 0.0
 	for _, r := range s.profile.Disk.Random {
 		most = max(most, r.PerS)
 	}
 	s.resource("random reads", "reads/s", exactly(reads), drives*most, limit)
+}
+
+// sequential is what a node's drives read and write, in bytes a second; 0: not known.
+func (s *sizing) sequential() (read, write float64) {
+	for _, q := range s.profile.Disk.Sequential {
+		switch q.Operation {
+		case "read":
+			read = q.MBPerS * 1e6 * float64(s.layout.Drives)
+		case "write":
+			write = q.MBPerS * 1e6 * float64(s.layout.Drives)
+		}
+	}
+	return read, write
 }
 
 // network is what goes in and out of nodes, in the busier direction.
@@ -532,15 +542,7 @@ func (s *sizing) rebuild() {
 	if left < 1 {
 		return
 	}
-	read, write := 0.0, 0.0
-	for _, q := range s.profile.Disk.Sequential {
-		switch q.Operation {
-		case "read":
-			read = q.MBPerS * 1e6 * float64(l.Drives)
-		case "write":
-			write = q.MBPerS * 1e6 * float64(l.Drives)
-		}
-	}
+	read, write := s.sequential()
 	if read == 0 || write == 0 {
 		s.warn("the profile has no sequential speed of the drive: the time of a rebuild is not known")
 		return

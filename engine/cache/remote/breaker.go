@@ -86,6 +86,9 @@ func (b *breaker) probe() {
 				b.tell(err) // one that never answered
 			}
 		}
+		if b.c.quit.Err() != nil { // it stays open
+			return
+		}
 		b.failures.Store(0)
 		b.open.Store(false)
 		if b.c.quit.Err() != nil { // Close came in between

@@ -25,6 +25,7 @@ type reader struct {
 	line   int   // bytes of the header so far
 	kind   byte  // its first
 	length int64
+	failed error
 }
 
 // take follows b, and fails where what it announces is out of bounds.
@@ -61,35 +62,34 @@ func (r *reader) take(b []byte) error {
 	return nil
 }
 
-// bounded is a connection that fails before the client sees a header out of bounds.
+// read reads from a connection, and fails for good before anybody sees a header out of bounds.
+func (r *reader) read(from net.Conn, p []byte) (int, error) {
+	if r.failed != nil {
+		return 0, r.failed
+	}
+	n, err := from.Read(p)
+	if r.failed = r.take(p[:n]); r.failed != nil {
+		return 0, r.failed
+	}
+	return n, err
+}
+
+// bounded is a connection whose replies are within bounds.
 type bounded struct {
 	net.Conn
 	replies reader
-	failed  error
 }
 
-func (c *bounded) Read(p []byte) (int, error) { return c.replies.read(c.Conn, &c.failed, p) }
+func (c *bounded) Read(p []byte) (int, error) { return c.replies.read(c.Conn, p) }
 
 // boundedTCP is one whose descriptor the client may look at, to see that an idle
 // connection has been closed.
 type boundedTCP struct {
 	*net.TCPConn
 	replies reader
-	failed  error
 }
 
-func (c *boundedTCP) Read(p []byte) (int, error) { return c.replies.read(c.TCPConn, &c.failed, p) }
-
-func (r *reader) read(from net.Conn, failed *error, p []byte) (int, error) {
-	if *failed != nil {
-		return 0, *failed
-	}
-	n, err := from.Read(p)
-	if *failed = r.take(p[:n]); *failed != nil {
-		return 0, *failed
-	}
-	return n, err
-}
+func (c *boundedTCP) Read(p []byte) (int, error) { return c.replies.read(c.TCPConn, p) }
 
 // bound makes a client's connections bounded.
 func bound(o *redis.Options) {
