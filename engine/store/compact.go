@@ -440,7 +440,7 @@ func (c *compactor) unread(g *segment, off int64, err error) error {
 
 func (c *compactor) moveGroup(g *segment, h groupHeader, raw []byte) error {
 	s := c.s
-	all := s.segs.all()
+	var all []*segment // sorted, which few groups are worth: when the first delete wants it
 	d := h.records(raw)
 	var r record
 	for d.next(&r) {
@@ -449,7 +449,13 @@ func (c *compactor) moveGroup(g *segment, h groupHeader, raw []byte) error {
 			if err != nil {
 				return err
 			}
-			if guard := g.guard(r.guard); !found && olderThan(all, g, guard) {
+			if found {
+				continue
+			}
+			if all == nil {
+				all = s.segs.all()
+			}
+			if guard := g.guard(r.guard); olderThan(all, g, guard) {
 				if err := c.putDelete(bytes.Clone(r.key), r.seq, guard); err != nil {
 					return err
 				}
