@@ -16,8 +16,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	root := newRoot()
-	if err := root.ExecuteContext(ctx); err != nil {
+	if err := execute(ctx, newRoot(), os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		stop()
 		os.Exit(exitCode(err))

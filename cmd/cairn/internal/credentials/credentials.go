@@ -56,6 +56,9 @@ func Load(dir string) (Pair, error) {
 	name := filepath.Join(dir, FileName)
 	info, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
+		if to, err := os.Readlink(name); err == nil {
+			return Pair{}, fmt.Errorf("credentials: %s is a link to %s, where nothing is: restore that, or remove the link to have new credentials made", name, to)
+		}
 		return Pair{}, fmt.Errorf("credentials: %s: %w", dir, ErrNone)
 	}
 	if err != nil {

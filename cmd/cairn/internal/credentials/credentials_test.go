@@ -115,3 +115,13 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A link whose target is away, as a secret's that is not mounted yet, is told as that,
+// and no other pair is made beside it.
+func TestDanglingLink(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Symlink("/nowhere/pair.json", filepath.Join(dir, FileName)))
+	_, _, err := LoadOrMake(dir)
+	require.ErrorContains(t, err, "is a link to /nowhere/pair.json, where nothing is")
+	require.NotErrorIs(t, err, ErrNone)
+}
