@@ -88,8 +88,8 @@ record says so.`,
 			}
 			o.Lines, o.Duration = out.lines(cmd), 1 // scenarios have times of their own
 			here := record.DescribeMachine(".")
-			o.Judge = func(c bench.Case, run *record.Run, failedUploads int64) []string {
-				return shortcomings(all[c.Name], run, failedUploads, here)
+			o.Judge = func(c bench.Case, run *record.Run, uploads bench.Uploads) []string {
+				return shortcomings(all[c.Name], run, uploads, here)
 			}
 			rec, err := bench.Compare(cmd.Context(), o)
 			hw.note(rec)
@@ -154,8 +154,8 @@ func competitors(bins *binaries, names []string, asked bool) (servers []target.S
 }
 
 // shortcomings are why a run is no pass of its scenario.
-func shortcomings(s *scenario.Scenario, run *record.Run, failedUploads int64, here record.Machine) []string {
-	v := s.Judge(run, failedUploads, bench.Taken(run, here))
+func shortcomings(s *scenario.Scenario, run *record.Run, uploads bench.Uploads, here record.Machine) []string {
+	v := s.Judge(run, uploads, bench.Taken(run, here))
 	if v.Outcome == record.Pass {
 		return nil
 	}

@@ -37,6 +37,9 @@ type Plan struct {
 	Background *load.Uploads
 }
 
+// Uploads is what became of the uploads beside a load, but of those that its end broke off.
+type Uploads struct{ Answered, Failed int64 }
+
 // plan is what a round of the case is.
 func (c Case) plan(seed uint64, round int, warmup, duration time.Duration) Plan {
 	if c.Plan != nil {

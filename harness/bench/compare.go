@@ -34,7 +34,7 @@ type CompareOptions struct {
 	Lines io.Writer // progress; nil: none
 	// Judge says what a run of a server fell short of, beside which so many of the
 	// background's uploads failed; nil: nothing is asked.
-	Judge func(c Case, run *record.Run, failedUploads int64) []string
+	Judge func(c Case, run *record.Run, uploads Uploads) []string
 }
 
 // ceilingTime is long enough for a ceiling: an empty server has no moods.
@@ -100,7 +100,7 @@ func Compare(ctx context.Context, o CompareOptions) (rec *record.Record, err err
 				if o.Judge == nil {
 					continue
 				}
-				for _, short := range o.Judge(c, &run, failed) {
+				for _, short := range o.Judge(c, &run, Uploads{Answered: background.Objects(), Failed: failed}) {
 					rec.Warn("%s on %s, round %d: %s", c.Name, s.Name, round, short)
 				}
 			}

@@ -40,6 +40,7 @@ type meter struct {
 	from, mine       [2]system.Sample
 	busy, stolen     [2]time.Duration
 	err              error
+	gone             error // the server's process could not be read
 	generatorProcess int
 	// The server's system calls are counted in the warm-up, not while it is measured:
 	// a tracepoint makes every call on the machine dearer.
@@ -88,8 +89,9 @@ func (m *meter) read(i int) {
 		}
 	}
 	if m.server != 0 {
-		m.from[i], err = system.Process(m.server)
-		keep(err)
+		if m.from[i], err = system.Process(m.server); err != nil && m.gone == nil {
+			m.gone = err
+		}
 	}
 	m.mine[i], err = system.Process(m.generatorProcess)
 	keep(err)
@@ -102,11 +104,15 @@ func (m *meter) run(c string, s target.Server, round int, res *load.Result) (rec
 	if m.err != nil {
 		return record.Run{}, fmt.Errorf("measure %s: %w", s.Name, m.err)
 	}
+	// A server that has ended has failed what came after, and that is a result.
+	if m.gone != nil && res.Total().Errors == 0 {
+		return record.Run{}, fmt.Errorf("measure %s: %w", s.Name, m.gone)
+	}
 	mine := m.mine[1].Since(m.mine[0])
 	run := record.Run{
 		Case: c, Target: s.Name, Durability: s.Durability, Round: round, Result: res, Generator: mine, Stolen: m.stolen[1] - m.stolen[0],
 	}
-	if m.server != 0 {
+	if m.server != 0 && m.gone == nil {
 		used := m.from[1].Since(m.from[0])
 		if res.Warmed > 0 {
 			each := float64(res.Total().Count) / float64(res.Warmed)

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -66,7 +67,7 @@ func (s *Scenario) runEngine(ctx context.Context, rec *record.Record, dir string
 	if err != nil {
 		return fmt.Errorf("run %s: %w", s.Name, err)
 	}
-	if err := os.CopyFS(filepath.Join(dir, "scripts"), scripts); err != nil {
+	if err := copyScripts(dir, scripts); err != nil {
 		return fmt.Errorf("run %s: %w", s.Name, err)
 	}
 	file := filepath.Join(dir, "result.json")
@@ -116,9 +117,38 @@ func (s *Scenario) runEngine(ctx context.Context, rec *record.Record, dir string
 		v.Outcome = record.CannotTell
 		v.Reasons = append([]string{fmt.Sprintf("too little, but others took %.0f %% of the machine", 100*taken)}, v.Reasons...)
 	}
+	// A script that ended early, by a threshold of its own or by a fault, has shown a burst.
+	if res.Elapsed < long*8/10 && v.Outcome == record.Pass {
+		v.Outcome = record.CannotTell
+		v.Reasons = append([]string{fmt.Sprintf("the load lasted %s of %s", res.Elapsed.Round(time.Millisecond), long)}, v.Reasons...)
+	}
 	rec.Verdict = &v
 	s.notePace(rec, o.Pace)
 	return nil
+}
+
+// copyScripts brings what a script may import to where k6 reads it: scripts and their
+// data, and nothing else that lies beside them, as dir itself may.
+func copyScripts(dir string, from fs.FS) error {
+	return fs.WalkDir(from, ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == filepath.Base(dir) || len(d.Name()) > 1 && d.Name()[0] == '.'):
+			return fs.SkipDir
+		case d.IsDir() || !slices.Contains([]string{".js", ".mjs", ".ts", ".json"}, path.Ext(name)):
+			return nil
+		}
+		text, err := fs.ReadFile(from, name)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, "scripts", filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(to, text, 0o644)
+	})
 }
 
 // readEngineResult reads what a script for this target must have left.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/cairnstore/cairn/harness/bench"
 	"github.com/cairnstore/cairn/harness/headline"
@@ -80,21 +81,29 @@ func Run(ctx context.Context, s *Scenario, o Options) (rec *record.Record, err e
 		Case: c, Round: 1, Seed: o.Seed, Preload: true, Lines: o.Lines,
 	}.Measure(ctx)
 	if err != nil {
-		return rec, fmt.Errorf("run %s: %w", s.Name, err)
+		err = fmt.Errorf("run %s: %w", s.Name, err)
+		if run.Result == nil {
+			return rec, err
+		}
+		rec.Warn("%v", err)
 	}
 	rec.Runs = []record.Run{run}
-	var failed int64
+	var uploads bench.Uploads
 	if b := plan.Background; b != nil {
 		var first error
-		if failed, first = b.Failed(); first != nil {
-			rec.Warn("%d background uploads failed, the first by: %v", failed, first)
+		uploads.Answered = b.Objects()
+		if uploads.Failed, first = b.Failed(); first != nil {
+			rec.Warn("%d background uploads failed, the first by: %v", uploads.Failed, first)
 		}
-		rec.Counters = map[string]int64{"background_bytes": b.Sent(), "background_objects": b.Objects(), "background_failed": failed}
+		rec.Counters = map[string]int64{"background_bytes": b.Sent(), "background_objects": uploads.Answered, "background_failed": uploads.Failed}
 	}
 	rec.Metrics = bench.RunMetrics(s.Name, run)
 	bench.WarnOfNoise(rec)
-	rec.Verdict = s.Judge(&run, failed, bench.Taken(&run, rec.Machine))
+	rec.Verdict = s.Judge(&run, uploads, bench.Taken(&run, rec.Machine))
 	s.notePace(rec, o.Pace)
+	if err != nil && rec.Verdict.Outcome != record.Fail {
+		return rec, err // whatever it was, it is no verdict
+	}
 	return rec, nil
 }
 
@@ -115,13 +124,14 @@ const maxTaken = .1
 // speed fell short while others took much of the machine (taken is their
 // share), nothing can be told. Nor can it where arrivals were never sent, but in
 // stages that overload on purpose: what their latencies would have been is open.
-// So is what would have come after the bound on requests was met.
-func (s *Scenario) Judge(run *record.Run, failedUploads int64, taken float64) *record.Verdict {
+// So is what would have come after the bound on requests was met, and what is to be said of
+// requests that failed where no threshold speaks of them: latencies are those of answers.
+func (s *Scenario) Judge(run *record.Run, uploads bench.Uploads, taken float64) *record.Verdict {
 	v := &record.Verdict{Outcome: record.Pass}
 	var open, failed []string
 	excused := taken > maxTaken
 	for _, t := range s.Thresholds {
-		f := t.judge(run, failedUploads)
+		f := t.judge(run, uploads)
 		switch f.outcome {
 		case record.Fail:
 			failed = append(failed, f.reason)
@@ -137,6 +147,9 @@ func (s *Scenario) Judge(run *record.Run, failedUploads int64, taken float64) *r
 	}
 	if n := run.Result.CutAt; n > 0 {
 		open = append(open, fmt.Sprintf("the bound of %d requests ended the load before its time", n))
+	}
+	if total := run.Result.Total(); total.Errors > 0 && !slices.ContainsFunc(s.Thresholds, Threshold.ofErrors) {
+		open = append(open, fmt.Sprintf("%d of %d requests failed, and no threshold is of errors", total.Errors, total.Errors+total.Latency.Count()))
 	}
 	if len(failed) > 0 && excused {
 		failed[0] += fmt.Sprintf(" (but others took %.0f %% of the machine)", 100*taken)

@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/cairnstore/cairn/harness/bench"
 	"github.com/cairnstore/cairn/harness/load"
 	"github.com/cairnstore/cairn/harness/measure"
 	"github.com/cairnstore/cairn/harness/record"
@@ -57,7 +58,15 @@ func parseThreshold(text string) (t Threshold, err error) {
 		return fail("relation %q: there are %s", t.relation, strings.Join(relations, " "))
 	}
 	value := words[2]
-	if t.metric == "server.rss" || t.metric == "background.errors" {
+	if t.metric == "background.errors" {
+		n, err := strconv.ParseUint(value, 10, 32)
+		if err != nil {
+			return fail("number %q: want how many uploads may fail, as 0", value)
+		}
+		t.value = float64(n)
+		return t, nil
+	}
+	if t.metric == "server.rss" {
 		b, err := parseBytes(value)
 		if err != nil {
 			return fail("%v", err)
@@ -112,13 +121,14 @@ func (t *Threshold) UnmarshalYAML(node *yaml.Node) (err error) {
 	return at(node, scalarOnly(node, err))
 }
 
+// ofErrors: it says how many requests may fail.
+func (t Threshold) ofErrors() bool {
+	return t.metric == "errors" || t.metric == "refused" || t.metric == "other_errors"
+}
+
 // ofSpeed: a machine that is too slow can be the reason why it does not hold.
 func (t Threshold) ofSpeed() bool {
-	switch t.metric {
-	case "errors", "refused", "other_errors", "server.rss", "background.errors":
-		return false
-	}
-	return true
+	return !t.ofErrors() && t.metric != "server.rss" && t.metric != "background.errors"
 }
 
 // A finding is what became of one threshold.
@@ -127,9 +137,9 @@ type finding struct {
 	reason  string
 }
 
-// judge holds a run against the threshold. failed is how many background uploads did.
-func (t Threshold) judge(run *record.Run, failed int64) finding {
-	got, shown, ok := t.read(run, failed)
+// judge holds a run, and the uploads beside it, against the threshold.
+func (t Threshold) judge(run *record.Run, uploads bench.Uploads) finding {
+	got, shown, ok := t.read(run, uploads)
 	switch {
 	case !ok:
 		return finding{record.CannotTell, fmt.Sprintf("%s: %s", t, shown)}
@@ -155,7 +165,7 @@ func holds(got float64, relation string, want float64) bool {
 
 // read takes the metric from a run: its value, how to show it, and whether there
 // was anything to take it from.
-func (t Threshold) read(run *record.Run, failed int64) (value float64, shown string, ok bool) {
+func (t Threshold) read(run *record.Run, uploads bench.Uploads) (value float64, shown string, ok bool) {
 	switch t.metric {
 	case "server.rss":
 		if run.Server == nil {
@@ -163,7 +173,10 @@ func (t Threshold) read(run *record.Run, failed int64) (value float64, shown str
 		}
 		return float64(run.Server.HighRSS), fmt.Sprintf("%.0f MiB", float64(run.Server.HighRSS)/(1<<20)), true
 	case "background.errors":
-		return float64(failed), fmt.Sprintf("%d uploads", failed), true
+		if uploads == (bench.Uploads{}) {
+			return 0, "no upload was answered", false // all may hang
+		}
+		return float64(uploads.Failed), fmt.Sprintf("%d of %d uploads", uploads.Failed, uploads.Failed+uploads.Answered), true
 	}
 	if t.stage != "" {
 		i := slices.IndexFunc(run.Result.Stages, func(s load.StageResult) bool { return s.Name == t.stage })

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/cairnstore/cairn/harness/bench"
 	"github.com/cairnstore/cairn/harness/load"
 	"github.com/cairnstore/cairn/harness/measure"
 	"github.com/cairnstore/cairn/harness/record"
@@ -53,7 +54,7 @@ func TestThresholdsOnAKnownRun(t *testing.T) {
 	} {
 		th, err := parseThreshold(text)
 		require.NoError(t, err, text)
-		f := th.judge(aRun(), 2)
+		f := th.judge(aRun(), bench.Uploads{Answered: 5, Failed: 2})
 		require.Equal(t, want, f.outcome, "%s: %s", text, f.reason)
 		require.Contains(t, f.reason, text, "a reason names its threshold")
 	}
@@ -64,14 +65,32 @@ func TestWithoutAProcessMemoryCannotBeTold(t *testing.T) {
 	require.NoError(t, err)
 	run := aRun()
 	run.Server = nil
-	require.Equal(t, record.CannotTell, th.judge(run, 0).outcome)
+	require.Equal(t, record.CannotTell, th.judge(run, bench.Uploads{}).outcome)
+}
+
+// Uploads of which none was answered may all hang.
+func TestNoUploadIsNoUploadWithoutErrors(t *testing.T) {
+	th, err := parseThreshold("background.errors == 0")
+	require.NoError(t, err)
+	require.Equal(t, record.CannotTell, th.judge(aRun(), bench.Uploads{}).outcome)
+	require.Equal(t, record.Pass, th.judge(aRun(), bench.Uploads{Answered: 1}).outcome)
+	require.Equal(t, record.Fail, th.judge(aRun(), bench.Uploads{Failed: 1}).outcome)
+}
+
+// A latency is that of what was answered: of which share, somebody has to say.
+func TestFailuresAreSpokenOf(t *testing.T) {
+	carried := func(_ *Scenario, run *record.Run) { run.Result.Dropped, run.Result.Stages[1].Dropped = 0, 0 }
+	v := judged(t, carried, "p50 < 6ms")
+	require.Equal(t, record.CannotTell, v.Outcome)
+	require.Contains(t, v.Reasons[0], "10 of 190 requests failed, and no threshold is of errors")
+	require.Equal(t, record.Pass, judged(t, carried, "p50 < 6ms", "errors < 10%").Outcome)
 }
 
 func TestBadThresholds(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "three words", "p99 < 5ms now": "three words", "p99 = 5ms": "relation", "p98 < 5ms": "metric \"p98\"", "p99 < 5": "time \"5\"", "p99 < -5ms": "time",
 		"errors < 101%": "share", "errors < x": "share", "errors < NaN": "share", "rate > NaN": "rate", "rate > Inf": "rate", "fetch.p99 < 5ms": "neither an operation", "get.dropped == 0": "metric \"dropped\"",
-		"stage.x.other_errors == 0": "metric \"other_errors\"", "stage.x.rate > 5": "metric \"rate\"", "server.rss < lots": "size",
+		"stage.x.other_errors == 0": "metric \"other_errors\"", "stage.x.rate > 5": "metric \"rate\"", "server.rss < lots": "size", "background.errors < 1KiB": "number", "background.errors <= 0.5": "number",
 	} {
 		_, err := parseThreshold(text)
 		require.ErrorContains(t, err, want, text)
@@ -96,28 +115,40 @@ func judgedBeside(t *testing.T, taken float64, change func(*Scenario, *record.Ru
 	}
 	run := aRun()
 	change(s, run)
-	return s.Judge(run, 0, taken)
+	return s.Judge(run, bench.Uploads{}, taken)
+}
+
+// answered makes a run one without failures.
+func answered(_ *Scenario, run *record.Run) {
+	put := run.Result.Ops["PUT"]
+	put.Errors, put.Refused = 0, 0
+	run.Result.Ops["PUT"] = put
+	for i := range run.Result.Stages {
+		run.Result.Stages[i].Errors = 0
+	}
 }
 
 func TestVerdicts(t *testing.T) {
-	asIs := func(*Scenario, *record.Run) {}
-	carried := func(_ *Scenario, run *record.Run) { run.Result.Dropped, run.Result.Stages[1].Dropped = 0, 0 }
+	carried := func(s *Scenario, run *record.Run) {
+		answered(s, run)
+		run.Result.Dropped, run.Result.Stages[1].Dropped = 0, 0
+	}
 
 	v := judged(t, carried, "p50 < 6ms")
 	require.Equal(t, record.Pass, v.Outcome)
 	require.Equal(t, []string{"p50 < 6ms: 5.001ms"}, v.Reasons)
 
-	v = judged(t, asIs, "p50 < 6ms")
+	v = judged(t, answered, "p50 < 6ms")
 	require.Equal(t, record.CannotTell, v.Outcome, "dropped arrivals leave it open")
 	require.Contains(t, v.Reasons[0], "10 arrivals were never sent")
 
-	v = judged(t, asIs, "p50 < 1ms")
+	v = judged(t, answered, "p50 < 1ms")
 	require.Equal(t, record.Fail, v.Outcome, "those dropped would not have made it better")
 
-	v = judged(t, func(s *Scenario, _ *record.Run) { s.Open.Stages[1].Overload = true }, "p50 < 6ms")
+	v = judged(t, func(s *Scenario, run *record.Run) { answered(s, run); s.Open.Stages[1].Overload = true }, "p50 < 6ms")
 	require.Equal(t, record.Pass, v.Outcome, "dropped where that was expected")
 
-	v = judged(t, func(s *Scenario, _ *record.Run) { s.Open.Stages[0].Overload = true }, "p50 < 6ms")
+	v = judged(t, func(s *Scenario, run *record.Run) { answered(s, run); s.Open.Stages[0].Overload = true }, "p50 < 6ms")
 	require.Equal(t, record.CannotTell, v.Outcome, "dropped where it was not")
 
 	v = judged(t, func(s *Scenario, run *record.Run) { carried(s, run); run.Result.CutAt = 190 }, "p50 < 6ms")
@@ -132,12 +163,15 @@ func TestVerdicts(t *testing.T) {
 }
 
 func TestASlowMachineIsNoFaultOfTheServers(t *testing.T) {
-	carried := func(_ *Scenario, run *record.Run) { run.Result.Dropped, run.Result.Stages[1].Dropped = 0, 0 }
+	carried := func(s *Scenario, run *record.Run) {
+		answered(s, run)
+		run.Result.Dropped, run.Result.Stages[1].Dropped = 0, 0
+	}
 	v := judgedBeside(t, .11, carried, "p50 < 1ms", "rate > 1000000")
 	require.Equal(t, record.CannotTell, v.Outcome)
 	require.Contains(t, v.Reasons[0], "others took 11 % of the machine")
 	require.Equal(t, record.Fail, judgedBeside(t, .09, carried, "p50 < 1ms").Outcome)
-	require.Equal(t, record.Fail, judgedBeside(t, .9, carried, "p50 < 1ms", "errors == 0").Outcome, "no machine makes errors")
+	require.Equal(t, record.Fail, judgedBeside(t, .9, func(*Scenario, *record.Run) {}, "p50 < 1ms", "errors == 0").Outcome, "no machine makes errors")
 	require.Equal(t, record.Pass, judgedBeside(t, .9, carried, "p50 < 100ms").Outcome, "quick on a busy machine is quick")
 }
 
@@ -150,7 +184,7 @@ func FuzzThreshold(f *testing.F) {
 		if err != nil {
 			return
 		}
-		th.judge(aRun(), 1)
+		th.judge(aRun(), bench.Uploads{Failed: 1})
 		if _, err := parseThreshold(th.String()); err != nil {
 			t.Fatalf("%q was read, its own text is not: %v", text, err)
 		}
@@ -170,7 +204,7 @@ func TestStressAllowsRefusalsAndNoOtherError(t *testing.T) {
 		for _, st := range s.Open.Stages {
 			run.Result.Stages = append(run.Result.Stages, load.StageResult{Stage: load.Stage{Name: st.Name}, Due: 100, Latency: calm})
 		}
-		return s.Judge(run, 0, 0)
+		return s.Judge(run, bench.Uploads{}, 0)
 	}
 	require.Equal(t, record.Pass, v(9000, 9000).Outcome, "%v", v(9000, 9000).Reasons)
 	require.Equal(t, record.Fail, v(9001, 9000).Outcome)
