@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -42,8 +43,7 @@ func behind() effort {
 }
 
 // populate brings all pages of b into memory. Threads on the node's own CPUs do
-// it: the kernel clears pages where it runs. The error is EINVAL where the
-// kernel cannot (before Linux 5.14), and ctx's when that ended first.
+// it: the kernel clears pages where it runs. The error is ctx's when that ended first.
 func populate(ctx context.Context, b []byte, node *numa.Node, e effort) error {
 	threads := min(e.threads, (len(b)+populateChunk-1)/populateChunk)
 	var next atomic.Int64
@@ -59,7 +59,7 @@ func populate(ctx context.Context, b []byte, node *numa.Node, e effort) error {
 					return
 				}
 				start := time.Now()
-				if err := populateAll(b[at:min(at+populateChunk, len(b))]); err != nil {
+				if err := bring(b[at:min(at+populateChunk, len(b))]); err != nil {
 					failed.Store(&err)
 				}
 				if e.rest > 0 {
@@ -83,32 +83,33 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func populateAll(b []byte) error {
+// bring brings b into memory.
+func bring(b []byte) error {
+	return bringBy(b, func(b []byte) error { return unix.Madvise(b, unix.MADV_POPULATE_WRITE) })
+}
+
+// bringBy is bring with what asks the kernel. Where that cannot, which is before Linux
+// 5.14, each page is touched.
+func bringBy(b []byte, populate func([]byte) error) error {
 	for {
-		err := unix.Madvise(b, unix.MADV_POPULATE_WRITE)
-		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
-			return err
+		err := populate(b)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+		case errors.Is(err, unix.EINVAL):
+			touch(b, os.Getpagesize())
+			return nil
+		default:
+			return fmt.Errorf("bring into memory: %w", err)
 		}
 	}
 }
 
-// bring puts b into memory by populating it or, where the kernel cannot, by
-// touching it.
-func bring(b []byte, populate func([]byte) error) error {
-	err := populate(b)
-	if errors.Is(err, unix.EINVAL) {
-		touch(b, int64(os.Getpagesize()))
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("bring into memory: %w", err)
-	}
-	return nil
-}
-
-// touch brings pages in by writing to each.
-func touch(b []byte, page int64) {
-	for at := int64(0); at < int64(len(b)); at += page {
-		b[at] = 0
+// touch brings pages in by writing to each what it holds: others may use them, and
+// write to them at the same time.
+func touch(b []byte, page int) {
+	for at := 0; at < len(b); at += page {
+		atomic.AddUint32((*uint32)(unsafe.Pointer(&b[at])), 0)
 	}
 }

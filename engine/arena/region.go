@@ -149,7 +149,7 @@ func (r *Region) PopulateBehind(ctx context.Context, from, to int64) error {
 }
 
 func (r *Region) populate(ctx context.Context, part []byte, e effort) error {
-	err := bring(part, func(b []byte) error { return populate(ctx, b, r.node, e) })
+	err := populate(ctx, part, r.node, e)
 	return errors.Join(err, r.Measure())
 }
 
@@ -166,7 +166,7 @@ func (r *Region) advise(b []byte) error {
 }
 
 // bring puts a part of the region into memory.
-func (r *Region) bring(at, n int64) error { return bring(r.bytes[at:at+n], populateAll) }
+func (r *Region) bring(at, n int64) error { return bring(r.bytes[at:at+n]) }
 
 // discard gives a part of the region back to the system, which reads as zeroes
 // from then on and comes back with bring. Pages of 1 GiB have no parts: it

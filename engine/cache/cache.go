@@ -105,6 +105,7 @@ func newCache(o Options, h hooks) (*Cache, error) {
 	size := uint64(1) << (bits.Len64(uint64(o.Bytes/segmentsWanted)) - 1)
 	size = min(max(size, minSegment), maxSegment)
 	segments := segmentsFor(o.Bytes, int64(size))
+	segments = min(segments, int(uint64(locationMask+1)<<3/size)) // what an index entry can name
 	if h.region == nil {
 		h.region = mapRegion
 	}

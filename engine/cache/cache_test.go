@@ -44,6 +44,14 @@ func TestWhatIsTooLargeIsRefusedAndTakesTheOldValueAlong(t *testing.T) {
 	require.Empty(t, get(c, key), "a value that was replaced in vain must not be served")
 	require.False(t, c.Set(make([]byte, maxKey+1), nil))
 	require.EqualValues(t, 2, c.Stats().TooLarge)
+
+	// Lengths that do not fit into a header, which would say a shorter one.
+	for _, n := range []int{maxValue + 1, maxValue + 1 + 100<<10, 2 * (maxValue + 1)} {
+		value := make([]byte, n)
+		require.False(t, c.Set(key, value), n)
+		require.Zero(t, c.SetMany([][]byte{key}, [][]byte{value}), n)
+	}
+	require.EqualValues(t, 8, c.Stats().TooLarge)
 }
 
 // A collision of all that the index knows of a key is no collision of keys.

@@ -223,6 +223,9 @@ func (c *curve) halve() {
 // expect brings expected up to date, before the rate or the weight of the past changes.
 func (c *curve) expect() {
 	n := c.total()
+	if n < c.counted {
+		return // its parts are not read at one moment
+	}
 	more := float64(n-c.counted) * c.rate()
 	c.past.expected += more
 	c.recent.expected += more

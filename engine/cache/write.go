@@ -51,7 +51,7 @@ type pending struct {
 func (c *Cache) write(key, value []byte, p pending) bool {
 	head := headerOf(len(key), len(value), p.flags)
 	size := head.size()
-	if len(key) > maxKey || size > c.MaxItem() {
+	if len(key) > maxKey || len(value) > maxValue || size > c.MaxItem() {
 		if p.moves {
 			c.Delete(key)
 		}
