@@ -65,7 +65,7 @@ func (r *run) disk() (err error) {
 			file   string
 			direct bool
 		}{{Growing, false}, {Recycled, false}, {Recycled, true}} {
-			s, err := measureSync(dir, kind.file, kind.direct, buf[:size], r.slice)
+			s, err := measureSync(dir, kind.file, kind.direct, buf[:size], limit, r.slice)
 			if err != nil {
 				return fmt.Errorf("fdatasync: %w", err)
 			}
@@ -120,8 +120,8 @@ func (r *run) disk() (err error) {
 // recycledBytes is the size of the recycled file, which is written round and round.
 const recycledBytes = 64 << 20
 
-// measureSync writes b and syncs until the time is over.
-func measureSync(dir, kind string, past bool, b []byte, d time.Duration) (s Fdatasync, err error) {
+// measureSync writes b and syncs until the time is over, or a file that grows has limit bytes.
+func measureSync(dir, kind string, past bool, b []byte, limit int64, d time.Duration) (s Fdatasync, err error) {
 	name := filepath.Join(dir, "sync")
 	s = Fdatasync{File: kind, WriteBytes: len(b)}
 	defer func() { err = errors.Join(err, os.Remove(name)) }()
@@ -146,6 +146,8 @@ func measureSync(dir, kind string, past bool, b []byte, d time.Duration) (s Fdat
 	for at := int64(0); time.Since(start) < d; at += int64(len(b)) {
 		if kind == Recycled {
 			at %= recycledBytes
+		} else if at+int64(len(b)) > limit {
+			break
 		}
 		before := time.Now()
 		if _, err := f.WriteAt(b, at); err != nil {
