@@ -166,7 +166,7 @@ func (r *Region) advise(b []byte) error {
 }
 
 // bring puts a part of the region into memory.
-func (r *Region) bring(at, n int64) error { return bring(r.bytes[at:at+n]) }
+func (r *Region) bring(at, n int64) error { return bring(r.bytes[at : at+n]) }
 
 // discard gives a part of the region back to the system, which reads as zeroes
 // from then on and comes back with bring. Pages of 1 GiB have no parts: it
