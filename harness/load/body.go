@@ -15,6 +15,9 @@ import (
 // tailSize is how many bytes at a body's end are the object's alone.
 const tailSize = 32
 
+// SmallestOverwritten is how long a body must be that is overwritten: its generation is in it.
+const SmallestOverwritten = tailSize
+
 // Bodies says what bytes every object has. A body is the prefix of one of a few
 // random bases, chosen by the object, and a tail of 32 bytes that follows from
 // seed, object and generation. So no two objects are the same, the bytes do not

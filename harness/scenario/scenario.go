@@ -278,7 +278,7 @@ func (s *Scenario) validate() error {
 	case len(s.Thresholds) == 0:
 		return errors.New("thresholds are missing: nothing would fail it")
 	}
-	for _, check := range []func() error{s.validateMix, s.Objects.Size.validate, s.validateKeys, s.validateOpen, s.validateClosed, s.validateMultipart, s.validateBackground, s.validateThresholds} {
+	for _, check := range []func() error{s.validateMix, s.Objects.Size.validate, s.validateOverwrites, s.validateKeys, s.validateOpen, s.validateClosed, s.validateMultipart, s.validateBackground, s.validateThresholds} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -320,6 +320,33 @@ func (s *Scenario) validateMix() error {
 		if (op == load.Get || op == load.Head || op == load.List || op == load.Overwrite) && s.Objects.Count == 0 {
 			return fmt.Errorf("mix: %s needs objects (objects.count)", name)
 		}
+	}
+	if s.has(load.Delete) && !s.has(load.Put) {
+		for _, op := range []load.Op{load.Get, load.Head} {
+			if s.has(op) {
+				return fmt.Errorf("mix: delete beside %s needs put: else it takes the objects that are read", strings.ToLower(op.String()))
+			}
+		}
+	}
+	return nil
+}
+
+// has reports whether the mix has an operation.
+func (s *Scenario) has(op load.Op) bool {
+	for name := range s.Mix {
+		if o, ok := load.OpByName(name); ok && o == op {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Scenario) validateOverwrites() error {
+	if !s.has(load.Overwrite) {
+		return nil
+	}
+	if least := slices.Min(s.Objects.Size.classes()); least < load.SmallestOverwritten {
+		return fmt.Errorf("mix: overwrite needs objects of %d bytes or more, to tell one body from the next: there are some of %d", load.SmallestOverwritten, least)
 	}
 	return nil
 }

@@ -102,6 +102,8 @@ func TestBadFilesAreRefusedWithTheReason(t *testing.T) {
 		"no headline target":                     {"mix:", "engine: {script: k6/x.js, headline: x, for: 1s}\nmix:"},
 		"a .js file below":                       {"mix:", "engine: {script: /etc/x.js, headline: cache-writes, for: 1s}\nmix:"},
 		"there is no background":                 {"errors == 0", "background.errors == 0"},
+		"delete beside get needs put":            {"put: 1", "delete: 1"},
+		"overwrite needs objects of 32 bytes":    {"bytes: 4KiB}}\nmix: {get: 3, put: 1}", "bytes: 4}}\nmix: {overwrite: 1}"},
 		"unverified 2":                           {"mix:", "unverified: 2\nmix:"},
 	} {
 		text := strings.Replace(good, change[0], change[1], 1)
