@@ -63,19 +63,19 @@ func TestAServerThatDiesFails(t *testing.T) {
 	process := exec.Command("sleep", "60")
 	require.NoError(t, process.Start())
 	defer func() { _ = process.Process.Kill() }()
-	var dead atomic.Bool
+	var requests atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if dead.Load() {
+		switch n := requests.Add(1); {
+		case n == 100:
+			_ = process.Process.Kill()
+			_ = process.Wait()
+			fallthrough
+		case n > 100:
 			panic(http.ErrAbortHandler)
 		}
 		w.Header().Set("ETag", `"x"`)
 	}))
 	defer s.Close()
-	time.AfterFunc(time.Second, func() {
-		dead.Store(true)
-		_ = process.Process.Kill()
-		_ = process.Wait()
-	})
 	text := "name: a\nasks: x\nfails: y\nobjects: {count: 0, size: {kind: fixed, bytes: 1KiB}}\nmix: {put: 1}\nconnections: 2\nclosed: {for: 2s}\nthresholds:\n  - errors == 0\n"
 	dying, err := Parse([]byte(text))
 	require.NoError(t, err)
