@@ -19,9 +19,9 @@ func (s *Scenario) Case(pace float64) (bench.Case, error) {
 		Name: s.Name, About: s.Asks, Offered: s.Open != nil,
 		// What deletes the objects uses them up, and what overwrites them leaves
 		// generations that the next round knows nothing of.
-		Consumes: s.Mix["delete"] > 0 && s.Mix["put"] == 0 || s.Mix["overwrite"] > 0,
+		Consumes: s.has(load.Delete) && !s.has(load.Put) || s.has(load.Overwrite),
 		Stored:   s.Objects.Count,
-		PerItem:  len(s.Mix) == 1 && s.Mix["list"] > 0,
+		PerItem:  len(s.Mix) == 1 && s.has(load.List),
 		Plan:     func(seed uint64, round int) bench.Plan { return s.plan(seed, round, pace) },
 	}, nil
 }

@@ -470,7 +470,7 @@ func (s *Scenario) validateClosed() error {
 
 func (s *Scenario) validateMultipart() error {
 	m := s.Multipart
-	if (m != nil) != (s.Mix["multipart"] > 0) {
+	if (m != nil) != s.has(load.MultipartUpload) {
 		return errors.New("multipart: the mix and the part belong together")
 	}
 	if m != nil && (m.Parts < 1 || m.Parts > 10_000 || m.PartSize < 5<<20 || m.PartSize > maxPrepared || !share(m.ReadBack)) {
@@ -488,7 +488,7 @@ func (s *Scenario) validateBackground() error {
 
 func (s *Scenario) validateThresholds() error {
 	for _, t := range s.Thresholds {
-		if t.op != "" && s.Mix[strings.ToLower(t.op)] == 0 {
+		if op, ok := load.OpByName(t.op); ok && !s.has(op) {
 			return fmt.Errorf("threshold %q: the mix has no %s", t, t.op)
 		}
 		if t.stage != "" {

@@ -70,6 +70,14 @@ func TestAPlanIsWhatTheFileSays(t *testing.T) {
 	require.Equal(t, 4096, o.Workspace.Bodies.Largest())
 }
 
+// The case of an operation's letters does not matter, wherever the mix is asked.
+func TestAMixInCapitals(t *testing.T) {
+	s, err := Parse([]byte(strings.Replace(good, "get: 3, put: 1", "GET: 3, Put: 1", 1)))
+	require.NoError(t, err)
+	require.True(t, s.has(load.Get) && s.has(load.Put))
+	require.False(t, s.has(load.Delete))
+}
+
 func TestBadFilesAreRefusedWithTheReason(t *testing.T) {
 	for want, change := range map[string][2]string{
 		"line 6: field conections not found":     {"connections: 4", "conections: 4"},
