@@ -68,21 +68,7 @@ func TestTouchedMemoryKeepsWhatItHolds(t *testing.T) {
 	for i := range held {
 		held[i] = 0xAA
 	}
-	stop := make(chan struct{})
-	var writer sync.WaitGroup
-	writer.Go(func() {
-		for i := byte(1); ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
-				held[0] = i
-				if held[0] != i {
-					panic("a write was lost")
-				}
-			}
-		}
-	})
+	stop := writeMeanwhile(&held[0])
 	asked := 0
 	for range 100 {
 		require.NoError(t, bringBy(r.Bytes(), func([]byte) error {
@@ -92,11 +78,33 @@ func TestTouchedMemoryKeepsWhatItHolds(t *testing.T) {
 			return unix.EINVAL
 		}))
 	}
-	close(stop)
-	writer.Wait()
+	stop()
 	require.Equal(t, HugePage-1, bytes.Count(held[1:], []byte{0xAA}))
 	require.NotContains(t, residence(t, r.Bytes()), byte(0), "all of it is in memory")
 	require.ErrorIs(t, bringBy(r.Bytes(), func([]byte) error { return unix.ENOMEM }), unix.ENOMEM)
+}
+
+// writeMeanwhile uses a byte until it is stopped.
+func writeMeanwhile(b *byte) (stop func()) {
+	stopped := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for i := byte(1); ; i++ {
+			select {
+			case <-stopped:
+				return
+			default:
+				*b = i
+				if *b != i {
+					panic("a write was lost")
+				}
+			}
+		}
+	})
+	return func() {
+		close(stopped)
+		writer.Wait()
+	}
 }
 
 func residence(t *testing.T, b []byte) []byte {
@@ -116,24 +124,9 @@ func populateLeavesWhatIsThere(t *testing.T, populate func(*Region, context.Cont
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, populate(r, ctx), context.Canceled)
-	stop := make(chan struct{})
-	var writer sync.WaitGroup
-	writer.Go(func() { // in use meanwhile
-		for i := byte(1); ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
-				b[7*HugePage] = i
-				if b[7*HugePage] != i {
-					panic("a write was lost")
-				}
-			}
-		}
-	})
+	stop := writeMeanwhile(&b[7*HugePage])
 	require.NoError(t, populate(r, t.Context()))
-	close(stop)
-	writer.Wait()
+	stop()
 	require.EqualValues(t, 7, b[3*HugePage+5])
 	require.NotContains(t, residence(t, b), byte(0), "all of it is in memory")
 }

@@ -99,7 +99,7 @@ func (c *Cache) setBlock(keys, values [][]byte) (kept int) {
 		head := headerOf(len(key), len(values[i]), 0)
 		size := head.size()
 		c.curve.wrote(hashes[i], size)
-		if len(key) > maxKey || len(values[i]) > maxValue || size > c.MaxItem() {
+		if c.tooLarge(key, values[i], size) {
 			l.tally.tooLarge++
 			continue
 		}

@@ -51,7 +51,7 @@ type pending struct {
 func (c *Cache) write(key, value []byte, p pending) bool {
 	head := headerOf(len(key), len(value), p.flags)
 	size := head.size()
-	if len(key) > maxKey || len(value) > maxValue || size > c.MaxItem() {
+	if c.tooLarge(key, value, size) {
 		if p.moves {
 			c.Delete(key)
 		}
@@ -115,6 +115,12 @@ func (c *Cache) publish(l *lane, h, off uint64, p *pending) bool {
 }
 
 // refused counts what was too large.
+// tooLarge reports whether an item of this size, as its header says, is no item: a header
+// has no room for longer parts, and would say a shorter one.
+func (c *Cache) tooLarge(key, value []byte, size int) bool {
+	return len(key) > maxKey || len(value) > maxValue || size > c.MaxItem()
+}
+
 func (c *Cache) refused() {
 	l := c.lane()
 	l.tally.tooLarge++

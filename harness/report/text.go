@@ -18,7 +18,7 @@ func Text(out io.Writer, in Named) error {
 	if rec.Lab.Dirty {
 		dirty = " (modified)"
 	}
-	w := &sticky{w: out}
+	w := &Sticky{W: out}
 	w.printf("%s, %s, commit %s%s, seed %d\n", titleOf(rec), rec.Started.Format("2006-01-02 15:04:05 MST"), rec.Lab.Commit, dirty, rec.Seed)
 	w.printf("machine: %v\n", rec.Machine)
 	for _, t := range rec.Targets {
@@ -51,7 +51,7 @@ func Text(out io.Writer, in Named) error {
 	for _, warning := range rec.Warnings {
 		w.printf("warning: %s\n", warning)
 	}
-	return w.err
+	return w.Err
 }
 
 // Texts prints several records.
@@ -69,21 +69,21 @@ func Texts(out io.Writer, all []Named) error {
 	return nil
 }
 
-// sticky keeps the first error.
-type sticky struct {
-	w   io.Writer
-	err error
+// A Sticky keeps the first error of what it writes to, for who prints line after line.
+type Sticky struct {
+	W   io.Writer
+	Err error
 }
 
-func (s *sticky) Write(p []byte) (n int, err error) {
-	if s.err != nil {
-		return 0, s.err
+func (s *Sticky) Write(p []byte) (n int, err error) {
+	if s.Err != nil {
+		return 0, s.Err
 	}
-	n, s.err = s.w.Write(p)
-	return n, s.err
+	n, s.Err = s.W.Write(p)
+	return n, s.Err
 }
 
-func (s *sticky) printf(format string, args ...any) { _, _ = fmt.Fprintf(s, format, args...) }
+func (s *Sticky) printf(format string, args ...any) { _, _ = fmt.Fprintf(s, format, args...) }
 
 // Load reads records from files.
 func Load(names []string) (all []Named, err error) {
