@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math"
 
 	"golang.org/x/sys/unix"
@@ -12,7 +13,18 @@ import (
 const (
 	publicShare = 2
 	adminShare  = 8
+	// fewest is what a server starts with, some left over: the index, which opens tables
+	// as it likes, waits for ever for one when there are fewer than about 20.
+	fewest = 64
 )
+
+// enough refuses a limit with which a server would hang or fail later.
+func enough(files int) error {
+	if files < fewest {
+		return fmt.Errorf("this process may have %d files open, and the server needs %d or more: raise the limit (ulimit -n, systemd's LimitNOFILE)", files, fewest)
+	}
+	return nil
+}
 
 // descriptors is how many files and sockets the process may have open. Go has
 // raised that to the hard limit at the start.

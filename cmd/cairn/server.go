@@ -91,6 +91,9 @@ func serve(ctx context.Context, settings *config.Settings, unknown []string, std
 	if err := s.limitMemory(); err != nil {
 		return usageError{err}
 	}
+	if err := enough(descriptors()); err != nil {
+		return err
+	}
 	procs.Spare()
 	keys, made, err := s.credentials()
 	if err != nil {

@@ -244,6 +244,17 @@ func TestRequestsAreBounded(t *testing.T) {
 	require.Contains(t, text, `cairn_s3_errors_total{code="SlowDown"}`)
 }
 
+// With too few descriptors to work with a server says so, and does not hang.
+func TestTooFewDescriptors(t *testing.T) {
+	program := cairn(serverOn(t.TempDir(), nil)...)
+	limited := exec.Command("/bin/sh", append([]string{"-c", `ulimit -n 16 && exec "$0" "$@"`}, program.Args...)...)
+	limited.Env = program.Env
+	out, err := limited.CombinedOutput()
+	require.Error(t, err)
+	require.Equal(t, 1, limited.ProcessState.ExitCode())
+	require.Contains(t, string(out), "this process may have 16 files open, and the server needs 64 or more: raise the limit (ulimit -n, systemd's LimitNOFILE)")
+}
+
 // Clients that hold all the connections there are take none of what the store
 // needs to make files, and what others had open is served on.
 func TestIdleConnectionsDoNotStarveTheStore(t *testing.T) {

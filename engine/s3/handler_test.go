@@ -511,9 +511,11 @@ func TestConditionsWithoutTags(t *testing.T) {
 		_, body := do(t, server, "POST", "/b?delete", map[string]string{"Content-MD5": md5Base64(document)}, document)
 		require.Contains(t, body, "<Code>InvalidArgument</Code>")
 	}
-	status, body := do(t, server, "GET", "/b/k", nil)
+	status, body := do(t, server, "GET", "/b/k", map[string]string{"If-None-Match": ""}) // as of a cache that has no tag
 	require.Equal(t, 200, status)
 	require.Equal(t, "kept", body)
+	status, _ = do(t, server, "GET", "/b/k", map[string]string{"If-None-Match": "", "If-Match": ""})
+	require.Equal(t, 400, status)
 	// A star in quotes is a tag that nothing has; so is a weak one where equality is strong.
 	for _, tag := range []string{`"*"`, `W/"f2a7d7b33a3e0c7e1b6e5f1d3c5d9e11"`} {
 		status, _ = do(t, server, "GET", "/b/k", map[string]string{"If-Match": tag})

@@ -129,9 +129,10 @@ func (h *headers) take(name, value string) {
 	}
 }
 
-// tags is a list of entity tags, noted where it names none.
+// tags is a list of entity tags, noted where it names none; If-None-Match yields to
+// the others, for a read may have an empty one.
 func (h *headers) tags(name, list string) string {
-	if namesNone(list) {
+	if namesNone(list) && (h.tagless == "" || h.tagless == "If-None-Match") {
 		h.tagless = name
 	}
 	return list
@@ -235,7 +236,7 @@ func (c *call) screen() error {
 	switch {
 	case h.notBuilt != "":
 		return refuse(codeNotImplemented, "A header you provided implies functionality that is not implemented.", field{"Header", strings.ToLower(h.notBuilt)})
-	case h.tagless != "":
+	case h.tagless != "" && (h.tagless != "If-None-Match" || !c.reads()): // a read loses nothing by one that names none
 		return argument(strings.ToLower(h.tagless), "", "The header names no entity tag.")
 	case h.acl != "" && h.acl != "private" && h.acl != "bucket-owner-full-control":
 		return refuse(codeNotImplemented, "Only the canned ACL private is implemented.", field{"Header", "x-amz-acl"})

@@ -70,7 +70,7 @@ func Run(ctx context.Context, o Options) (*Profile, error) {
 		return nil, fmt.Errorf("probe: %w", err)
 	}
 	r.spins.into(&r.profile.Noise)
-	if err := m.into(&r.profile.Noise, r.profile.CPU.Threads); err != nil {
+	if err := m.into(&r.profile.Noise); err != nil {
 		return nil, fmt.Errorf("probe: %w", err)
 	}
 	r.profile.Noise.judge()
@@ -125,7 +125,13 @@ func startNoise() (m noiseMeter, err error) {
 	return m, err
 }
 
-func (m noiseMeter) into(n *Noise, threads int) error {
+// into notes shares of all the machine's processors, of which this process may be kept
+// from some.
+func (m noiseMeter) into(n *Noise) error {
+	cpus, err := system.CPUs()
+	if err != nil {
+		return err
+	}
 	mine, err := system.Process(os.Getpid())
 	if err != nil {
 		return err
@@ -135,9 +141,9 @@ func (m noiseMeter) into(n *Noise, threads int) error {
 		return err
 	}
 	elapsed := time.Since(m.at)
-	all := elapsed.Seconds() * float64(threads)
+	all := elapsed.Seconds() * float64(cpus)
 	used := mine.Since(m.mine)
-	n.StealPercent = round(100 * (stolen - m.stolen).Seconds() / all)
+	n.StealPercent = round(100 * max(0, (stolen-m.stolen).Seconds()) / all)
 	n.OthersPercent = round(100 * max(0, (busy-m.busy-used.CPU()).Seconds()) / all)
 	n.Involuntary = round(max(0, float64(used.Involuntary)) / elapsed.Seconds())
 	return nil

@@ -131,6 +131,18 @@ func field(text []byte, name string) int64 {
 	return n
 }
 
+// CPUs is how many processors the machine has, which may be more than this process may use.
+func CPUs() (int, error) {
+	n, err := cpu.Counts(true)
+	if err == nil && n < 1 {
+		err = errors.New("there are none")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("count the machine's CPUs: %w", err)
+	}
+	return n, nil
+}
+
 // CPU is the CPU time that all processes of the machine have used, and what a
 // hypervisor took away (steal), since boot.
 func CPU() (busy, stolen time.Duration, err error) {

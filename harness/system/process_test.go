@@ -2,6 +2,9 @@ package system
 
 import (
 	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -48,4 +51,24 @@ func TestAProcesssCPUMemoryAndIOAreSeen(t *testing.T) {
 func TestSampleOfNoProcessIsAnError(t *testing.T) {
 	_, err := Process(1 << 30)
 	require.Error(t, err)
+}
+
+// A process that is kept to one processor still knows how many there are.
+func TestCPUsAreTheMachines(t *testing.T) {
+	all, err := CPUs()
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, all, runtime.NumCPU())
+	taskset, err := exec.LookPath("taskset")
+	if err != nil || exec.Command(taskset, "-c", "0", "true").Run() != nil {
+		t.Skip("needs taskset, and CPU 0")
+	}
+	if os.Getenv("CAIRN_TEST_PINNED") != "" {
+		require.Equal(t, os.Getenv("CAIRN_TEST_PINNED"), strconv.Itoa(all))
+		require.Equal(t, 1, runtime.NumCPU())
+		return
+	}
+	cmd := exec.Command(taskset, "-c", "0", os.Args[0], "-test.run", "^TestCPUsAreTheMachines$")
+	cmd.Env = append(os.Environ(), "CAIRN_TEST_PINNED="+strconv.Itoa(all))
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
 }
