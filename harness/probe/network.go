@@ -217,8 +217,7 @@ func roundTrips(address string, count int, d time.Duration) (r RoundTrip, err er
 	}, failed
 }
 
-// stream moves bytes one way. What was sent and is still in buffers of the
-// system is counted: some MiB of what are gigabytes.
+// stream moves bytes one way, for d and until the last one sent has been read.
 func stream(address, direction string, count int, d time.Duration) (s Stream, err error) {
 	want := wantSink
 	if direction == "receive" {
@@ -248,6 +247,9 @@ func stream(address, direction string, count int, d time.Duration) (s Stream, er
 				}
 				moved += int64(n)
 			}
+			if want == wantSink && err == nil {
+				err = drained(conn)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			failed = errors.Join(failed, err)
@@ -256,4 +258,19 @@ func stream(address, direction string, count int, d time.Duration) (s Stream, er
 	}
 	all.Wait()
 	return Stream{Connections: count, Direction: direction, GBPerS: round(float64(total) / 1e9 / time.Since(start).Seconds())}, failed
+}
+
+// drained waits until the peer has read all: what only lies in the sockets' buffers,
+// megabytes that a slow way needs seconds for, has not been sent.
+func drained(conn net.Conn) error {
+	if err := conn.SetDeadline(time.Now().Add(maxPeerTime)); err != nil {
+		return err
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		if err := tcp.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	_, err := io.Copy(io.Discard, conn) // a sink sends nothing, and closes after the last byte
+	return err
 }
