@@ -45,16 +45,15 @@ func (s *Scenario) plan(seed uint64, round int, pace float64) bench.Plan {
 		o.Warmup, o.Duration, o.Requests = scaled(c.Warmup), scaled(c.For), c.Requests
 	}
 	if open := s.Open; open != nil {
-		o.Warmup, o.Burst, o.GiveUp, o.Drain = scaled(open.Warmup), open.Burst, time.Duration(open.GiveUp), time.Duration(open.Drain)
+		o.Warmup, o.Burst, o.GiveUp = scaled(open.Warmup), open.Burst, time.Duration(open.GiveUp)
+		if open.Drain != nil {
+			o.Drain = max(time.Duration(*open.Drain), 1) // 0 is load's own
+		}
 		if open.Arrivals == "uniform" {
 			o.Arrivals = load.Uniform
 		}
 		for _, st := range open.Stages {
-			to := st.To
-			if to == 0 {
-				to = st.Rate
-			}
-			o.Stages = append(o.Stages, load.Stage{Name: st.Name, For: scaled(st.For), From: st.Rate, To: to})
+			o.Stages = append(o.Stages, load.Stage{Name: st.Name, For: scaled(st.For), From: st.Rate, To: st.end()})
 		}
 	}
 	p := bench.Plan{Load: o}

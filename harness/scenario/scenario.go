@@ -97,8 +97,9 @@ type Open struct {
 	Arrivals string   `yaml:"arrivals"` // poisson (default), uniform
 	Burst    int      `yaml:"burst"`
 	GiveUp   Duration `yaml:"give_up"`
-	Drain    Duration `yaml:"drain"`
-	Stages   []Stage  `yaml:"stages"`
+	// Drain is how long answers are waited for after the end; nil: as long as load does.
+	Drain  *Duration `yaml:"drain"`
+	Stages []Stage   `yaml:"stages"`
 }
 
 // Stage is a time of one rate, or of one that rises or falls to another.
@@ -106,10 +107,18 @@ type Stage struct {
 	Name string   `yaml:"name"`
 	For  Duration `yaml:"for"`
 	Rate float64  `yaml:"rate"` // per second
-	To   float64  `yaml:"to"`   // at the end; 0: as Rate
+	To   *float64 `yaml:"to"`   // at the end; nil: as Rate
 	// Overload: more may come than can be carried. Arrivals that are dropped in
 	// it leave the verdict as it is.
 	Overload bool `yaml:"overload"`
+}
+
+// end is the rate at the stage's end.
+func (s *Stage) end() float64 {
+	if s.To == nil {
+		return s.Rate
+	}
+	return *s.To
 }
 
 // Closed is a closed loop: the next request follows the last answer.
@@ -453,8 +462,8 @@ func (s *Scenario) validateOpen() error {
 			return fmt.Errorf("open: stage %.40q: want a name of its own of small letters, digits and dashes", st.Name)
 		case st.For <= 0:
 			return fmt.Errorf("open: stage %s needs a time (for)", st.Name)
-		case !(st.Rate > 0 && st.Rate <= maxRate && st.To >= 0 && st.To <= maxRate):
-			return fmt.Errorf("open: stage %s: want rates above 0, up to %d per second", st.Name, maxRate)
+		case !(st.Rate > 0 && st.Rate <= maxRate && st.end() >= 0 && st.end() <= maxRate):
+			return fmt.Errorf("open: stage %s: want a rate above 0, and one at its end that may be 0, up to %d per second", st.Name, maxRate)
 		}
 		seen[st.Name] = true
 	}

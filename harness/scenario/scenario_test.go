@@ -68,6 +68,19 @@ func TestAPlanIsWhatTheFileSays(t *testing.T) {
 	require.Equal(t, 50*time.Millisecond, o.Warmup)
 	require.EqualValues(t, 100, o.Workspace.Stored.Count)
 	require.Equal(t, 4096, o.Workspace.Bodies.Largest())
+	require.Zero(t, o.Drain, "load's own")
+}
+
+// A zero that is written down is no default.
+func TestZerosAreMeant(t *testing.T) {
+	text := strings.Replace(good, "to: 20}", "to: 0}", 1)
+	text = strings.Replace(text, "  stages:", "  drain: 0s\n  stages:", 1)
+	s, err := Parse([]byte(text))
+	require.NoError(t, err)
+	o := s.plan(1, 1, 1).Load
+	require.Zero(t, o.Stages[0].To)
+	require.Equal(t, 20., o.Stages[1].To)
+	require.Equal(t, time.Nanosecond, o.Drain)
 }
 
 // The case of an operation's letters does not matter, wherever the mix is asked.
