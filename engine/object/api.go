@@ -180,7 +180,8 @@ type Info struct {
 	DeleteMarker bool
 	Latest       bool
 	Headers      Headers
-	Tags         int // how many; GetTags reads them
+	Tags         int   // how many; GetTags reads them
+	TagSet       []Tag // them, where a list was asked for Details
 	Checksum     Checksum
 	Parts        int // of a multipart object; 0 for a plain one
 	Owner        string
@@ -284,10 +285,12 @@ type ListInput struct {
 	Bucket, Prefix, Delimiter string
 	After                     string // keys strictly after this one, and after every key it prefixes where it is a common prefix of the page before
 	MaxKeys                   int
+	Details                   bool // all Headers and tags
 }
 
 // ListOutput is one page. Next goes into After for the page after it. Of an
-// object's Headers a list has the storage class alone, and it counts no Tags.
+// object's Headers a list has the storage class alone, and it counts no Tags,
+// but with Details.
 type ListOutput struct {
 	Objects   []Info
 	Prefixes  []string
@@ -300,6 +303,7 @@ type ListVersionsInput struct {
 	Bucket, Prefix, Delimiter  string
 	KeyMarker, VersionIDMarker string
 	MaxKeys                    int
+	Details                    bool // as ListInput's
 }
 
 // ListVersionsOutput is one page.

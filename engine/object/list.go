@@ -14,13 +14,14 @@ import (
 type listing struct {
 	prefix, delimiter string
 	max               int
+	details           bool
 }
 
 func newListing(prefix, delimiter string, limit int) (listing, error) {
 	if limit < 0 {
 		return listing{}, refuse(InvalidArgument, "Argument maxKeys must be an integer between 0 and 2147483647")
 	}
-	return listing{prefix, delimiter, min(limit, MaxPage)}, nil
+	return listing{prefix: prefix, delimiter: delimiter, max: min(limit, MaxPage)}, nil
 }
 
 // common returns how much of key, which has the prefix, is a common prefix; 0 where none is.
@@ -63,6 +64,7 @@ func (s *Service) List(ctx context.Context, in *ListInput) (out ListOutput, err 
 	if err != nil || l.max == 0 {
 		return out, err
 	}
+	l.details = in.Details
 	if err := s.list(ctx, b, &l, in.After, &out); err != nil {
 		return ListOutput{}, failed("listing", err)
 	}
@@ -102,7 +104,7 @@ func (s *Service) list(ctx context.Context, b *bucket, l *listing, after string,
 			ok = it.SeekGE(seek)
 			continue
 		}
-		info, err := listed(b, e)
+		info, err := l.listed(b, e)
 		if err != nil {
 			return err
 		}
@@ -117,12 +119,24 @@ func (s *Service) list(ctx context.Context, b *bucket, l *listing, after string,
 	return nil
 }
 
-func listed(b *bucket, e *backend.Entry) (Info, error) {
+func (l *listing) listed(b *bucket, e *backend.Entry) (Info, error) {
 	var m meta
 	if err := decodeCurrent(&m, e); err != nil {
 		return Info{}, err
 	}
-	info := m.listed(b, string(e.Key[bucketPrefixLen:]))
+	info := l.info(&m, b, e.Key[bucketPrefixLen:])
 	info.Latest = true
 	return info, nil
+}
+
+// info is what the listing tells of a version.
+func (l *listing) info(m *meta, b *bucket, key []byte) Info {
+	if !l.details {
+		return m.listed(b, string(key))
+	}
+	i := m.info(b, string(key))
+	pairs(m.sections.get(sectionTags), func(name, value []byte) {
+		i.TagSet = append(i.TagSet, Tag{Key: string(name), Value: string(value)})
+	})
+	return i
 }

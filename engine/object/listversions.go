@@ -3,6 +3,7 @@ package object
 import (
 	"bytes"
 	"context"
+	"math"
 	"slices"
 
 	"github.com/cairnstore/cairn/engine/backend"
@@ -23,6 +24,7 @@ func (s *Service) ListVersions(ctx context.Context, in *ListVersionsInput) (out 
 	if in.VersionIDMarker != "" && in.KeyMarker == "" {
 		return out, refuse(InvalidArgument, "A version-id marker cannot be specified without a key marker.")
 	}
+	l.details = in.Details
 	from := versionMarker{key: in.KeyMarker}
 	if in.VersionIDMarker != "" {
 		if from.seq, err = s.markerSeq(ctx, b, in.KeyMarker, in.VersionIDMarker); err != nil {
@@ -45,7 +47,8 @@ type versionMarker struct {
 }
 
 // markerSeq finds what a version-ID marker stands for. Next markers name the
-// null version by its sequence, so that one deleted meanwhile is no loss.
+// null version by its sequence, so that one deleted meanwhile is no loss. Who names
+// it null himself, and deletes as he goes, is told of all that is left of the key.
 func (s *Service) markerSeq(ctx context.Context, b *bucket, key, id string) (uint64, error) {
 	if id != nullID {
 		return parseVersionID(id)
@@ -55,7 +58,7 @@ func (s *Service) markerSeq(ctx context.Context, b *bucket, key, id string) (uin
 	err := s.again(ctx, func() error { return l.findNull(s, b, key) })
 	switch KindOf(err) {
 	case NoSuchVersion:
-		return 0, nil
+		return math.MaxUint64, nil
 	case MethodNotAllowed:
 		err = nil // a marker is a place to begin, too
 	}
@@ -107,7 +110,7 @@ func (s *Service) listVersions(ctx context.Context, b *bucket, l *listing, from 
 			out.NextKeyMarker, out.NextVersionIDMarker = prefix, ""
 			err = w.seek(prefixEnd([]byte(prefix)), 0)
 		} else {
-			info := at.meta.listed(b, string(at.key))
+			info := l.info(&at.meta, b, at.key)
 			if info.Latest = latest; info.VersionID == "" {
 				info.VersionID = nullID
 			}

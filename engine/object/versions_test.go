@@ -130,6 +130,8 @@ func TestListVersionsPages(t *testing.T) {
 	remove(t, s, "b", "null")
 	lines, _ = versions(t, s, object.ListVersionsInput{KeyMarker: out.NextKeyMarker, VersionIDMarker: out.NextVersionIDMarker, Delimiter: "/"})
 	require.Equal(t, []string{"c/"}, lines)
+	lines, _ = versions(t, s, object.ListVersionsInput{KeyMarker: "b", VersionIDMarker: "null"}) // by a client's own hand
+	require.Equal(t, []string{"b latest", "b", "c/1 latest", "c/2 latest"}, lines, "again, rather than not at all")
 	lines, _ = versions(t, s, object.ListVersionsInput{KeyMarker: "a"})
 	require.Equal(t, []string{"b latest", "b", "c/1 latest", "c/2 latest"}, lines)
 	lines, _ = versions(t, s, object.ListVersionsInput{KeyMarker: "c/", Delimiter: "/"})

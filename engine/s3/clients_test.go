@@ -526,6 +526,37 @@ func TestAWSMultipart(t *testing.T) {
 	require.Equal(t, "NoSuchUpload", codeOf(t, err))
 }
 
+// MinIO's clients may ask a listing for what else would be a request for each object.
+func TestMinIOListsMetadata(t *testing.T) {
+	server := newServer(t, false)
+	c := newMinIO(t, server)
+	const b = "metadata"
+	require.NoError(t, c.MakeBucket(t.Context(), b, minio.MakeBucketOptions{}))
+	require.NoError(t, c.EnableVersioning(t.Context(), b))
+	_, err := c.PutObject(t.Context(), b, "k", strings.NewReader("x"), 1, minio.PutObjectOptions{
+		ContentType: "text/x", CacheControl: "no-store", UserMetadata: map[string]string{"foo": "a <b> & \u00fc", "we!rd": "left out", "1": "one"},
+		UserTags: map[string]string{"a": "b c", "d": "e/f"}})
+	require.NoError(t, err)
+	_, err = c.PutObject(t.Context(), b, "plain", strings.NewReader("x"), 1, minio.PutObjectOptions{DisableContentSha256: true})
+	require.NoError(t, err)
+	for _, o := range []minio.ListObjectsOptions{{WithMetadata: true}, {WithMetadata: true, WithVersions: true}} {
+		var got []minio.ObjectInfo
+		for info := range c.ListObjects(t.Context(), b, o) {
+			require.NoError(t, info.Err)
+			got = append(got, info)
+		}
+		require.Len(t, got, 2)
+		require.Equal(t, minio.StringMap{"content-type": "text/x", "cache-control": "no-store", "X-Amz-Meta-Foo": "a <b> & \u00fc", "X-Amz-Meta-1": "one"}, got[0].UserMetadata)
+		require.Equal(t, minio.URLMap{"a": "b c", "d": "e/f"}, got[0].UserTags)
+		require.Equal(t, minio.StringMap{"content-type": "application/octet-stream"}, got[1].UserMetadata)
+		require.Empty(t, got[1].UserTags)
+	}
+	for info := range c.ListObjects(t.Context(), b, minio.ListObjectsOptions{}) {
+		require.Empty(t, info.UserMetadata)
+		require.Empty(t, info.UserTags)
+	}
+}
+
 func TestMinIO(t *testing.T) {
 	for _, tls := range []bool{false, true} {
 		t.Run(fmt.Sprintf("tls=%v", tls), func(t *testing.T) {

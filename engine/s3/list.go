@@ -1,6 +1,10 @@
 package s3
 
 import (
+	"maps"
+	"net/textproto"
+	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/cairnstore/cairn/engine/object"
@@ -18,6 +22,7 @@ func (c *call) page() (page, error) {
 	if p.encoded, err = c.urlEncoded(); err != nil {
 		return p, err
 	}
+	p.in.Details = c.q.get("metadata") == "true" // MinIO's own; version 1 has no use for it
 	p.in.MaxKeys, err = c.q.page("max-keys", maxPageKeys)
 	return p, err
 }
@@ -49,7 +54,7 @@ func listObjects(c *call) error {
 	if err != nil {
 		return err
 	}
-	p.in.After = c.q.get("marker")
+	p.in.After, p.in.Details = c.q.get("marker"), false
 	out, err := c.list(&p.in)
 	if err != nil {
 		return err
@@ -143,6 +148,9 @@ func (x *xmlWriter) pageEnd(c *call, p *page, out *object.ListOutput, owner bool
 		x.b = strconv.AppendInt(x.b, o.Size, 10)
 		x.raw("</Size>")
 		x.raw(tail)
+		if p.in.Details {
+			x.details(o)
+		}
 		if class := o.Headers.StorageClass; class == "" || class == standardClass {
 			x.raw("<StorageClass>" + standardClass + "</StorageClass></Contents>")
 		} else {
@@ -151,6 +159,49 @@ func (x *xmlWriter) pageEnd(c *call, p *page, out *object.ListOutput, owner bool
 		}
 	}
 	x.prefixes(out.Prefixes, p.encoded)
+}
+
+// details writes an object's headers and tags as MinIO does in a listing that asks
+// for them. A name of metadata that XML has no element for is left out.
+func (x *xmlWriter) details(o *object.Info) {
+	x.open("UserMetadata")
+	h := &o.Headers
+	kind := h.ContentType
+	if kind == "" {
+		kind = valueOctets[0]
+	}
+	x.text("content-type", kind)
+	for _, f := range []struct{ name, value string }{
+		{"cache-control", h.CacheControl}, {"content-disposition", h.ContentDisposition}, {"content-encoding", h.ContentEncoding},
+		{"content-language", h.ContentLanguage}, {"expires", h.Expires}, {"x-amz-website-redirect-location", h.WebsiteRedirect},
+	} {
+		x.optional(f.name, f.value)
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.User)) {
+		if element := metadataElement(name); element != "" {
+			x.text(element, h.User[name])
+		}
+	}
+	x.close("UserMetadata")
+	if len(o.TagSet) > 0 {
+		tags := url.Values{}
+		for _, t := range o.TagSet {
+			tags.Add(t.Key, t.Value)
+		}
+		x.text("UserTags", tags.Encode())
+	}
+}
+
+// metadataElement is the name of the element that has a metadatum.
+func metadataElement(name string) string {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.':
+		default:
+			return ""
+		}
+	}
+	return textproto.CanonicalMIMEHeaderKey("x-amz-meta-" + name)
 }
 
 func (x *xmlWriter) prefixes(prefixes []string, encoded bool) {
