@@ -205,6 +205,9 @@ func (r *registry) all() (buckets []*bucket) {
 func (s *Service) bucket(name string) (*bucket, error) {
 	b := s.buckets.get(name)
 	if b == nil {
+		if err := checkBucketName(name); err != nil {
+			return nil, err // there can't be one
+		}
 		return nil, errNoSuchBucket
 	}
 	return b, nil

@@ -16,9 +16,6 @@ func (s *Service) Delete(ctx context.Context, in *DeleteInput) (DeleteOutput, er
 		return DeleteOutput{}, err
 	}
 	k := &slot{bucket: b, key: in.Key, curKey: appendCurrentKey(nil, b.id, in.Key)}
-	if gone, err := s.nothingToDelete(k, in); gone || err != nil {
-		return DeleteOutput{VersionID: in.VersionID}, failed("deleting an object", err)
-	}
 	var out DeleteOutput
 	now := s.now()
 	locks := backend.Locks{Shared: b.lock, Exclusive: [][]byte{k.curKey}}
@@ -40,16 +37,6 @@ func (s *Service) Delete(ctx context.Context, in *DeleteInput) (DeleteOutput, er
 		return DeleteOutput{}, failed("deleting an object", err)
 	}
 	return out, nil
-}
-
-// nothingToDelete spares a bucket never versioned the transaction for a key
-// that is not there. Another caller's write that is still under way comes after.
-func (s *Service) nothingToDelete(k *slot, in *DeleteInput) (bool, error) {
-	if k.bucket.latest.Load().versioning != Unversioned || in.VersionID != "" || in.Conditions.forWrites() {
-		return false, nil
-	}
-	_, ok, err := s.backend.Get(k.curKey, nil)
-	return !ok, err
 }
 
 // deleteLatest removes the object where nothing keeps its versions, and else hides it.

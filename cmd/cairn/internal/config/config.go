@@ -198,6 +198,11 @@ func (s *Settings) set(f *pflag.Flag, value, place string) error {
 }
 
 // address checks the form of one to listen on.
+// below reports whether a domain is the other, or a part of it.
+func below(d, other string) bool {
+	return len(d) >= len(other) && strings.EqualFold(d[len(d)-len(other):], other) && (len(d) == len(other) || d[len(d)-len(other)-1] == '.')
+}
+
 func address(name, value string) error {
 	_, port, err := net.SplitHostPort(value)
 	if err == nil {
@@ -235,9 +240,15 @@ func (s *Settings) validate() error {
 			return fmt.Errorf("cors-allow-origin: %q: must be as https://app.example.com, https://*.example.com, * for all, or off for none", o)
 		}
 	}
-	for _, d := range s.Domains {
-		if d == "" || strings.ContainsAny(d, "/: \t") {
+	for i, d := range s.Domains {
+		s.Domains[i] = strings.TrimSuffix(strings.TrimSpace(d), ".")
+		if d = s.Domains[i]; d == "" || strings.ContainsAny(d, "/: \t") || strings.HasPrefix(d, ".") || strings.HasSuffix(d, ".") || strings.Contains(d, "..") {
 			return fmt.Errorf("domain: %q: must be a host's name alone, as in s3.example.com", d)
+		}
+		for _, other := range s.Domains[:i] {
+			if below(d, other) || below(other, d) {
+				return fmt.Errorf("domain: %s and %s: one lies within the other, and a host's name would be read in two ways; name one of them", other, d)
+			}
 		}
 	}
 	if err := address("address", s.Address); err != nil {

@@ -64,7 +64,7 @@ func TestEverySettingIsReachableFromEverywhere(t *testing.T) {
 	require.Zero(t, s.SlowRequest)
 	require.Equal(t, "someone", s.RootUser)
 
-	s, _, err = load(t, nil, nil, "data: [only]\ndomain:\n  - a.example\n  - b.example\n")
+	s, _, err = load(t, nil, nil, "data: [only]\ndomain:\n  - a.example.\n  - ' b.example'\n")
 	require.NoError(t, err)
 	require.Equal(t, []string{"only"}, s.Data)
 	require.Equal(t, []string{"a.example", "b.example"}, s.Domains)
@@ -158,6 +158,11 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"off and others", append(data, "--cors-allow-origin", "off,https://a"), nil, "", "cors-allow-origin"},
 		{"domain with a scheme", append(data, "--domain", "http://x"), nil, "", `domain: "http://x"`},
 		{"domain with a path", append(data, "--domain", "a/b"), nil, "", "a host's name alone"},
+		{"domain of nothing", append(data, "--domain", "."), nil, "", "a host's name alone"},
+		{"domain that begins with a dot", append(data, "--domain", ".s3.test"), nil, "", "a host's name alone"},
+		{"a domain within another", append(data, "--domain", "test,S3.test"), nil, "", "domain: test and S3.test: one lies within the other"},
+		{"a domain around another", append(data, "--domain", "s3.test,test"), nil, "", "domain: s3.test and test: one lies within the other"},
+		{"a domain twice", append(data, "--domain", "s3.test,s3.test."), nil, "", "one lies within the other"},
 		{"redis database", append(data, "--redis-url", "redis://h:6379/x"), nil, "", "redis-url"},
 		{"redis port", append(data, "--redis-url", "redis://h:99999"), nil, "", "redis-url"},
 		{"two documents", data, nil, "log-level: info\n---\nbogus: 1\n", "a second document"},
