@@ -28,7 +28,7 @@ func TestCompactionFindsTaggedNullVersions(t *testing.T) {
 		for i := range n {
 			require.NoError(t, putText(s, "other", fmt.Sprint("garbage", i%3), strings.Repeat("g", 16_000)))
 		}
-		_, err := s.Bucket(ctx, "other") // its counts wait for the index
+		_, err := s.Usage(ctx, "other") // its counts wait for the index
 		require.NoError(t, err)
 	}
 	const objects, others = 12, 9

@@ -311,7 +311,7 @@ func requireCounted(t *testing.T, s *stack, name string) {
 		}
 		in.KeyMarker, in.VersionIDMarker = out.NextKeyMarker, out.NextVersionIDMarker
 	}
-	b, err := s.Bucket(ctx, name)
+	b, err := s.Usage(ctx, name)
 	require.NoError(t, err)
 	require.Equal(t, [2]int64{versions, size}, [2]int64{b.Objects, b.Bytes}, name)
 }
@@ -343,7 +343,7 @@ func TestCountsAtOnce(t *testing.T) {
 					sizes[key] = size
 					sum += size
 				}
-				b, berr := s.Bucket(ctx, name)
+				b, berr := s.Usage(ctx, name)
 				if errs[i] = errors.Join(err, berr); errs[i] == nil && (b.Objects != int64(len(sizes)) || b.Bytes != sum) {
 					errs[i] = fmt.Errorf("%s counts %d objects of %d bytes; there are %d of %d", name, b.Objects, b.Bytes, len(sizes), sum)
 				}

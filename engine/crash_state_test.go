@@ -194,7 +194,11 @@ func look(api object.API) (lines []line, err error) {
 		if err != nil && object.KindOf(err) != object.NoSuchTagSet {
 			return nil, err
 		}
-		lines = append(lines, bucketLine(b.Name, b.Versioning, tags, b.Objects, b.Bytes))
+		u, err := api.Usage(ctx, b.Name)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, bucketLine(b.Name, b.Versioning, tags, u.Objects, u.Bytes))
 		versions, visible, err := lookAtVersions(api, b.Name)
 		if err != nil {
 			return nil, err

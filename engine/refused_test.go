@@ -81,7 +81,7 @@ func TestRefusedEnabling(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.Delete(ctx, &object.DeleteInput{Bucket: "plain", Key: "key"})
 	require.NoError(t, err)
-	b, err := s.Bucket(ctx, "plain")
+	b, err := s.Usage(ctx, "plain")
 	require.NoError(t, err)
 	require.Zero(t, b.Objects)
 	require.NoError(t, s.DeleteBucket(ctx, "plain"))

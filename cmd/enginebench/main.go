@@ -190,7 +190,7 @@ func run(c config) (err error) {
 	if p := failed.Load(); p != nil {
 		return *p
 	}
-	info, err := e.Objects().Bucket(ctx, "bench") // waits until the index has everything
+	info, err := e.Objects().Usage(ctx, "bench") // waits until the index has everything
 	if err != nil {
 		return err
 	}

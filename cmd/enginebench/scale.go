@@ -178,7 +178,7 @@ func (s *scale) fill(bucket string, n, from int64) error {
 		return err
 	}
 	s.say(bucket+".fill", float64(n)/took.Seconds(), "puts/s")
-	info, err := s.e.Objects().Bucket(s.ctx, bucket)
+	info, err := s.e.Objects().Usage(s.ctx, bucket)
 	if err != nil {
 		return err
 	}
@@ -344,7 +344,7 @@ func (s *scale) reopen() error {
 		return err
 	}
 	s.say("reopen_clean", time.Since(start).Seconds(), "s")
-	info, err := s.e.Objects().Bucket(s.ctx, "large")
+	info, err := s.e.Objects().Usage(s.ctx, "large")
 	if err == nil && info.Objects != s.objects {
 		err = fmt.Errorf("%d objects after a restart, %d before", info.Objects, s.objects)
 	}

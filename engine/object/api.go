@@ -116,8 +116,11 @@ type BucketInfo struct {
 	Versioning Versioning
 	Region     string
 	Owner      string
-	// Objects and Bytes count every stored version and every part of an open
-	// upload counts for none. Exact after any crash.
+}
+
+// Usage counts every stored version; parts of open uploads count for none. Exact
+// after any crash.
+type Usage struct {
 	Objects, Bytes int64
 }
 
@@ -424,6 +427,9 @@ type API interface {
 	CreateBucket(ctx context.Context, name, region, owner string) error
 	Bucket(ctx context.Context, name string) (BucketInfo, error)
 	DeleteBucket(ctx context.Context, name string) error
+	// Usage has every write that was acknowledged before the call, and so it waits until
+	// the index has them.
+	Usage(ctx context.Context, bucket string) (Usage, error)
 	// ListBuckets returns at most max buckets whose names are after `after` and begin with prefix; more says that others follow.
 	ListBuckets(ctx context.Context, prefix, after string, max int) (buckets []BucketInfo, more bool, err error)
 	SetVersioning(ctx context.Context, bucket string, v Versioning) error

@@ -263,11 +263,9 @@ func (s *Service) CreateBucket(ctx context.Context, name, region, owner string) 
 	return nil
 }
 
-func (s *Service) bucketInfo(b *bucket) BucketInfo {
+func (b *bucket) info() BucketInfo {
 	st := b.durable.Load()
-	info := BucketInfo{Name: b.name, Created: fromMillis(b.created), Versioning: st.versioning, Region: b.region, Owner: b.owner}
-	info.Objects, info.Bytes = s.backend.Count(b.id)
-	return info
+	return BucketInfo{Name: b.name, Created: fromMillis(b.created), Versioning: st.versioning, Region: b.region, Owner: b.owner}
 }
 
 // Bucket implements API.
@@ -276,7 +274,16 @@ func (s *Service) Bucket(ctx context.Context, name string) (BucketInfo, error) {
 	if err != nil {
 		return BucketInfo{}, err
 	}
-	return s.bucketInfo(b), nil
+	return b.info(), nil
+}
+
+// Usage implements API.
+func (s *Service) Usage(ctx context.Context, name string) (u Usage, err error) {
+	b, err := s.bucket(name)
+	if err == nil {
+		u.Objects, u.Bytes = s.backend.Count(b.id)
+	}
+	return u, err
 }
 
 // ListBuckets implements API.
@@ -288,7 +295,7 @@ func (s *Service) ListBuckets(ctx context.Context, prefix, after string, limit i
 	}
 	buckets = make([]BucketInfo, len(all))
 	for i, b := range all {
-		buckets[i] = s.bucketInfo(b)
+		buckets[i] = b.info()
 	}
 	return buckets, more, nil
 }

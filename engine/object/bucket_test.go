@@ -50,8 +50,29 @@ func TestBuckets(t *testing.T) {
 	wantKind(t, s.DeleteBucket(ctx, "abc"), object.NoSuchBucket)
 	_, err = s.Bucket(ctx, "abc")
 	wantKind(t, err, object.NoSuchBucket)
+	_, err = s.Usage(ctx, "abc")
+	wantKind(t, err, object.NoSuchBucket)
+	_, err = s.Bucket(ctx, "No_Name")
+	wantKind(t, err, object.InvalidBucketName)
 	require.NoError(t, s.CreateBucket(ctx, "abc", "", ""), "its place is free again")
 	wantKind(t, s.CreateBucket(ctx, "aaa", "", ""), object.BucketExists)
+}
+
+// An uncounting backend's index is behind, for ever.
+type uncounting struct{ backend.Backend }
+
+func (uncounting) Count(uint64) (entries, bytes int64) { panic("waits for the index") }
+
+// Whether a bucket is there is known without the index: every HEAD of one, and every
+// delete of many objects, would else wait for all that was written before it.
+func TestBucketsAreKnownWithoutTheIndex(t *testing.T) {
+	s := open(t, uncounting{memory.New(memory.Options{})}, object.Options{})
+	require.NoError(t, s.CreateBucket(ctx, "bucket", "", "o"))
+	_, err := s.Bucket(ctx, "bucket")
+	require.NoError(t, err)
+	_, _, err = s.ListBuckets(ctx, "", "", 10)
+	require.NoError(t, err)
+	require.Panics(t, func() { _, _ = s.Usage(ctx, "bucket") })
 }
 
 // TestRecreatedBucket never meets leftovers of its former life.

@@ -86,7 +86,7 @@ func TestCompleteRefusals(t *testing.T) {
 	require.EqualValues(t, len(big)+5, out.Size)
 	owned, staged := b.Blobs()
 	require.Equal(t, [2]int{2, 0}, [2]int{owned, staged}, "the part that was not listed is freed")
-	info, err := s.Bucket(ctx, "bucket")
+	info, err := s.Usage(ctx, "bucket")
 	require.NoError(t, err)
 	require.Equal(t, [2]int64{1, int64(len(big) + 5)}, [2]int64{info.Objects, info.Bytes})
 	head, err := s.Head(ctx, &object.GetInput{Bucket: "bucket", Key: "key", PartNumber: 2})

@@ -225,7 +225,7 @@ func TestTagsKeepBodies(t *testing.T) {
 		require.Equal(t, []any{"3", "null"}, []any{tags[0].Value, version})
 		require.Equal(t, body, get(t, s, "bucket", key, ""))
 	}
-	info, err := s.Bucket(ctx, "bucket")
+	info, err := s.Usage(ctx, "bucket")
 	require.NoError(t, err)
 	require.Equal(t, [2]int64{2, 1004}, [2]int64{info.Objects, info.Bytes})
 	_, err = s.SetTags(ctx, "bucket", "small", "", []object.Tag{{Key: ""}})
