@@ -121,8 +121,8 @@ func gateArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 
 // finishGate keeps, prints and judges a gate's record.
 func finishGate(cmd *cobra.Command, rec *record.Record, mishap error, results, markdown string, asJSON bool) error {
-	if rec == nil {
-		return &exitError{gateMishap, mishap}
+	if rec == nil || mishap != nil && len(rec.Runs) == 0 && len(rec.Metrics) == 0 {
+		return &exitError{gateMishap, mishap} // a record of nothing would be the latest
 	}
 	if mishap != nil {
 		rec.Warn("ended early: %v", mishap)
@@ -219,6 +219,11 @@ Alarms in two of a hundred gates of a build against itself are a failure.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if pairs < 1 || pairs > 200 || gates < 1 {
 				return &exitError{gateMishap, fmt.Errorf("gate simulate: %d gates of %d pairs", gates, pairs)}
+			}
+			for _, s := range slowdowns {
+				if !(s >= 0 && s <= 1000) {
+					return &exitError{gateMishap, fmt.Errorf("gate simulate: a slowdown of %g: want per cent, 0 to 1000", s)}
+				}
 			}
 			out := cmd.OutOrStdout()
 			if !asJSON {

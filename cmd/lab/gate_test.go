@@ -22,7 +22,8 @@ func TestGateStatuses(t *testing.T) {
 func TestWrongUseOfTheGateIsAMishap(t *testing.T) {
 	for _, args := range [][]string{
 		{"gate"}, {"gate", "--base", "main", "--targets"}, {"gate", "--targets", "--cairn", "no-such-binary"}, {"gate", "--no-such-flag"}, {"gate", "--base", "main", "left-over"}, {"gate", "--base", "main", "--budget", "3h"},
-		{"gate", "--base", "main", "--only", "nothing"}, {"gate", "simulate", "--gates", "0"}, {"gate", "--base", "no-such-revision", "--dir", t.TempDir(), "--results", "", "-q"},
+		{"gate", "--base", "main", "--only", "nothing"}, {"gate", "simulate", "--gates", "0"}, {"gate", "simulate", "--slowdowns", "NaN"}, {"gate", "simulate", "--slowdowns", "-1"},
+		{"gate", "--base", "no-such-revision", "--dir", t.TempDir(), "--results", "", "-q"},
 	} {
 		_, _, err := run(t.Context(), args...)
 		require.Error(t, err, args)
@@ -85,7 +86,12 @@ func TestAGateThatEndsEarlyKeepsItsRecordAndSummary(t *testing.T) {
 	dir := t.TempDir()
 	cmd := newGate()
 	rec := record.New("gate", dir, 1)
-	err := finishGate(cmd, rec, os.ErrDeadlineExceeded, dir, filepath.Join(dir, "summary.md"), false)
+	err := finishGate(cmd, rec, os.ErrDeadlineExceeded, dir, "", false)
+	require.Equal(t, gateMishap, exitCode(err))
+	_, err = record.Find(dir, "latest")
+	require.ErrorIs(t, err, os.ErrNotExist, "nothing was measured")
+	rec.Metrics = []record.Metric{{Name: "put4k.cairn.rate", Unit: "op/s", Value: 1}}
+	err = finishGate(cmd, rec, os.ErrDeadlineExceeded, dir, filepath.Join(dir, "summary.md"), false)
 	require.Equal(t, gateMishap, exitCode(err))
 	k, err := record.Find(dir, "latest-gate")
 	require.NoError(t, err)

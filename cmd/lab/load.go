@@ -53,7 +53,9 @@ open loop. Objects that gets, heads, lists and deletes need are put first.`,
 			switch {
 			case o.Size < 0:
 				return fmt.Errorf("--size %d: must be 0 bytes or more", o.Size)
-			case o.Unverified < 0 || o.Unverified > 1:
+			case o.PID < 0:
+				return fmt.Errorf("--pid %d: is no process", o.PID)
+			case !(o.Unverified >= 0 && o.Unverified <= 1):
 				return fmt.Errorf("--unverified %g: is a share, of 0 to 1", o.Unverified)
 			case o.MaxRequests < 1:
 				return fmt.Errorf("--max-requests %d: must be 1 or more", o.MaxRequests)

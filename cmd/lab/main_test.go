@@ -89,9 +89,18 @@ func TestBadFlagsOfLoad(t *testing.T) {
 		"it needs --rate":                   {"--burst", "3"},
 		"want the shortest":                 {"--back-off", "1s,20ms"},
 		"raise --max-requests":              {"--requests", "11", "--max-requests", "10"},
+		"-4: is no process":                 {"--pid", "-4"},
+		"NaN: is a share":                   {"--unverified", "NaN"},
 	} {
 		_, _, err := run(t.Context(), append([]string{"bench", "load", "--results", ""}, args...)...)
 		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestBadFlagsOfLatency(t *testing.T) {
+	for _, args := range [][]string{{"--share", "NaN"}, {"--settle", "NaN"}, {"--settle", "1e300"}, {"--upload-rate", "-1"}} {
+		_, _, err := run(t.Context(), append([]string{"bench", "latency", "--results", "", "--dir", t.TempDir(), "--cairn", os.Args[0]}, args...)...)
+		require.ErrorContains(t, err, "latency: ", args)
 	}
 }
 

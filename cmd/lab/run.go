@@ -119,6 +119,9 @@ Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 			}
 			o.Machine = hw.machine()
 			o.Files = filesOf(args[0])
+			if o.MaxRequests < 0 || o.PID < 0 {
+				return mishap(errors.New("--max-requests, --pid: want no negative number"))
+			}
 			if err := bins.connect(cmd.Context()); err != nil {
 				return mishap(err)
 			}
@@ -126,7 +129,7 @@ Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 			if err := aim(&o, &bins, where, &at, durability); err != nil {
 				return mishap(err)
 			}
-			if o.Pace <= 0 || o.Pace > 1 {
+			if !(o.Pace > 0 && o.Pace <= 1) {
 				return mishap(errors.New("--pace: want a number above 0, up to 1"))
 			}
 			o.Lines = out.lines(cmd)

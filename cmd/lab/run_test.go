@@ -131,6 +131,8 @@ func TestMishapsOfRunExitWith2(t *testing.T) {
 		"--ca and --insecure are":   {"run", "smoke", "--insecure"},
 		"needs --access":            {"run", "smoke", "--target", "http://127.0.0.1:1", "--access", ""},
 		"--pace":                    {"run", "smoke", "--pace", "2"},
+		"--pace: want":              {"run", "smoke", "--pace", "NaN"},
+		"no negative number":        {"run", "smoke", "--pid", "-1"},
 		"--profile: load profile":   {"run", "smoke", "--profile", "/nonexistent"},
 		"no such file or directory": {"run", "smoke", "--cairn", "/nonexistent/cairn"},
 		"make k6 builds":            {"run", "engine-cache-writes", "--k6", "/nonexistent/k6"},

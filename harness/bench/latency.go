@@ -51,13 +51,19 @@ type LatencyOptions struct {
 // backgroundLead is how long the uploads run before anything is measured.
 const backgroundLead = 3 * time.Second
 
+// maxSettle bounds LatencyOptions.Settle.
+const maxSettle = 1000
+
 // Latency measures, in each round, the capacity for small PUTs in a closed loop, then
 // their latency in an open loop at a share of it, both under the same background of
 // uploads and compaction; and at last what of that latency is the drive's.
 func Latency(ctx context.Context, o LatencyOptions) (rec *record.Record, err error) {
-	if o.Share <= 0 || o.Share >= 1 || o.Connections < 1 || o.Capacity <= 0 || o.Duration <= 0 || o.Size < 0 || o.Objects < 0 || o.Floor < 0 ||
-		o.Rounds < 0 || o.Settle < 0 {
-		return nil, errors.New("latency: needs connections, durations and a share between 0 and 1")
+	if !(o.Share > 0 && o.Share < 1) || o.Connections < 1 || o.Capacity <= 0 || o.Duration <= 0 || o.Size < 0 || o.Objects < 0 || o.Floor < 0 ||
+		o.Rounds < 0 || o.UploadRate < 0 {
+		return nil, errors.New("latency: needs connections, durations and a share between 0 and 1, and no negative numbers")
+	}
+	if !(o.Settle >= 0 && o.Settle <= maxSettle) {
+		return nil, fmt.Errorf("latency: each object overwritten %g times before the start: want 0 to %d", o.Settle, maxSettle)
 	}
 	o.Rounds = max(o.Rounds, 1)
 	if o.Floor > 0 && o.Size > probe.LargestCommit {

@@ -132,7 +132,9 @@ func RunMetrics(prefix string, run record.Run) (all []record.Metric) {
 		add("dropped", float64(run.Result.Dropped), "arrivals")
 	}
 	if n := run.Result.Total().Count; n > 0 {
-		add("generator_cpu", measure.Micros(run.Generator.CPU())/float64(n), "µs/request")
+		if cpu := run.Generator.CPU(); cpu > 0 { // 0: it is not known
+			add("generator_cpu", measure.Micros(cpu)/float64(n), "µs/request")
+		}
 		if run.Server != nil {
 			add("server_cpu", measure.Micros(run.Server.CPU())/float64(n), "µs/request")
 		}

@@ -95,9 +95,16 @@ func rates(all ...float64) bool {
 	return !slices.ContainsFunc(all, func(r float64) bool { return !(r >= 0 && r <= maxRate) })
 }
 
+// maxConnections is more than one address can have to another, and has room for their
+// workers in memory.
+const maxConnections = 100_000
+
 func (o Options) validate() error {
 	if !rates(o.Rate) || !(o.Unverified >= 0 && o.Unverified <= 1) {
 		return fmt.Errorf("load: a rate of %g and %g unverified: up to %.0f million arrivals a second, and a share from 0 to 1", o.Rate, o.Unverified, maxRate/1e6)
+	}
+	if o.Connections > maxConnections {
+		return fmt.Errorf("load: %d connections: want up to %d", o.Connections, maxConnections)
 	}
 	if o.Connections < 1 || o.Duration <= 0 || o.Warmup < 0 || o.Rate < 0 || o.Requests < 0 || o.MaxRequests < 0 || o.Drain < 0 {
 		return errors.New("load: needs at least one connection, a duration, and no negative numbers")

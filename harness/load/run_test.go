@@ -308,6 +308,7 @@ func TestOptionsAreRefusedWithAReason(t *testing.T) {
 	require.NoError(t, good().validate())
 	for want, change := range map[string]func(*Options){
 		"at least one connection": func(o *Options) { o.Connections = 0 },
+		"want up to 100000":       func(o *Options) { o.Connections = 1e8 },
 		"needs a workspace":       func(o *Options) { o.Workspace = nil },
 		"only letters":            func(o *Options) { o.Workspace.Stored.Prefix = "a/b" },
 		"needs stored objects":    func(o *Options) { o.Workspace.Stored.Count = 0 },

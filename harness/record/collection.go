@@ -15,10 +15,25 @@ type Kept struct {
 	*Record
 }
 
+// files are the names of a directory's records, oldest first, for they begin with the
+// time. A directory that is not there has none.
+func files(dir string) (names []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".json") && !strings.HasPrefix(e.Name(), ".") {
+			names = append(names, filepath.Join(dir, e.Name()))
+		}
+	}
+	return names, nil
+}
+
 // ReadAll reads all records of a directory, oldest first. A file that cannot be
 // read is an error: a history with holes would be believed.
 func ReadAll(dir string) ([]Kept, error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	names, err := files(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read records: %w", err)
 	}
@@ -49,17 +64,15 @@ func Find(dir, what string) (Kept, error) {
 			return Kept{what, r}, err
 		}
 	}
-	names, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	names, err := files(dir)
 	if err != nil {
 		return Kept{}, fmt.Errorf("find record: %w", err)
 	}
-	slices.Sort(names) // their names begin with the time
-	kind, latest := strings.CutPrefix(what, "latest")
-	part := what
-	if latest {
-		if part = ""; kind != "" {
-			part = kind + "-" // -KIND-
-		}
+	part, latest := what, what == "latest"
+	if kind, ok := strings.CutPrefix(what, "latest-"); ok {
+		part, latest = "-"+kind+"-", true
+	} else if latest {
+		part = ""
 	}
 	var found []string
 	for _, name := range names {

@@ -1,9 +1,11 @@
 package record
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,12 +43,58 @@ func TestFind(t *testing.T) {
 		require.NoError(t, err, what)
 		require.Equal(t, commit, k.Lab.Commit, what)
 	}
-	_, err := Find(dir, "compare")
+	_, err := Find(dir, "latestgate")
+	require.ErrorIs(t, err, os.ErrNotExist)
+	_, err = Find(dir, "compare")
 	require.ErrorIs(t, err, ErrAmbiguous)
 	_, err = Find(dir, "ddd")
 	require.ErrorIs(t, err, os.ErrNotExist)
 	_, err = ReadAll(t.TempDir())
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// A directory's name is no pattern.
+func TestRecordsOfADirectoryWithBrackets(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a[1]*")
+	kept(t, dir, "compare", "aaaaaaa", 1, 1)
+	_, err := Find(dir, "latest")
+	require.NoError(t, err)
+	all, err := ReadAll(dir)
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+}
+
+// What is read while it is written is whole, or not there.
+func TestHalfOfARecordIsNeverSeen(t *testing.T) {
+	dir := t.TempDir()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 50 {
+			r := example(dir)
+			r.Started = r.Started.Add(time.Duration(i) * time.Second)
+			for range 200 {
+				r.Metrics = append(r.Metrics, Metric{Name: strings.Repeat("m", 1000)})
+			}
+			if _, err := r.Write(dir); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	for ended := false; !ended; {
+		select {
+		case <-done:
+			ended = true
+		default:
+		}
+		if _, err := Find(dir, "latest"); !errors.Is(err, os.ErrNotExist) {
+			require.NoError(t, err)
+		}
+	}
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 50, "nothing else is left")
 }
 
 func TestADamagedRecordIsToldByItsName(t *testing.T) {
@@ -63,7 +111,8 @@ func TestDiff(t *testing.T) {
 	kept(t, dir, "compare", "bbbbbbb", 2, 150, 150, 151, 152, 153)
 	all, err := ReadAll(dir)
 	require.NoError(t, err)
-	all[1].Metrics = append(all[1].Metrics, Metric{Name: "new"})
+	all[0].Metrics = append(all[0].Metrics, Metric{Name: "scaled", Unit: "ms", Value: 1})
+	all[1].Metrics = append(all[1].Metrics, Metric{Name: "scaled", Unit: "µs", Value: 1000}, Metric{Name: "new"})
 	all[0].Metrics = append(all[0].Metrics, Metric{Name: "old"})
 	all[1].Metrics[0].Durability = "none"
 	all[1].Machine.Cores = 4
@@ -75,6 +124,7 @@ func TestDiff(t *testing.T) {
 	require.InDelta(t, 2.0/70, d.Rounds[0].P, 1e-9) // the most extreme of 70 orders, two-sided
 	warnings := fmt.Sprint(d.Warnings)
 	require.Contains(t, warnings, "durability")
+	require.Contains(t, warnings, "scaled is of another unit")
 	require.Contains(t, warnings, "machines differ")
 }
 

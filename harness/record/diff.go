@@ -58,6 +58,10 @@ func Compare(old, new *Record) Diff {
 		if o.Durability != m.Durability {
 			d.Warnings = append(d.Warnings, fmt.Sprintf("%s is of another durability: %q and %q", m.Name, o.Durability, m.Durability))
 		}
+		if o.Unit != m.Unit {
+			d.Warnings = append(d.Warnings, fmt.Sprintf("%s is of another unit, and not compared: %q and %q", m.Name, o.Unit, m.Unit))
+			continue
+		}
 		row := MetricDiff{Name: m.Name, Unit: m.Unit, Durability: m.Durability, Old: o.Value, New: m.Value}
 		if o.Value != 0 {
 			row.Ratio = m.Value / o.Value

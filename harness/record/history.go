@@ -41,11 +41,12 @@ type Change struct {
 	P      float64   `json:"p"`
 }
 
-// machineClass is what figures must share to be of one history.
-func machineClass(m Machine) string { return fmt.Sprintf("%d × %s", m.Cores, m.CPU) }
+// Class is what figures must share to be of one history: the processors, and what the
+// data lay on.
+func (m Machine) Class() string { return fmt.Sprintf("%d × %s, %s", m.Cores, m.CPU, m.FileSystem) }
 
 // HistoryOf follows a metric through records, oldest first, one history for each
-// kind of machine and durability: figures of two machines are no history.
+// kind of machine and durability: figures of two machines, or of two file systems, are no history.
 func HistoryOf(all []Kept, metric string, o stats.ChangeOptions) ([]History, error) {
 	type class struct{ machine, durability, unit string }
 	var order []class
@@ -55,7 +56,7 @@ func HistoryOf(all []Kept, metric string, o stats.ChangeOptions) ([]History, err
 			if m.Name != metric {
 				continue
 			}
-			c := class{machineClass(k.Machine), m.Durability, m.Unit}
+			c := class{k.Machine.Class(), m.Durability, m.Unit}
 			if of[c] == nil {
 				order = append(order, c)
 				of[c] = &History{Metric: metric, Unit: m.Unit, Durability: m.Durability, Machine: c.machine}

@@ -198,15 +198,24 @@ func (r *Record) Write(dir string) (string, error) {
 		return "", fmt.Errorf("write record: %w", err)
 	}
 	name := filepath.Join(dir, fmt.Sprintf("%s-%s-%.8s.json", r.Started.Format("20060102T150405.000Z"), r.Kind, r.Lab.Commit))
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if err != nil {
+	if err := writeWhole(name, data); err != nil {
 		return "", fmt.Errorf("write record: %w", err)
 	}
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return "", fmt.Errorf("write record: %w", errors.Join(err, os.Remove(name))) // half of one is none
-	}
 	return name, nil
+}
+
+// writeWhole makes a file that nobody ever sees a half of, and replaces none.
+func writeWhole(name string, data []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".record-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	_, err = f.Write(data)
+	if err := errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Link(f.Name(), name)
 }
 
 // encode is the file's text.

@@ -193,7 +193,7 @@ func runNamed(rec *record.Record, f, target string) string {
 	return ""
 }
 
-// historyCharts follow each metric through the records, oldest first.
+// historyCharts follow each metric through the records of one kind of machine, oldest first.
 func historyCharts(history []Named, wanted func(string) bool) (charts []chart) {
 	type entry struct {
 		rec *record.Record
@@ -203,7 +203,7 @@ func historyCharts(history []Named, wanted func(string) bool) (charts []chart) {
 	for _, h := range history {
 		for _, m := range h.Record.Metrics {
 			if wanted(m.Name) && !math.IsNaN(m.Value) {
-				key := m.Name + "\x00" + m.Unit + "\x00" + m.Durability
+				key := strings.Join([]string{m.Name, m.Unit, m.Durability, h.Record.Machine.Class()}, "\x00")
 				all[key] = append(all[key], entry{h.Record, m})
 			}
 		}
@@ -226,8 +226,8 @@ func historyCharts(history []Named, wanted func(string) bool) (charts []chart) {
 			unit, print = "latency", tickLatency
 		}
 		charts = append(charts, chart{
-			Title: m.Name, About: fmt.Sprintf("%s over %d records, from %s to %s %s. Durability: %s. Bars are from the least to the most of the rounds.",
-				m.Name, len(entries), Count(entries[0].m.Value), Count(entries[len(entries)-1].m.Value), m.Unit, m.Durability),
+			Title: m.Name, About: fmt.Sprintf("%s over %d records of %s, from %s to %s %s. Durability: %s. Bars are from the least to the most of the rounds.",
+				m.Name, len(entries), entries[0].rec.Machine.Class(), Count(entries[0].m.Value), Count(entries[len(entries)-1].m.Value), m.Unit, m.Durability),
 			x: axis{label: "record", names: names}, y: axis{label: unit, zero: true, print: print}, Lines: []series{s},
 		})
 	}

@@ -86,6 +86,9 @@ func TestHistoryFollowsAMetric(t *testing.T) {
 		func(name string) bool { return name != "c.rate" })
 	require.Len(t, charts, 1, "another durability is another metric, and one point is no history")
 	require.Equal(t, []point{{0, 10, 9, 11}, {1, 30, 29, 31}}, charts[0].Lines[0].points, "oldest first")
+	other := at(2, "a.rate", 99, "sync")
+	other.Record.Machine.FileSystem = "tmpfs"
+	require.Len(t, historyCharts([]Named{at(1, "a.rate", 10, "sync"), other}, func(string) bool { return true }), 0, "nor is another machine")
 	require.Equal(t, []string{"a.rate", "1 Nov 00:00", "10 (9 to 11)"}, charts[0].Rows()[0])
 }
 

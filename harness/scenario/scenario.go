@@ -463,7 +463,7 @@ func (s *Scenario) validateOpen() error {
 		case st.For <= 0:
 			return fmt.Errorf("open: stage %s needs a time (for)", st.Name)
 		case !(st.Rate > 0 && st.Rate <= maxRate && st.end() >= 0 && st.end() <= maxRate):
-			return fmt.Errorf("open: stage %s: want a rate above 0, and one at its end that may be 0, up to %d per second", st.Name, maxRate)
+			return fmt.Errorf("open: stage %s: want rates above 0 (at its end, 0 too), up to %d per second", st.Name, maxRate)
 		}
 		seen[st.Name] = true
 	}

@@ -63,6 +63,9 @@ func ChangePoints(xs []float64, o ChangeOptions) (Changes, error) {
 	if o.Shortest < 2 || o.Permutations < 1 || !(o.Significance > 0 && o.Significance < 1) {
 		return Changes{}, fmt.Errorf("change points: stretches of %d values, %d permutations, a significance of %v", o.Shortest, o.Permutations, o.Significance)
 	}
+	if 1/float64(o.Permutations+1) > o.Significance {
+		return Changes{}, fmt.Errorf("change points: %d permutations can't show a significance of %v: they need %.0f", o.Permutations, o.Significance, math.Ceil(1/o.Significance)-1)
+	}
 	if len(xs) < 2*o.Shortest {
 		return Changes{}, fmt.Errorf("change points of %d values: %w: they need %d", len(xs), ErrTooFew, 2*o.Shortest)
 	}

@@ -2,6 +2,7 @@ package stats
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -109,6 +110,16 @@ func TestBootstrapOfMice(t *testing.T) {
 
 // Both series and their changes are those of Otava's own tests
 // (tests/series_test.py, test_change_point_detection).
+// So few permutations that none of them can be rare enough find nothing, and say so.
+func TestTooFewPermutations(t *testing.T) {
+	xs := append(slices.Repeat([]float64{1}, 6), slices.Repeat([]float64{10}, 6)...)
+	_, err := ChangePoints(xs, ChangeOptions{Permutations: 50})
+	require.ErrorContains(t, err, "they need 99")
+	c, err := ChangePoints(xs, ChangeOptions{Permutations: 99})
+	require.NoError(t, err)
+	require.Len(t, c.Points, 1)
+}
+
 func TestChangePointsOfOtavasSeries(t *testing.T) {
 	for at, xs := range map[int][]float64{
 		6: {1.02, 0.95, 0.99, 1.00, 1.12, 0.90, 0.50, 0.51, 0.48, 0.48, 0.55},

@@ -74,11 +74,14 @@ func (e *environment) take(name string) string {
 	return value
 }
 
+// adminToken is a variable of "cairn cache", often of the same environment.
+const adminToken = "CAIRN_ADMIN_TOKEN"
+
 // rest names the CAIRN_* variables that nobody took.
 func (e *environment) rest() []string {
 	var names []string
 	for name := range e.values {
-		if strings.HasPrefix(name, "CAIRN_") {
+		if strings.HasPrefix(name, "CAIRN_") && name != adminToken {
 			names = append(names, name)
 		}
 	}
