@@ -273,6 +273,7 @@ type run struct {
 	stages       stageCounts // nil: a closed loop, or one stage
 	seconds      []Second
 	workers      []*worker
+	tallies      []*tally
 	budget       atomic.Int64 // measured requests begun, and those that the limit refused
 	limit        int64        // of the budget
 	warmed       int64        // Result.Warmed
@@ -294,6 +295,7 @@ func (r *run) addWorkers() error {
 			return fmt.Errorf("load: %w", err)
 		}
 	}
+	r.share()
 	// One connection must work before the clock starts: a wrong address is an
 	// error of the call, not a result.
 	if err := r.workers[0].dial(); err != nil {
@@ -469,8 +471,8 @@ func (r *run) spent() bool { return r.budget.Load() > r.limit }
 
 func (r *run) failures() map[string]int64 {
 	all := map[string]int64{}
-	for _, w := range r.workers {
-		for what, n := range w.failures {
+	for _, t := range r.tallies {
+		for what, n := range t.failures {
 			all[what] += n
 		}
 	}
@@ -479,10 +481,10 @@ func (r *run) failures() map[string]int64 {
 
 func (r *run) result(elapsed time.Duration) *Result {
 	res := &Result{Started: r.begin, Elapsed: elapsed, Warmed: r.warmed, Ops: map[string]OpResult{}, Failures: r.failures(), Seconds: r.seconds}
-	for _, w := range r.workers {
-		res.Handshakes += w.shaken
+	for _, t := range r.tallies {
+		res.Handshakes += t.shaken
 		for op := range numOps {
-			part := &w.ops[op]
+			part := &t.ops[op]
 			if part.Latency == nil {
 				continue
 			}
@@ -520,10 +522,10 @@ func (r *run) result(elapsed time.Duration) *Result {
 func (r *run) openResult(res *Result) {
 	res.Queued = measure.NewHistogram()
 	var due int64
-	for _, w := range r.workers {
-		res.Queued.Merge(w.queued)
-		res.Dropped += w.dropped
-		due += w.due
+	for _, t := range r.tallies {
+		res.Queued.Merge(t.queued)
+		res.Dropped += t.dropped
+		due += t.due
 	}
 	// Arrivals are given out in order: what comes after the limit was met is no
 	// part of the load.

@@ -6,29 +6,21 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
-
-	"github.com/cairnstore/cairn/harness/measure"
 )
 
 // maxFailureKinds bounds how many kinds of error are told apart.
 const maxFailureKinds = 32
 
-// A worker drives one connection and keeps its own counts.
+// A worker drives one connection.
 type worker struct {
 	*client
+	*tally
 	run    *run
 	number uint64
 	loop   *loop        // that drives it; nil: it is a goroutine
 	given  chan arrival // by the clock, in an open loop
 	cancel context.CancelFunc
 	coroutine
-
-	ops      [numOps]OpResult
-	queued   *measure.Histogram
-	due      int64 // measured arrivals taken from the schedule
-	dropped  int64
-	shaken   int64 // measured requests that waited for a TLS handshake
-	failures map[string]int64
 
 	live  liveCounts
 	stage int           // of the request under way; negative in a closed loop and in the warm-up
@@ -48,22 +40,16 @@ func newWorker(r *run, number uint64) *worker {
 	w := &worker{
 		stage:  -1,
 		client: newClient(NewConn(ctx, r.Target), r.Workspace, r.Seed, number),
-		run:    r, number: number, cancel: cancel, failures: map[string]int64{},
+		run:    r, number: number, cancel: cancel,
 	}
 	w.unverified, w.onlyDelete = r.Unverified, true
 	for _, s := range r.Mix {
-		if s.Weight > 0 {
-			w.ops[s.Op].Latency = measure.NewHistogram()
-		}
 		if s.Op == Put && s.Weight > 0 {
 			w.onlyDelete = false
 		}
 	}
-	if w.ops[Delete].Latency != nil && !w.onlyDelete && w.ops[Put].Latency == nil {
-		w.ops[Put].Latency = measure.NewHistogram()
-	}
 	if r.schedule != nil {
-		w.queued, w.given = measure.NewHistogram(), make(chan arrival, 1)
+		w.given = make(chan arrival, 1)
 	}
 	return w
 }
