@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cairnstore/cairn/cmd/cairn/internal/config"
 	"github.com/cairnstore/cairn/engine"
 )
 
@@ -162,7 +163,7 @@ The admin token comes from CAIRN_ADMIN_TOKEN, or as cairn credentials show --adm
 			if bucket == "" {
 				return usageError{errors.New("no bucket: say which, as in --bucket photos")}
 			}
-			token := variable(environ, "CAIRN_ADMIN_TOKEN")
+			token := variable(environ, config.AdminToken)
 			if token == "" {
 				var err error
 				if token, err = findAdminToken(environ, dir); err != nil {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -242,7 +243,7 @@ func (s *Settings) validate() error {
 	}
 	for i, d := range s.Domains {
 		s.Domains[i] = strings.TrimSuffix(strings.TrimSpace(d), ".")
-		if d = s.Domains[i]; d == "" || strings.ContainsAny(d, "/: \t") || strings.HasPrefix(d, ".") || strings.HasSuffix(d, ".") || strings.Contains(d, "..") {
+		if d = s.Domains[i]; strings.ContainsAny(d, "/: \t") || slices.Contains(strings.Split(d, "."), "") {
 			return fmt.Errorf("domain: %q: must be a host's name alone, as in s3.example.com", d)
 		}
 		for _, other := range s.Domains[:i] {

@@ -74,14 +74,14 @@ func (e *environment) take(name string) string {
 	return value
 }
 
-// adminToken is a variable of "cairn cache", often of the same environment.
-const adminToken = "CAIRN_ADMIN_TOKEN"
+// AdminToken is a variable of "cairn cache", often of a server's environment too.
+const AdminToken = "CAIRN_ADMIN_TOKEN"
 
 // rest names the CAIRN_* variables that nobody took.
 func (e *environment) rest() []string {
 	var names []string
 	for name := range e.values {
-		if strings.HasPrefix(name, "CAIRN_") && name != adminToken {
+		if strings.HasPrefix(name, "CAIRN_") && name != AdminToken {
 			names = append(names, name)
 		}
 	}
