@@ -130,7 +130,9 @@ func (c *call) tell(out *object.GetOutput) error {
 func (c *call) tellChecksumOf(out *object.GetOutput) {
 	switch {
 	case out.PartChecksum.Algorithm != object.NoChecksum:
-		c.tellChecksum(out.PartChecksum)
+		part := out.PartChecksum
+		part.Type = out.Checksum.Type // how the object's came about, as S3 has it; the value is the part's
+		c.tellChecksum(part)
 	case !out.Partial || out.Length == out.Size:
 		c.tellChecksum(out.Checksum)
 	}
