@@ -33,6 +33,18 @@ func holdSync(fsys *disk.Memory) (reached <-chan struct{}, goOn chan<- struct{})
 	return there, on
 }
 
+// leaveInSync runs change for a client that has left when it returns, while the log's sync
+// of it is held until goOn is closed.
+func leaveInSync(fsys *disk.Memory, change func(ctx context.Context) error) (done <-chan error, goOn chan<- struct{}) {
+	reached, goOn := holdSync(fsys)
+	leaving, leave := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- change(leaving) }()
+	<-reached
+	leave()
+	return ended, goOn
+}
+
 // TestBucketsWhoseClientLeaves: what memory holds of a bucket is its record, though the
 // client of a change leaves while that is being synced. Else a bucket whose delete was
 // written would take objects until a restart, and lose them there.
@@ -43,12 +55,7 @@ func TestBucketsWhoseClientLeaves(t *testing.T) {
 	// left runs change for a client that leaves while the log is synced.
 	left := func(change func(ctx context.Context) error) {
 		t.Helper()
-		reached, goOn := holdSync(fsys)
-		leaving, leave := context.WithCancel(ctx)
-		done := make(chan error)
-		go func() { done <- change(leaving) }()
-		<-reached
-		leave()
+		done, goOn := leaveInSync(fsys, change)
 		close(goOn)
 		require.NoError(t, <-done)
 		fsys.SetHook(nil)

@@ -19,15 +19,10 @@ func TestDeleteOfWhatIsBeingPut(t *testing.T) {
 	s, err := openStack(fsys, asItIs)
 	require.NoError(t, err)
 	require.NoError(t, s.CreateBucket(ctx, "bkt", "", "o"))
-	reached, goOn := holdSync(fsys)
-	leaving, leave := context.WithCancel(ctx)
-	put := make(chan error)
-	go func() {
-		_, err := s.Put(leaving, &object.PutInput{Bucket: "bkt", Key: "k", Body: strings.NewReader("x"), Size: 1, Owner: "o"})
-		put <- err
-	}()
-	<-reached
-	leave()
+	put, goOn := leaveInSync(fsys, func(ctx context.Context) error {
+		_, err := s.Put(ctx, &object.PutInput{Bucket: "bkt", Key: "k", Body: strings.NewReader("x"), Size: 1, Owner: "o"})
+		return err
+	})
 	require.Error(t, <-put)
 	deleted := make(chan error)
 	go func() {

@@ -129,8 +129,8 @@ Exit status: 0 pass or scaled pass, 1 fail, 2 mishap, 3 cannot tell.`,
 			if err := aim(&o, &bins, where, &at, durability); err != nil {
 				return mishap(err)
 			}
-			if !(o.Pace > 0 && o.Pace <= 1) {
-				return mishap(errors.New("--pace: want a number above 0, up to 1"))
+			if err := checkPace(o.Pace); err != nil {
+				return mishap(err)
 			}
 			o.Lines = out.lines(cmd)
 			rec, err := scenario.Run(cmd.Context(), s, o)
@@ -311,4 +311,12 @@ func checkFile(name string) (*scenario.Scenario, error) {
 		return nil, fmt.Errorf("%s: want a .yaml file", name)
 	}
 	return scenario.Find(scenarios.Files, name)
+}
+
+// checkPace refuses what no times can be multiplied by, NaN too.
+func checkPace(pace float64) error {
+	if !(pace > 0 && pace <= 1) {
+		return errors.New("--pace: want a number above 0, up to 1")
+	}
+	return nil
 }

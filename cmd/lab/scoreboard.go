@@ -48,8 +48,8 @@ record says so.`,
   lab compare --report results/tmp/compare.html --profile hardware/profiles/rack-7.yaml
   lab compare list-heavy --servers cairn,versitygw --pace 0.3`,
 		RunE: func(cmd *cobra.Command, names []string) (err error) {
-			if !(pace > 0 && pace <= 1) {
-				return errors.New("--pace: want a number above 0, up to 1")
+			if err := checkPace(pace); err != nil {
+				return err
 			}
 			if err := hw.load(); err != nil {
 				return err

@@ -114,13 +114,13 @@ func (c *Cache) publish(l *lane, h, off uint64, p *pending) bool {
 	return true
 }
 
-// refused counts what was too large.
 // tooLarge reports whether an item of this size, as its header says, is no item: a header
 // has no room for longer parts, and would say a shorter one.
 func (c *Cache) tooLarge(key, value []byte, size int) bool {
 	return len(key) > maxKey || len(value) > maxValue || size > c.MaxItem()
 }
 
+// refused counts what was too large.
 func (c *Cache) refused() {
 	l := c.lane()
 	l.tally.tooLarge++

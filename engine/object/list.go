@@ -135,8 +135,6 @@ func (l *listing) info(m *meta, b *bucket, key []byte) Info {
 		return m.listed(b, string(key))
 	}
 	i := m.info(b, string(key))
-	pairs(m.sections.get(sectionTags), func(name, value []byte) {
-		i.TagSet = append(i.TagSet, Tag{Key: string(name), Value: string(value)})
-	})
+	i.TagSet = m.sections.tags()
 	return i
 }

@@ -22,7 +22,6 @@ func (c *call) page() (page, error) {
 	if p.encoded, err = c.urlEncoded(); err != nil {
 		return p, err
 	}
-	p.in.Details = c.q.get("metadata") == "true" // MinIO's own; version 1 has no use for it
 	p.in.MaxKeys, err = c.q.page("max-keys", maxPageKeys)
 	return p, err
 }
@@ -37,6 +36,9 @@ func (c *call) urlEncoded() (bool, error) {
 		return false, argument("encoding-type", v, "Invalid Encoding Method specified in Request")
 	}
 }
+
+// detailed is MinIO's own, for all listings but version 1 of objects.
+func (c *call) detailed() bool { return c.q.get("metadata") == "true" }
 
 // list asks for one page. Of no keys at all there is nothing to ask but
 // whether the bucket is there.
@@ -54,7 +56,7 @@ func listObjects(c *call) error {
 	if err != nil {
 		return err
 	}
-	p.in.After, p.in.Details = c.q.get("marker"), false
+	p.in.After = c.q.get("marker")
 	out, err := c.list(&p.in)
 	if err != nil {
 		return err
@@ -79,7 +81,7 @@ func listObjectsV2(c *call) error {
 		return err
 	}
 	startAfter := c.q.get("start-after")
-	p.in.After = startAfter
+	p.in.After, p.in.Details = startAfter, c.detailed()
 	token, continued := c.q.lookup("continuation-token")
 	if continued {
 		if token == "" {

@@ -11,7 +11,7 @@ func listVersions(c *call) error {
 	}
 	in := object.ListVersionsInput{
 		Bucket: c.bucket, Prefix: p.in.Prefix, Delimiter: p.in.Delimiter, MaxKeys: p.in.MaxKeys,
-		Details: p.in.Details, KeyMarker: c.q.get("key-marker"), VersionIDMarker: c.q.get("version-id-marker"),
+		Details: c.detailed(), KeyMarker: c.q.get("key-marker"), VersionIDMarker: c.q.get("version-id-marker"),
 	}
 	if v, ok := c.q.lookup("version-id-marker"); ok && in.KeyMarker == "" {
 		return argument("version-id-marker", v, "A version-id marker cannot be specified without a key marker.")
@@ -44,7 +44,7 @@ func listVersions(c *call) error {
 			x.text("EncodingType", "url")
 		}
 		for i := range out.Versions {
-			x.version(&out.Versions[i], &c.h.owner, &p)
+			x.version(&out.Versions[i], &c.h.owner, p.encoded, in.Details)
 		}
 		x.prefixes(out.Prefixes, p.encoded)
 		x.close("ListVersionsResult")
@@ -52,13 +52,13 @@ func listVersions(c *call) error {
 }
 
 // version writes one version or delete marker, in the order of the listing.
-func (x *xmlWriter) version(v *object.Info, owner *Owner, p *page) {
+func (x *xmlWriter) version(v *object.Info, owner *Owner, encoded, detailed bool) {
 	element := "Version"
 	if v.DeleteMarker {
 		element = "DeleteMarker"
 	}
 	x.open(element)
-	x.name("Key", v.Key, p.encoded)
+	x.name("Key", v.Key, encoded)
 	x.text("VersionId", noVersion(v.VersionID))
 	x.bool("IsLatest", v.Latest)
 	x.time("LastModified", v.Modified)
@@ -70,7 +70,7 @@ func (x *xmlWriter) version(v *object.Info, owner *Owner, p *page) {
 	x.owner("Owner", owner)
 	if !v.DeleteMarker {
 		x.storageClass(v.Headers.StorageClass)
-		if p.in.Details {
+		if detailed {
 			x.details(v)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/cairnstore/cairn/engine"
 	"github.com/cairnstore/cairn/engine/telemetry"
 )
 
@@ -198,12 +199,12 @@ func (s *Settings) set(f *pflag.Flag, value, place string) error {
 	return nil
 }
 
-// address checks the form of one to listen on.
-// below reports whether a domain is the other, or a part of it.
-func below(d, other string) bool {
-	return len(d) >= len(other) && strings.EqualFold(d[len(d)-len(other):], other) && (len(d) == len(other) || d[len(d)-len(other)-1] == '.')
+// overlap reports whether two domains are one, or one lies within the other.
+func overlap(a, b string) bool {
+	return strings.EqualFold(a, b) || engine.NamesBucket([]string{a}, b) || engine.NamesBucket([]string{b}, a)
 }
 
+// address checks the form of one to listen on.
 func address(name, value string) error {
 	_, port, err := net.SplitHostPort(value)
 	if err == nil {
@@ -247,7 +248,7 @@ func (s *Settings) validate() error {
 			return fmt.Errorf("domain: %q: must be a host's name alone, as in s3.example.com", d)
 		}
 		for _, other := range s.Domains[:i] {
-			if below(d, other) || below(other, d) {
+			if overlap(d, other) {
 				return fmt.Errorf("domain: %s and %s: one lies within the other, and a host's name would be read in two ways; name one of them", other, d)
 			}
 		}
