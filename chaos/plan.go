@@ -80,10 +80,16 @@ type Load struct {
 	Keys    int           `yaml:"keys"`
 	Rate    float64       `yaml:"rate"` // operations per second; 0: closed loop
 	Puts    int           `yaml:"puts"`
+	Uploads int           `yaml:"uploads"` // puts in parts
 	Gets    int           `yaml:"gets"`
+	Ranges  int           `yaml:"ranges"` // gets of a part
 	Deletes int           `yaml:"deletes"`
 	Sizes   []Bytes       `yaml:"sizes"`
 	Timeout time.Duration `yaml:"timeout"` // of one request
+}
+
+func (l *Load) weights() verify.Weights {
+	return verify.Weights{Puts: l.Puts, Uploads: l.Uploads, Gets: l.Gets, Ranges: l.Ranges, Deletes: l.Deletes}
 }
 
 // A Step is a fault, once or many times.
@@ -168,8 +174,8 @@ func (p *Plan) withDefaults() {
 	if l.Keys == 0 {
 		l.Keys = 64
 	}
-	if l.Puts+l.Gets+l.Deletes == 0 {
-		l.Puts, l.Gets, l.Deletes = 5, 4, 1
+	if l.weights() == (verify.Weights{}) {
+		l.Puts, l.Uploads, l.Gets, l.Ranges, l.Deletes = 4, 1, 3, 1, 1
 	}
 	if len(l.Sizes) == 0 {
 		l.Sizes = []Bytes{100, 4 << 10, 32 << 10, 200 << 10}
@@ -219,8 +225,8 @@ func (p *Plan) Validate() error {
 	switch {
 	case l.Clients < 1 || l.Clients > maxClients || l.Keys < 1 || l.Keys > maxKeys:
 		return fmt.Errorf("load: 1 to %d clients and 1 to %d keys", maxClients, maxKeys)
-	case l.Puts < 1 || l.Gets < 0 || l.Deletes < 0 || l.Puts > 1000 || l.Gets > 1000 || l.Deletes > 1000:
-		return errors.New("load: puts, gets and deletes are weights of 0 to 1000, of puts at least 1")
+	case l.Puts < 1 || min(l.Uploads, l.Gets, l.Ranges, l.Deletes) < 0 || max(l.Puts, l.Uploads, l.Gets, l.Ranges, l.Deletes) > 1000:
+		return errors.New("load: puts, uploads, gets, ranges and deletes are weights of 0 to 1000, of puts at least 1")
 	case !(l.Rate >= 0 && l.Rate <= 1e6):
 		return fmt.Errorf("load: a rate of %v", l.Rate)
 	case l.Timeout < 100*time.Millisecond || l.Timeout > time.Minute:

@@ -98,7 +98,7 @@ func (s *Stage) build(ctx context.Context, image string) error {
 	}
 	s.load = &verify.Load{
 		Client: s.Client, Journal: verify.NewJournal(), Keys: verify.Keys(keyPrefix, l.Keys), Clients: l.Clients, Rate: l.Rate,
-		Puts: l.Puts, Gets: l.Gets, Deletes: l.Deletes, Sizes: sizes, Seed: s.Plan.Seed, Observe: s.chronicle.observe,
+		Weights: l.weights(), Sizes: sizes, Seed: s.Plan.Seed, Observe: s.chronicle.observe,
 		Ready: func(ctx context.Context) error { return target.Probe(ctx, s.Proxy.Address(), readyPath) },
 	}
 	if err := s.awaitReady(ctx); err != nil {

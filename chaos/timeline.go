@@ -66,7 +66,7 @@ func (c *chronicle) observe(o verify.Op, took time.Duration, err error) {
 		p.add(took)
 		sum.Count++
 		sum.Items++
-		sum.Bytes += int64(o.Size)
+		sum.Bytes += int64(o.Bytes)
 		sum.Latency.Record(took)
 	case verify.Refused:
 		p.refused++

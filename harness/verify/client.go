@@ -96,24 +96,36 @@ func OutcomeOf(err error) Outcome {
 // maxAnswer bounds what is read of one answer.
 const maxAnswer = 256 << 20
 
-// do sends one signed request. The path is in its escaped form.
-func (c *Client) do(ctx context.Context, method, path string, query url.Values, body []byte, want int) ([]byte, http.Header, error) {
-	target := "http://" + c.address + path
-	if len(query) > 0 {
-		target += "?" + query.Encode()
+// An ask is one request, and the status of its success.
+type ask struct {
+	method, path string // escaped
+	query        url.Values
+	header       map[string]string
+	body         []byte
+	want         int
+}
+
+// do signs a request and sends it.
+func (c *Client) do(ctx context.Context, a ask) ([]byte, http.Header, error) {
+	target := "http://" + c.address + a.path
+	if len(a.query) > 0 {
+		target += "?" + a.query.Encode()
 	}
-	r, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, a.method, target, bytes.NewReader(a.body))
 	if err != nil {
 		return nil, nil, err
 	}
-	c.signer.Sign(r, sign.HashOf(body), c.now())
+	for name, value := range a.header {
+		r.Header.Set(name, value)
+	}
+	c.signer.Sign(r, sign.HashOf(a.body), c.now())
 	answer, err := c.http.Do(r)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { _ = answer.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
-	if answer.StatusCode != want {
+	if answer.StatusCode != a.want {
 		var e struct{ Code string }
 		_ = xml.Unmarshal(text, &e)
 		return nil, answer.Header, &StatusError{answer.StatusCode, e.Code}
@@ -127,29 +139,47 @@ func (c *Client) path(key string) string {
 
 // CreateBucket makes the bucket; one that is there already is fine.
 func (c *Client) CreateBucket(ctx context.Context) error {
-	_, _, err := c.do(ctx, "PUT", "/"+c.bucket, nil, nil, 200)
+	_, _, err := c.do(ctx, ask{method: "PUT", path: "/" + c.bucket, want: 200})
 	if status, ok := errors.AsType[*StatusError](err); ok && status.Status == 409 {
 		return nil
 	}
 	return err
 }
 
-// Put puts a content under a key.
+// labelHeader is the user metadata that says which content an object has, so that metadata
+// and bytes of two puts are told apart, and a part of the bytes is enough to know it.
+const labelHeader = "X-Amz-Meta-Content"
+
+// Put puts a content under a key, at once.
 func (c *Client) Put(ctx context.Context, key string, content Content) error {
-	_, _, err := c.do(ctx, "PUT", c.path(key), nil, content.Body(key), 200)
-	return err
+	body := content.Body(key)
+	_, header, err := c.do(ctx, ask{method: "PUT", path: c.path(key), header: map[string]string{labelHeader: content.label()}, body: body, want: 200})
+	if err != nil {
+		return err
+	}
+	return checkETag(header, content.etag(body))
+}
+
+func unquoted(etag string) string { return strings.Trim(etag, `"`) }
+
+// checkETag: the answer has the ETag that S3 gives to what was sent.
+func checkETag(header http.Header, want string) error {
+	if got := unquoted(header.Get("ETag")); got != want {
+		return &CorruptError{fmt.Errorf("the ETag %q, the bytes have %s", got, want)}
+	}
+	return nil
 }
 
 // Delete removes a key.
 func (c *Client) Delete(ctx context.Context, key string) error {
-	_, _, err := c.do(ctx, "DELETE", c.path(key), nil, nil, 204)
+	_, _, err := c.do(ctx, ask{method: "DELETE", path: c.path(key), want: 204})
 	return err
 }
 
 // Get reads a key; nothing is no error. Wrong bytes are a CorruptError.
 func (c *Client) Get(ctx context.Context, key string) (Content, error) {
-	body, _, err := c.do(ctx, "GET", c.path(key), nil, nil, 200)
-	if status, ok := errors.AsType[*StatusError](err); ok && status.Status == 404 && status.Code == "NoSuchKey" {
+	body, header, err := c.do(ctx, ask{method: "GET", path: c.path(key), want: 200})
+	if absent(err) {
 		return Content{}, nil
 	}
 	if err != nil {
@@ -159,12 +189,25 @@ func (c *Client) Get(ctx context.Context, key string) (Content, error) {
 	if err != nil {
 		return Content{}, &CorruptError{err}
 	}
-	return found, nil
+	labelled, err := readLabel(header.Get(labelHeader))
+	if err != nil {
+		return Content{}, &CorruptError{fmt.Errorf("%s: %w", key, err)}
+	}
+	found.Parts = labelled.Parts
+	if found != labelled {
+		return Content{}, &CorruptError{fmt.Errorf("%s: the bytes of put %d with the metadata of put %d", key, found.ID, labelled.ID)}
+	}
+	return found, checkETag(header, found.etag(body))
+}
+
+func absent(err error) bool {
+	status, ok := errors.AsType[*StatusError](err)
+	return ok && status.Status == 404 && status.Code == "NoSuchKey"
 }
 
 // Head returns a key's headers.
 func (c *Client) Head(ctx context.Context, key string) (http.Header, error) {
-	_, header, err := c.do(ctx, "HEAD", c.path(key), nil, nil, 200)
+	_, header, err := c.do(ctx, ask{method: "HEAD", path: c.path(key), want: 200})
 	return header, err
 }
 
@@ -193,7 +236,7 @@ func (c *Client) List(ctx context.Context, prefix string) (map[string]Entry, err
 	all := map[string]Entry{}
 	query := url.Values{"list-type": {"2"}, "max-keys": {pageSize}, "prefix": {prefix}}
 	for {
-		text, _, err := c.do(ctx, "GET", "/"+c.bucket, query, nil, 200)
+		text, _, err := c.do(ctx, ask{method: "GET", path: "/" + c.bucket, query: query, want: 200})
 		if err != nil {
 			return nil, fmt.Errorf("list: %w", err)
 		}
@@ -205,7 +248,7 @@ func (c *Client) List(ctx context.Context, prefix string) (map[string]Entry, err
 			if _, twice := all[o.Key]; twice {
 				return nil, &CorruptError{fmt.Errorf("list: %s comes twice", o.Key)}
 			}
-			all[o.Key] = Entry{o.Size, strings.Trim(o.ETag, `"`)}
+			all[o.Key] = Entry{o.Size, unquoted(o.ETag)}
 		}
 		if !page.IsTruncated {
 			return all, nil

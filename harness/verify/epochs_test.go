@@ -99,6 +99,7 @@ func TestADeleteInDoubtDoesNotHideLossesForEver(t *testing.T) {
 func TestDeletesAcrossSettleAreCountedOnce(t *testing.T) {
 	j := NewJournal()
 	handle := j.Send(Op{Kind: Delete, Key: "k"})
+	j.Connected(handle)
 	require.Equal(t, 1, j.DoubtfulDeletes("k"))
 	j.Settle()
 	require.Zero(t, j.DoubtfulDeletes("k"))
@@ -108,6 +109,32 @@ func TestDeletesAcrossSettleAreCountedOnce(t *testing.T) {
 	require.True(t, e.Wrote())
 	e = j.Cut()
 	require.False(t, e.Wrote())
+}
+
+// What goes out by a connection that was made after a process had ended may yet happen, in the
+// next one.
+func TestWhatIsSentAfterSettleIsTheNextProcesss(t *testing.T) {
+	j := NewJournal()
+	waits := j.Send(Op{Kind: Put, Key: "waits", Content: Content{ID: 1, Size: 100}})
+	again := j.Send(Op{Kind: Delete, Key: "again"})
+	gone := j.Send(Op{Kind: Put, Key: "gone", Content: Content{ID: 2, Size: 100}})
+	refused := j.Send(Op{Kind: Put, Key: "refused", Content: Content{ID: 3, Size: 100}})
+	j.Connected(again)
+	j.Connected(gone)
+	j.Settle()
+	require.Equal(t, map[string]bool{"waits": true, "refused": true}, j.InDoubt())
+	require.Zero(t, j.DoubtfulDeletes("again"))
+	j.Connected(waits)
+	j.Connected(again)
+	require.Equal(t, 1, j.DoubtfulDeletes("again"))
+	for _, handle := range []int{waits, again, gone} {
+		j.Answer(handle, Doubt, Content{})
+	}
+	j.Answer(refused, Refused, Content{})
+	require.Equal(t, map[string]bool{"waits": true, "again": true}, j.InDoubt())
+	j.Settle()
+	require.Empty(t, j.InDoubt())
+	require.Zero(t, j.DoubtfulDeletes("again"))
 }
 
 func TestInDoubt(t *testing.T) {

@@ -47,12 +47,21 @@ type Op struct {
 	Call    int64   `json:"call"`   // ns since the journal's start
 	Return  int64   `json:"return"` // ns; in doubt: until when it may have happened
 	Outcome Outcome `json:"outcome"`
+
+	Bytes int `json:"-"` // of a body, that were sent or read: of a ranged read fewer than Size
+
+	connected int64 // when it last had a connection; 0: never
+	answered  bool  // its client waits for nothing any more
 }
 
 func (o Op) String() string {
 	what := fmt.Sprintf("%s %s", o.Kind, o.Key)
 	if o.ID != 0 {
-		what += fmt.Sprintf(" #%d (%d bytes)", o.ID, o.Size)
+		what += fmt.Sprintf(" #%d (%d bytes", o.ID, o.Size)
+		if o.Parts > 0 {
+			what += fmt.Sprintf(" in %d parts", o.Parts)
+		}
+		what += ")"
 	} else if o.Kind == Get {
 		what += " nothing"
 	}
@@ -112,12 +121,27 @@ func (j *Journal) Send(o Op) int {
 	return len(j.mu.ops) - 1
 }
 
+// Connected notes that an operation goes out by a connection. What is sent after Settle goes
+// to the next process, and may yet happen.
+func (j *Journal) Connected(handle int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	o := &j.mu.ops[handle]
+	o.connected = max(1, j.now())
+	if o.Outcome == Doubt && o.Return != Forever {
+		o.Return = Forever
+		if o.Kind == Delete {
+			j.mu.deletes[o.Key]++
+		}
+	}
+}
+
 // Answer notes what came back; found is a get's. It returns the whole.
 func (j *Journal) Answer(handle int, outcome Outcome, found Content) Op {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	o := &j.mu.ops[handle]
-	o.Outcome = outcome
+	o.Outcome, o.answered = outcome, true
 	if outcome != Doubt {
 		if o.Kind == Delete && o.Return == Forever { // else Settle has counted it out
 			j.mu.deletes[o.Key]--
@@ -130,18 +154,23 @@ func (j *Journal) Answer(handle int, outcome Outcome, found Content) Op {
 	return *o
 }
 
-// Settle says that the server's process has ended: what is in doubt has
-// happened by now, or never will.
+// Settle says that the server's process has ended, and that the next has not begun: what is in
+// doubt has happened by now, or never will. Not what waits for a connection: that will be
+// to the next one.
 func (j *Journal) Settle() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	now := j.now()
 	for i := range j.mu.ops {
-		if o := &j.mu.ops[i]; o.Outcome == Doubt && o.Return == Forever {
-			o.Return = now
+		o := &j.mu.ops[i]
+		if o.Outcome != Doubt || o.Return != Forever || o.connected == 0 && !o.answered {
+			continue
+		}
+		o.Return = now
+		if o.Kind == Delete {
+			j.mu.deletes[o.Key]--
 		}
 	}
-	clear(j.mu.deletes)
 }
 
 // DoubtfulDeletes counts the deletes of a key that have no answer and may yet

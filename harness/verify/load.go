@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http/httptrace"
 	"slices"
 	"strings"
 	"sync"
@@ -24,9 +25,9 @@ type Load struct {
 	// Rate is the operations per second of all clients together, at set times, with
 	// latencies from when each was due; 0: a closed loop.
 	Rate float64
-	// Weights of puts, gets and deletes.
-	Puts, Gets, Deletes int
-	// Sizes are the sizes of bodies in bytes, chosen among evenly.
+	Weights
+	// Sizes are the sizes of bodies in bytes, chosen among evenly. A few of those that are
+	// uploaded in parts have one of PartSize before.
 	Sizes []int
 	Seed  uint64
 	// Ready asks whether the server would answer again, after a failure; nil:
@@ -43,16 +44,40 @@ type Load struct {
 	}
 }
 
+// Weights are how often an operation comes among the others.
+type Weights struct {
+	Puts    int
+	Uploads int // puts in parts
+	Gets    int
+	Ranges  int // gets of a part
+	Deletes int
+}
+
+func (w Weights) all() []int { return []int{w.Puts, w.Uploads, w.Gets, w.Ranges, w.Deletes} }
+
+func (w Weights) sum() (n int) {
+	for _, v := range w.all() {
+		n += v
+	}
+	return n
+}
+
 // patience is how long a client waits after a failure before it asks again.
 const patience = 20 * time.Millisecond
 
 // maxDoubtfulDeletes of one key: more make its history hard to judge.
 const maxDoubtfulDeletes = 2
 
+// insistence is how often a step of an upload is tried again that was not answered.
+const insistence = 5
+
+// manyParts: one upload in so many has more than one part.
+const manyParts = 32
+
 // Run asks until ctx ends, and returns when the last answer has come or been
 // given up.
 func (l *Load) Run(ctx context.Context) error {
-	if l.Clients < 1 || len(l.Keys) == 0 || len(l.Sizes) == 0 || l.Puts < 0 || l.Gets < 0 || l.Deletes < 0 || l.Puts+l.Gets+l.Deletes == 0 || l.Rate < 0 {
+	if l.Clients < 1 || len(l.Keys) == 0 || len(l.Sizes) == 0 || slices.Min(l.Weights.all()) < 0 || l.Weights.sum() == 0 || l.Rate < 0 {
 		return errors.New("verify: a load needs clients, keys, sizes and operations")
 	}
 	if slices.Min(l.Sizes) < MinSize {
@@ -82,7 +107,7 @@ func (l *Load) ask(ctx context.Context, client int, random *rand.Rand) {
 		} else {
 			due = time.Now()
 		}
-		err := l.once(client, l.Keys[random.IntN(len(l.Keys))], random, due)
+		err := l.once(ctx, client, l.Keys[random.IntN(len(l.Keys))], random, due)
 		due = due.Add(every)
 		if err != nil && OutcomeOf(err) != OK && !l.answered(err) {
 			l.awaitReady(ctx)
@@ -96,12 +121,14 @@ func (l *Load) answered(err error) bool {
 	return ok && status.Status < 500
 }
 
-func (l *Load) awaitReady(ctx context.Context) {
+// awaitReady is false when ctx ended first.
+func (l *Load) awaitReady(ctx context.Context) bool {
 	for sleep(ctx, patience) {
 		if l.Ready == nil || l.Ready(ctx) == nil {
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // sleep is false when ctx ended first.
@@ -119,45 +146,71 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func (l *Load) choose(key string, random *rand.Rand) Kind {
-	n := random.IntN(l.Puts + l.Gets + l.Deletes)
-	switch {
-	case n < l.Puts:
-		return Put
-	case n < l.Puts+l.Gets, l.Journal.DoubtfulDeletes(key) >= maxDoubtfulDeletes:
-		return Get
+// choose chooses an operation on a key; a Range for a read of a part.
+func (l *Load) choose(key string, random *rand.Rand) (o Op, part *Range) {
+	o.Key = key
+	n := random.IntN(l.Weights.sum())
+	size := l.Sizes[random.IntN(len(l.Sizes))]
+	switch w := l.Weights; {
+	case n < w.Puts:
+		o.Kind, o.Content = Put, Content{ID: l.Journal.NewID(), Size: size}
+	case n < w.Puts+w.Uploads:
+		if random.IntN(manyParts) == 0 {
+			size += PartSize
+		}
+		o.Kind, o.Content = Put, Content{ID: l.Journal.NewID(), Size: size}.InParts()
+	case n < w.Puts+w.Uploads+w.Gets:
+		o.Kind = Get
+	case n < w.Puts+w.Uploads+w.Gets+w.Ranges:
+		r := chooseRange(size, random)
+		o.Kind, part = Get, &r
+	case l.Journal.DoubtfulDeletes(key) >= maxDoubtfulDeletes:
+		o.Kind = Get
+	default:
+		o.Kind = Delete
 	}
-	return Delete
+	return o, part
 }
 
 // once makes one operation, which an end of the load does not interrupt: what
 // is interrupted is in doubt.
-func (l *Load) once(client int, key string, random *rand.Rand, due time.Time) error {
-	o := Op{Client: client, Kind: l.choose(key, random), Key: key}
-	if o.Kind == Put {
-		o.Content = Content{l.Journal.NewID(), l.Sizes[random.IntN(len(l.Sizes))]}
-	}
-	return l.perform(o, due)
-}
-
-func (l *Load) perform(o Op, due time.Time) error {
-	ctx := context.Background() // the client's timeout bounds it
+func (l *Load) once(ctx context.Context, client int, key string, random *rand.Rand, due time.Time) error {
+	o, part := l.choose(key, random)
+	o.Client = client
 	handle := l.Journal.Send(o)
+	// The client's timeout bounds it.
+	sent := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { l.Journal.Connected(handle) },
+	})
 	var found Content
 	var err error
-	switch o.Kind {
-	case Put:
-		err = l.Client.Put(ctx, o.Key, o.Content)
-	case Get:
-		found, err = l.Client.Get(ctx, o.Key)
-	case Delete:
-		err = l.Client.Delete(ctx, o.Key)
+	var outcome Outcome
+	switch {
+	case o.Kind == Put && o.Parts > 0:
+		outcome, err = l.upload(ctx, sent, o)
+	case o.Kind == Put:
+		err = l.Client.Put(sent, key, o.Content)
+	case part != nil:
+		found, err = l.Client.GetRange(sent, key, *part)
+	case o.Kind == Get:
+		found, err = l.Client.Get(sent, key)
+	default:
+		err = l.Client.Delete(sent, key)
 	}
-	o = l.Journal.Answer(handle, OutcomeOf(err), found)
-	if _, wrong := errors.AsType[*CorruptError](err); wrong {
-		l.corrupt.Lock()
-		l.corrupt.found = append(l.corrupt.found, Violation{"checksum", err.Error()})
-		l.corrupt.Unlock()
+	if outcome == "" {
+		outcome = OutcomeOf(err)
+	}
+	_, wrong := errors.AsType[*CorruptError](err)
+	if wrong && o.Kind != Get {
+		outcome = OK // of a write it says so, whatever else it says
+	}
+	o = l.Journal.Answer(handle, outcome, found)
+	if o.Bytes = o.Size; part != nil {
+		from, to := part.of(o.Size)
+		o.Bytes = to - from
+	}
+	if wrong {
+		l.blame("checksum", err.Error())
 	}
 	if l.Observe != nil {
 		l.Observe(o, time.Since(due), err)
@@ -165,7 +218,57 @@ func (l *Load) perform(o Op, due time.Time) error {
 	return err
 }
 
-// Corrupt returns, once, the reads whose bytes nobody had sent.
+// upload puts a content in parts. It insists: what was acknowledged of an upload is there after a
+// restart, and a Complete that was not answered can be asked for again, tells what became of
+// it, and publishes nothing twice. It waits for a server that is ready until ctx ends;
+// sent is the requests' own.
+func (l *Load) upload(ctx, sent context.Context, o Op) (Outcome, error) {
+	var u *Upload
+	_, err := l.insist(ctx, func() (err error) {
+		u, err = l.Client.Begin(sent, o.Key, o.Content)
+		return err
+	})
+	for n := 1; n <= o.Parts && err == nil; n++ {
+		_, err = l.insist(ctx, func() error { return u.Part(sent, n) })
+	}
+	doubt := false
+	if err == nil {
+		doubt, err = l.insist(ctx, func() error { return u.Complete(sent) })
+	}
+	switch code := CodeOf(err); code {
+	case "NoSuchUpload", "InvalidPart", "InvalidPartOrder":
+		l.blame("acknowledged", fmt.Sprintf("%s: a part of upload #%d was acknowledged, and then: %s", o.Key, o.ID, code))
+	}
+	switch {
+	case err == nil:
+		return OK, nil
+	case doubt:
+		return Doubt, err
+	}
+	return Refused, err // without a Complete nothing was asked for
+}
+
+// insist tries until there is an answer, several times. doubt: one of the tries may have been
+// done and not answered.
+func (l *Load) insist(ctx context.Context, try func() error) (doubt bool, err error) {
+	for n := 0; ; n++ {
+		err = try()
+		doubt = doubt || OutcomeOf(err) == Doubt
+		_, wrong := errors.AsType[*CorruptError](err)
+		if err == nil || wrong || l.answered(err) || n == insistence || !l.awaitReady(ctx) {
+			return doubt, err
+		}
+	}
+}
+
+func (l *Load) blame(checker, what string) {
+	l.corrupt.Lock()
+	defer l.corrupt.Unlock()
+	l.corrupt.found = append(l.corrupt.found, Violation{checker, what})
+}
+
+// Corrupt returns, once, what no order of operations would excuse: reads of bytes that nobody
+// had sent, and uploads that are gone.
 func (l *Load) Corrupt() []Violation {
 	l.corrupt.Lock()
 	defer l.corrupt.Unlock()

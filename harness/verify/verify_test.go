@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -12,7 +13,7 @@ import (
 )
 
 func TestContentIsReadBackAndNothingElseIs(t *testing.T) {
-	c := Content{7, 1000}
+	c := Content{ID: 7, Size: 1000}
 	body := c.Body("a/b")
 	got, err := ReadContent("a/b", body)
 	require.NoError(t, err)
@@ -38,7 +39,7 @@ func TestContentIsReadBackAndNothingElseIs(t *testing.T) {
 func at(call, ret int64, kind Kind, id uint64, outcome Outcome) Op {
 	o := Op{Kind: kind, Key: "k", Call: call, Return: ret, Outcome: outcome}
 	if kind != Delete && id != 0 {
-		o.Content = Content{id, 100}
+		o.Content = Content{ID: id, Size: 100}
 	}
 	return o
 }
@@ -75,7 +76,7 @@ func TestHistories(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			e := epoch(c.ops...)
 			if c.initial != 0 {
-				e.Initial["k"] = Content{c.initial, 100}
+				e.Initial["k"] = Content{ID: c.initial, Size: 100}
 			}
 			broken := Acknowledged(e)
 			require.Equal(t, c.ok, len(broken) == 0, "%v", broken)
@@ -120,7 +121,7 @@ func simulate(r *rand.Rand, n int) *Epoch {
 			case 0:
 				o.Kind = Delete
 			case 1, 2:
-				o.Kind, o.Content = Put, Content{uint64(len(all) + 1), 100}
+				o.Kind, o.Content = Put, Content{ID: uint64(len(all) + 1), Size: 100}
 			default:
 				o.Kind = Get
 			}
@@ -183,7 +184,7 @@ func TestAcknowledgedNeverBlamesWhatIsLinear(t *testing.T) {
 		// Some reads find what they should not.
 		for i := range e.Ops {
 			if o := &e.Ops[i]; o.Kind == Get && r.IntN(6) == 0 {
-				o.Content = Content{uint64(r.IntN(24)), 100}
+				o.Content = Content{ID: uint64(r.IntN(24)), Size: 100}
 				if o.ID == 0 {
 					o.Content = Content{}
 				}
@@ -205,11 +206,11 @@ func TestAnEpochBeginsWithWhatTheLastOneRead(t *testing.T) {
 	do := func(o Op, outcome Outcome, found Content) {
 		j.Answer(j.Send(o), outcome, found)
 	}
-	do(Op{Kind: Put, Key: "a", Content: Content{1, 100}}, OK, Content{})
-	do(Op{Kind: Put, Key: "b", Content: Content{2, 100}}, Doubt, Content{})
+	do(Op{Kind: Put, Key: "a", Content: Content{ID: 1, Size: 100}}, OK, Content{})
+	do(Op{Kind: Put, Key: "b", Content: Content{ID: 2, Size: 100}}, Doubt, Content{})
 	do(Op{Kind: Delete, Key: "c"}, Doubt, Content{})
 	require.Equal(t, 1, j.DoubtfulDeletes("c"))
-	do(Op{Kind: Get, Key: "a"}, OK, Content{1, 100})
+	do(Op{Kind: Get, Key: "a"}, OK, Content{ID: 1, Size: 100})
 	do(Op{Kind: Get, Key: "b"}, OK, Content{})
 	e := j.Cut()
 	require.Len(t, e.Ops, 5)
@@ -217,20 +218,20 @@ func TestAnEpochBeginsWithWhatTheLastOneRead(t *testing.T) {
 	require.Empty(t, Acknowledged(&e))
 
 	// The doubt goes on: b may still appear.
-	do(Op{Kind: Get, Key: "b"}, OK, Content{2, 100})
+	do(Op{Kind: Get, Key: "b"}, OK, Content{ID: 2, Size: 100})
 	e = j.Cut()
-	require.Equal(t, map[string]Content{"a": {1, 100}}, e.Initial)
+	require.Equal(t, map[string]Content{"a": {ID: 1, Size: 100}}, e.Initial)
 	require.Empty(t, Acknowledged(&e))
 	broken, _ := Linear(&e, time.Minute)
 	require.Empty(t, broken)
 
 	// It does not once the process has ended.
-	do(Op{Kind: Put, Key: "a", Content: Content{3, 100}}, Doubt, Content{})
+	do(Op{Kind: Put, Key: "a", Content: Content{ID: 3, Size: 100}}, Doubt, Content{})
 	j.Settle()
 	require.Zero(t, j.DoubtfulDeletes("c"))
-	do(Op{Kind: Get, Key: "a"}, OK, Content{1, 100})
+	do(Op{Kind: Get, Key: "a"}, OK, Content{ID: 1, Size: 100})
 	j.Cut()
-	do(Op{Kind: Get, Key: "a"}, OK, Content{3, 100})
+	do(Op{Kind: Get, Key: "a"}, OK, Content{ID: 3, Size: 100})
 	e = j.Cut()
 	require.NotEmpty(t, Acknowledged(&e))
 	require.NotContains(t, fmt.Sprint(Acknowledged(&e)), "b:")
@@ -238,7 +239,7 @@ func TestAnEpochBeginsWithWhatTheLastOneRead(t *testing.T) {
 
 func TestAJournalIsReadBack(t *testing.T) {
 	e := simulate(rand.New(rand.NewPCG(1, 1)), 20)
-	e.Begin, e.Initial["k"] = 3, Content{5, 100}
+	e.Begin, e.Initial["k"] = 3, Content{ID: 5, Size: 100}
 	var b bytes.Buffer
 	require.NoError(t, e.Write(&b))
 	got, err := ReadEpoch(&b)
@@ -272,7 +273,7 @@ func FuzzReadEpoch(f *testing.F) {
 }
 
 func FuzzReadContent(f *testing.F) {
-	f.Add("k", Content{1, 100}.Body("k"))
+	f.Add("k", Content{ID: 1, Size: 100}.Body("k"))
 	f.Add("k", []byte("short"))
 	f.Fuzz(func(t *testing.T, key string, body []byte) {
 		c, err := ReadContent(key, body)
@@ -280,6 +281,63 @@ func FuzzReadContent(f *testing.F) {
 			require.Equal(t, body, c.Body(key))
 		}
 	})
+}
+
+func FuzzReadLabel(f *testing.F) {
+	f.Add("1 100 0")
+	f.Add("2 5242881 2")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := readLabel(text)
+		if err == nil {
+			again, err := readLabel(c.label())
+			require.NoError(t, err)
+			require.Equal(t, c, again)
+		}
+	})
+}
+
+func FuzzUploadResult(f *testing.F) {
+	c := Content{ID: 1, Size: 100}.InParts()
+	f.Add([]byte(`<CompleteMultipartUploadResult><ETag>"` + c.ETag("k") + `"</ETag></CompleteMultipartUploadResult>`))
+	f.Add([]byte(`<Error><Code>InternalError</Code></Error>`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		u := Upload{key: "k", content: c}
+		if u.checkResult(text) == nil {
+			require.Contains(t, string(text), c.ETag("k"))
+		}
+	})
+}
+
+// The ETags are S3's, here as literal sums of bodies in one and two parts.
+func TestETags(t *testing.T) {
+	c := Content{ID: 3, Size: 300}
+	body := c.Body("k")
+	whole := md5Sum(body)
+	require.Equal(t, hex.EncodeToString(whole[:]), c.ETag("k"))
+	one := md5Sum(whole[:])
+	require.Equal(t, hex.EncodeToString(one[:])+"-1", c.InParts().ETag("k"))
+	c.Size += PartSize
+	require.Equal(t, 2, c.InParts().Parts)
+	body = c.Body("k")
+	first, second := md5Sum(body[:PartSize]), md5Sum(body[PartSize:])
+	both := md5Sum(append(first[:], second[:]...))
+	require.Equal(t, hex.EncodeToString(both[:])+"-2", c.InParts().ETag("k"))
+	c.Size = 2 * PartSize
+	require.Equal(t, 2, c.InParts().Parts)
+}
+
+func TestRangesOfABody(t *testing.T) {
+	for r, want := range map[Range]string{
+		{0, 9}: "bytes=0-9 0 10", {5, 200}: "bytes=5-200 5 100", {99, -1}: "bytes=99- 99 100", {-1, 7}: "bytes=-7 93 100", {-1, 300}: "bytes=-300 0 100", {200, 300}: "bytes=200-300 100 100",
+	} {
+		from, to := r.of(100)
+		require.Equal(t, want, fmt.Sprint(r, " ", from, " ", to))
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		from, to := chooseRange(100, random).of(100)
+		require.Less(t, from, to)
+	}
 }
 
 func FuzzParsePage(f *testing.F) {
@@ -293,7 +351,7 @@ func FuzzParsePage(f *testing.F) {
 }
 
 func TestListedSeesEveryDifference(t *testing.T) {
-	a, b := Content{1, 100}, Content{2, 200}
+	a, b := Content{ID: 1, Size: 100}, Content{ID: 2, Size: 200}
 	etag := func(key string, c Content) string { return fmt.Sprintf("%x", md5Sum(c.Body(key))) }
 	listing := func() map[string]Entry {
 		return map[string]Entry{"a": {100, etag("a", a)}, "b": {200, etag("b", b)}}
