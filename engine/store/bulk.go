@@ -75,45 +75,104 @@ func (b *bulk) leave(l *lane) {
 	b.pick.Unlock()
 }
 
-// reserve gives out n bytes, in one piece, in a segment held for the blob. If that is moved,
-// moved is how large a file it needs on a full drive, else 0.
-func (b *bulk) reserve(l *lane, n int64, held map[uint64]*segment, moved int64) (*segment, int64, error) {
+// reserve gives out n bytes, or at least some of them, in one piece, in a segment held for the
+// blob. If that is moved, moved is how large a file it needs on a full drive, else 0.
+func (b *bulk) reserve(l *lane, n, least int64, held map[uint64]*segment, moved int64) (stretch, error) {
+	r, err := b.reserveIn(l, n, held, moved)
+	for _, n := range []int64{n, least} {
+		if !isFull(err) && !errors.Is(err, backend.ErrFull) {
+			break
+		}
+		// No room for a file of its own: the others' may have some left.
+		for _, o := range b.lanes {
+			o.mu.Lock()
+			r, ok := o.take(n, held)
+			o.mu.Unlock()
+			if ok {
+				return r, nil
+			}
+		}
+		r, err = b.reserveIn(l, least, held, moved)
+	}
+	return r, err
+}
+
+func (b *bulk) reserveIn(l *lane, n int64, held map[uint64]*segment, moved int64) (stretch, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if r, ok := l.take(n, held); ok {
+		return r, nil
+	}
+	name, err := b.file(n, moved)
+	if err != nil {
+		return stretch{}, err
+	}
+	seg, err := b.s.segs.begin(name, bulkSegment, 0)
+	if err != nil {
+		return stretch{}, err
+	}
+	if l.seg != nil {
+		l.seg.seal()
+	}
+	l.seg, l.off = seg, blockSize
+	r, ok := l.take(n, held)
+	if !ok {
+		return stretch{}, fmt.Errorf("bulk segment %d has no room for %d bytes", seg.ordinal, n)
+	}
+	return r, nil
+}
+
+// take gives out n bytes of the lane's segment if it has them. Called with mu held.
+func (l *lane) take(n int64, held map[uint64]*segment) (stretch, bool) {
 	if l.seg == nil || l.off+n > l.seg.size {
-		name, err := b.file(n, moved)
-		if err != nil {
-			return nil, 0, err
-		}
-		seg, err := b.s.segs.begin(name, bulkSegment, 0)
-		if err != nil {
-			return nil, 0, err
-		}
-		if l.seg != nil {
-			l.seg.seal()
-		}
-		l.seg, l.off = seg, blockSize
+		return stretch{}, false
 	}
-	seg, off := l.seg, l.off
+	r := stretch{l.seg, l.off, l.off + n}
 	l.off += n
-	if held[seg.ordinal] == nil {
-		held[seg.ordinal] = seg
-		seg.mu.Lock()
-		seg.mu.staged++
-		seg.mu.Unlock()
+	r.seg.mu.Lock()
+	defer r.seg.mu.Unlock()
+	if held[r.seg.ordinal] == nil {
+		held[r.seg.ordinal] = r.seg
+		r.seg.mu.staged++
 	}
-	seg.mu.Lock()
-	seg.mu.used = max(seg.mu.used, l.off)
-	seg.mu.Unlock()
-	return seg, off, nil
+	r.seg.mu.used = max(r.seg.mu.used, l.off)
+	return r, true
+}
+
+// yield has lanes that nobody uses give up their segments, on a full drive, where compaction
+// can make less of them: a store in which nothing large is left would keep a file for each.
+func (b *bulk) yield() {
+	b.pick.Lock()
+	defer b.pick.Unlock()
+	for _, l := range b.lanes {
+		if l.users > 0 {
+			continue
+		}
+		l.mu.Lock()
+		if g := l.seg; g != nil && b.spares(g) {
+			g.seal()
+			l.seg = nil
+		}
+		l.mu.Unlock()
+	}
+}
+
+// spares reports that a segment is worth being emptied, as victims has it.
+func (b *bulk) spares(g *segment) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.mu.staged == 0 && (g.mu.live == 0 || gains(b.s.coldBulkSize(g.mu.live), g.size))
 }
 
 func (b *bulk) file(n, moved int64) (name string, err error) {
 	if moved > 0 {
 		return b.s.movedFile(1, min(max(moved, blockSize+n), b.s.opt.BulkSegmentSize))
 	}
-	if !b.s.roomFor(b.s.opt.BulkSegmentSize) {
+	switch size := b.s.bulkSize(); {
+	case size < blockSize+n:
 		return "", backend.ErrFull
+	case size < b.s.opt.BulkSegmentSize:
+		return b.s.segs.shortFile(1, size)
 	}
 	name, _, err = b.s.segs.takeFile(1)
 	return name, err
@@ -188,11 +247,15 @@ type BlobWriter struct {
 	spare *disk.Buffer // the chunk's before, which may be read still
 	lent  bool         // buf's bytes may be read still
 
-	run    *segment // room given out and not used
-	runOff int64
-	runEnd int64
-	err    error
-	done   bool
+	run  stretch // room given out and not used
+	err  error
+	done bool
+}
+
+// A stretch is a piece of a segment that was given out.
+type stretch struct {
+	seg      *segment
+	off, end int64
 }
 
 // Stage begins a blob; size is -1 when unknown.
@@ -254,37 +317,37 @@ func (w *BlobWriter) flush() error {
 		return err
 	}
 	span := blockSize + roundUp(int64(w.fill))
-	if w.run == nil || w.runOff+span > w.runEnd {
+	if w.run.off+span > w.run.end {
 		n := span
 		if w.left > int64(w.fill) {
-			n = min((w.left/chunkData)*chunkSpan, runChunks*chunkSpan)
+			n = min(w.left/chunkData, runChunks, (w.s.opt.BulkSegmentSize-blockSize)/chunkSpan) * chunkSpan
 			n = max(n, span)
 		}
-		seg, off, err := w.s.bulk.reserve(w.lane, n, w.held, w.moved)
+		r, err := w.s.bulk.reserve(w.lane, n, span, w.held, w.moved)
 		if err != nil {
 			return fmt.Errorf("stage blob: %w", w.s.noFile(err))
 		}
-		w.run, w.runOff, w.runEnd = seg, off, off+n
+		w.run = r
 	}
 	b := w.buf.Bytes[:span]
 	data := b[blockSize : blockSize+w.fill]
 	clear(b[blockSize+w.fill:])
-	h := chunkHeader{ordinal: w.run.ordinal, id: w.id, index: uint32(w.blob.size / chunkData), length: uint32(w.fill)}
+	h := chunkHeader{ordinal: w.run.seg.ordinal, id: w.id, index: uint32(w.blob.size / chunkData), length: uint32(w.fill)}
 	for i := 0; i*crcBlock < len(data); i++ {
 		h.crcs[i] = blockCRC(w.id, uint64(h.index)*chunkBlocks+uint64(i), data[i*crcBlock:min((i+1)*crcBlock, len(data))])
 	}
 	h.encode(b)
-	if _, err := disk.WriteDirect(w.run.file, b, w.runOff); err != nil {
+	if _, err := disk.WriteDirect(w.run.seg.file, b, w.run.off); err != nil {
 		return w.s.noSpace(fmt.Errorf("stage blob: %w", err))
 	}
 	xs := w.blob.extents
-	if k := len(xs) - 1; k >= 0 && xs[k].segment == w.run.ordinal && xs[k].offset+uint64(xs[k].span()) == uint64(w.runOff) {
+	if k := len(xs) - 1; k >= 0 && xs[k].segment == w.run.seg.ordinal && xs[k].offset+uint64(xs[k].span()) == uint64(w.run.off) {
 		xs[k].length += int64(w.fill)
 	} else {
-		w.blob.extents = append(xs, extent{w.run.ordinal, uint64(w.runOff), int64(w.fill)})
+		w.blob.extents = append(xs, extent{w.run.seg.ordinal, uint64(w.run.off), int64(w.fill)})
 	}
 	w.blob.size += int64(w.fill)
-	w.runOff += span
+	w.run.off += span
 	if w.left >= 0 {
 		w.left = max(0, w.left-int64(w.fill))
 	}

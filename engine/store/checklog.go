@@ -73,7 +73,7 @@ func (c *checker) rows(g *segment, report bool) (rows []tableRow, open bool, err
 	case !c.last(g):
 		damaged = "checksum mismatch, or missing in a segment that has a successor"
 	case hasFooter(g):
-		damaged = "checksum mismatch"
+		damaged = "checksum mismatch, or the power failed while it was written; the next start writes it anew"
 	default:
 		open = true
 	}

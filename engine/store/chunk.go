@@ -111,6 +111,17 @@ func (b blob) encode() []byte {
 	return out
 }
 
+// growth bounds how much longer encode is when what lies in a segment has moved: each chunk may
+// have become an extent of its own.
+func (b blob) growth(segment uint64) (n int) {
+	for _, x := range b.extents {
+		if x.segment == segment {
+			n += int((x.length+chunkData-1)/chunkData) * 3 * binary.MaxVarintLen64
+		}
+	}
+	return n
+}
+
 func decodeBlob(v []byte) (b blob, err error) {
 	d := decoder{b: v}
 	b.size = int64(d.uvarint())

@@ -336,7 +336,7 @@ func (c *compactor) round(victims []*segment) (int, error) {
 	for _, g := range victims {
 		g.mu.Lock()
 		// A bad one may have deletes that could not be moved.
-		if g.mu.live == 0 && g.mu.staged == 0 && (!g.mu.bad || g.kind == bulkSegment) {
+		if g.mu.live == 0 && g.mu.staged == 0 && (!g.mu.bad || g.kind == bulkSegment || g.mu.tombs == 0) {
 			empty = append(empty, g)
 		} else {
 			if g.mu.left == g.mu.live { // and not for a race that was lost, for the second time
@@ -569,15 +569,14 @@ func (c *compactor) moveBlob(g *segment, id backend.BlobID) (moved bool, err err
 	if err != nil || !found {
 		return false, err
 	}
-	// Its extents may be more after the move than before.
-	if turned, err := c.room(len(key) + 2*len(x.value) + recordOverhead); err != nil {
-		return false, err
-	} else if turned {
-		return c.moveBlob(g, id)
-	}
 	b, err := decodeBlob(x.value)
 	if err != nil {
 		return false, err
+	}
+	if turned, err := c.room(len(key) + len(x.value) + b.growth(g.ordinal) + recordOverhead); err != nil {
+		return false, err
+	} else if turned {
+		return c.moveBlob(g, id)
 	}
 	g.mu.Lock()
 	live := g.mu.live

@@ -222,10 +222,8 @@ func (t *segments) makeFile(c int, size int64) (name string, err error) {
 // header is durable with the first sync of the file.
 func (t *segments) begin(name string, kind segmentKind, prev uint64) (g *segment, err error) {
 	defer func() {
-		if isFull(err) && kind != logSegment { // a full drive has no other file; the log keeps its own and tries again
-			t.mu.Lock()
-			t.mu.free[class(kind)] = append(t.mu.free[class(kind)], name)
-			t.mu.Unlock()
+		if isFull(err) && kind != logSegment { // the log keeps its own and tries again
+			t.giveBack(name, class(kind))
 		}
 	}()
 	ordinal, err := t.nextOrdinal()
@@ -254,6 +252,18 @@ func (t *segments) begin(name string, kind segmentKind, prev uint64) (g *segment
 	t.mu.live[ordinal] = g
 	t.mu.Unlock()
 	return g, nil
+}
+
+// giveBack takes a file in which no life began: a full drive has no other. A short one is of no
+// use to others.
+func (t *segments) giveBack(name string, c int) {
+	if info, err := t.fs.Stat(name); err != nil || info.Size != t.size[c] {
+		_ = t.fs.Remove(name) // without a header it is free at the next start, should it stay
+		return
+	}
+	t.mu.Lock()
+	t.mu.free[c] = append(t.mu.free[c], name)
+	t.mu.Unlock()
 }
 
 func (t *segments) nextOrdinal() (uint64, error) {

@@ -77,6 +77,32 @@ func (s *Store) logFile(size int64) (name string, recycled bool, err error) {
 	return name, false, err
 }
 
+// bulkSize is how large a new bulk file may be. One segment more is left than new data needs,
+// or the file itself would fill the drive for small bodies too. Where the log's files between
+// lives have the room, it is made.
+func (s *Store) bulkSize() int64 {
+	if s.refusing.Load() {
+		return 0
+	}
+	if s.segs.freeFiles(1) > 0 {
+		return s.opt.BulkSegmentSize
+	}
+	free := func() int64 {
+		u, err := s.opt.FS.Usage()
+		if err != nil {
+			s.logger.Error("space of the drive", "err", err)
+			return 0
+		}
+		return u.Free
+	}
+	now := free()
+	size := min((now+s.segs.spareOf(0)+s.segs.ballast()-s.leastFree()-s.opt.SegmentSize)/blockSize*blockSize, s.opt.BulkSegmentSize)
+	for size > 0 && now < size+s.indexShare() && s.segs.shed() {
+		now = free()
+	}
+	return size
+}
+
 // coldSize is the size of a file that surely takes so many live bytes, if they fit into one.
 func (s *Store) coldSize(live int64) int64 {
 	return min(roundUp(live+live/16+s.opt.GroupBytes)+8*blockSize, s.opt.SegmentSize)

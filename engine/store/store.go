@@ -571,8 +571,7 @@ func (s *Store) checkSpace() {
 		s.logger.Error("space of the drive", "err", err)
 		return
 	}
-	// One segment more: the log takes it in advance.
-	least := s.opt.Reserve + s.opt.SegmentSize
+	least := s.leastFree()
 	// Files that wait for large bodies are no room for anything else.
 	for u.Free+s.segs.spareOf(0)+s.segs.ballast() < least && s.segs.freeFiles(1) > 0 && s.segs.shed() {
 		if u, err = s.opt.FS.Usage(); err != nil {
@@ -593,6 +592,7 @@ func (s *Store) checkSpace() {
 		}
 	}
 	if low { // puts that wait for the index are told: it may wait for space
+		s.bulk.yield()
 		s.log.mu.Lock()
 		s.log.room.Broadcast()
 		s.log.mu.Unlock()
@@ -602,17 +602,9 @@ func (s *Store) checkSpace() {
 	s.segs.wakeEraser()
 }
 
-// roomFor reports whether a new file of n bytes leaves the reserve alone.
-func (s *Store) roomFor(n int64) bool {
-	if s.refusing.Load() {
-		return false
-	}
-	if s.segs.freeFiles(1) > 0 {
-		return true
-	}
-	u, err := s.opt.FS.Usage()
-	return err == nil && u.Free+s.segs.ballast()-n >= s.opt.Reserve
-}
+// leastFree is what is left of a drive that takes new data: one segment more than the reserve,
+// for the log takes that in advance.
+func (s *Store) leastFree() int64 { return s.opt.Reserve + s.opt.SegmentSize }
 
 func removeAll(fsys disk.FS, dir string) error {
 	names, err := fsys.List(dir)

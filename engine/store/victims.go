@@ -35,9 +35,9 @@ func (s *Store) victims(last uint64, tried map[*segment]bool) []*segment {
 			continue
 		}
 		g.mu.Lock()
-		ok := g.mu.sealed && !g.mu.bad && g.mu.staged == 0
 		live := g.mu.live
 		dead := live == 0 && (g.mu.tombs == 0 || g.kind == bulkSegment)
+		ok := g.mu.sealed && g.mu.staged == 0 && (!g.mu.bad || dead)
 		if g.mu.left == live && time.Now().Before(g.mu.rests) {
 			ok = false
 		}
@@ -121,7 +121,7 @@ func (s *Store) mostlyEmpty() (out []*segment) {
 			continue
 		}
 		g.mu.Lock()
-		if used := g.mu.live + g.mu.tombs; g.mu.sealed && !g.mu.bad && g.mu.staged == 0 {
+		if used := g.mu.live + g.mu.tombs; g.mu.sealed && g.mu.staged == 0 && (!g.mu.bad || used == 0) {
 			all = append(all, victim{g: g, live: used})
 		}
 		g.mu.Unlock()

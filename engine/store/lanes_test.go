@@ -1,0 +1,136 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cairnstore/cairn/engine/backend"
+	"github.com/cairnstore/cairn/engine/disk"
+)
+
+// lanes begins a body in each lane at the same time, and finishes them.
+func lanes(t testing.TB, s *Store, size int) (ids []backend.BlobID, bodies [][]byte, err error) {
+	t.Helper()
+	var writers []*BlobWriter
+	for range bulkLanes {
+		id := backend.BlobID{Group: s.NextSeq()}
+		w, err := s.Stage(ctx, id, int64(size))
+		if err != nil {
+			return nil, nil, err
+		}
+		defer w.Abort()
+		ids, bodies, writers = append(ids, id), append(bodies, blobBytes(id, size)), append(writers, w)
+	}
+	for i, w := range writers {
+		if _, err := w.Write(bodies[i]); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, w := range writers {
+		st, err := w.Finish()
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := tryAdopt(s, st.(*Staged)); err != nil {
+			st.Discard()
+			return nil, nil, err
+		}
+	}
+	return ids, bodies, nil
+}
+
+func drop(t testing.TB, s *Store, ids []backend.BlobID) {
+	t.Helper()
+	var b Batch
+	b.SetUrgent()
+	for _, id := range ids {
+		b.DropBlob(s.NextSeq(), id, s.Guard())
+	}
+	ticket, err := s.Append(&b)
+	require.NoError(t, err)
+	require.NoError(t, ticket.Wait(ctx))
+}
+
+// TestLanesShareWhatThereIs: where there is room for one bulk file, bodies that come together
+// go into that one, and the store is not full.
+func TestLanesShareWhatThereIs(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	leave(t, m, s.leastFree()+s.opt.SegmentSize+s.opt.BulkSegmentSize)
+	s.checkSpace()
+	ids, bodies, err := lanes(t, s, 700_000)
+	require.NoError(t, err)
+	s.checkSpace()
+	require.False(t, s.refusing.Load(), "large bodies leave small ones their room")
+	require.NoError(t, s.catchUp())
+	for i, id := range ids {
+		require.Equal(t, bodies[i], readBlob(t, s, id, 0, 700_000).Bytes())
+	}
+	_, _, err = lanes(t, s, 700_000)
+	require.ErrorIs(t, err, backend.ErrFull, "that is all there is")
+	put(t, s, "small", "v", []byte("body"))
+	require.NoError(t, s.Close())
+}
+
+// TestEmptyLanesAreGivenUp: files that are open for large bodies, and have next to nothing in
+// them, keep no drive full.
+func TestEmptyLanesAreGivenUp(t *testing.T) {
+	m := disk.NewMemory(1)
+	o := small(m)
+	o.retry = time.Millisecond
+	s := open(t, o)
+	ids, bodies, err := lanes(t, s, 700_000)
+	require.NoError(t, err)
+	drop(t, s, ids[1:])
+	require.NoError(t, s.catchUp())
+	leave(t, m, s.opt.Reserve-s.ballastSize())
+	require.Eventually(t, func() bool {
+		freed(t, s)
+		return !s.refusing.Load() && roomOf(s, m) > s.leastFree()+2*s.opt.BulkSegmentSize
+	}, 10*time.Second, 5*time.Millisecond)
+	require.Equal(t, bodies[0], readBlob(t, s, ids[0], 0, 700_000).Bytes())
+	addBlob(t, s, 700_000)
+	require.NoError(t, s.Close())
+	require.Empty(t, checked(t, m).Damage)
+}
+
+// TestALargeBodyAfterAFullDrive: what the log's files between lives hold is room for large
+// bodies too.
+func TestALargeBodyAfterAFullDrive(t *testing.T) {
+	for _, capacity := range []int64{9 << 20, 10 << 20, 11 << 20} {
+		m := disk.NewMemory(1)
+		m.SetCapacity(capacity)
+		o := small(m)
+		o.SegmentSize, o.retry = 1<<20, time.Millisecond
+		s := open(t, o)
+		var keys []string
+		for i := 0; ; i++ {
+			k := fmt.Sprintf("k%06d", i)
+			if err := tryPut(s, k, "v", make([]byte, 30_000)); err != nil {
+				require.ErrorIs(t, err, backend.ErrFull)
+				break
+			}
+			keys = append(keys, k)
+		}
+		require.Greater(t, len(keys), 50)
+		deleteAll(t, s, keys, 60)
+		require.Eventually(t, func() bool {
+			freed(t, s)
+			return !s.refusing.Load()
+		}, 10*time.Second, 5*time.Millisecond)
+		var err error
+		require.Eventually(t, func() bool {
+			freed(t, s)
+			_, _, err = lanes(t, s, 300_000) // and not for a moment only
+			return !errors.Is(err, backend.ErrFull)
+		}, 10*time.Second, 5*time.Millisecond)
+		require.NoError(t, err)
+		put(t, s, "small", "v", []byte("body"))
+		require.NoError(t, s.Close())
+		require.Empty(t, checked(t, m).Damage)
+	}
+}
