@@ -325,6 +325,9 @@ type CreateUploadInput struct {
 	Checksum     ChecksumAlgorithm
 	ChecksumType ChecksumType
 	Owner        string
+	// Conditions are checked at once, and at Complete, where that has none of its own:
+	// MinIO's clients send those of a multipart upload here, and not with Complete.
+	Conditions Conditions
 }
 
 // UploadPartInput is one part's bytes.

@@ -76,7 +76,14 @@ func (s *Service) complete(ctx context.Context, b *bucket, group uint64, in *Com
 		}
 		return PutOutput{}, err
 	}
-	w := &write{s: s, conditions: &in.Conditions, alsoLocks: appendUploadKey(nil, b.id, in.Key, group)}
+	conditions := in.Conditions
+	if conditions.IfMatch == nil {
+		conditions.IfMatch = u.ifMatch
+	}
+	if conditions.IfNoneMatch == nil {
+		conditions.IfNoneMatch = u.ifNone
+	}
+	w := &write{s: s, conditions: &conditions, alsoLocks: appendUploadKey(nil, b.id, in.Key, group)}
 	w.begin(b, in.Key)
 	w.meta = meta{flags: flagMultipart, modified: s.now(), size: m.size(), parts: len(m.parts), md5: sums.md5,
 		blob: backend.BlobID{Group: group}, sections: u.sections}

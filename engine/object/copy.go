@@ -59,6 +59,13 @@ func (in *CopyInput) toItself() bool {
 	return in.SourceBucket == in.Bucket && in.SourceKey == in.Key && in.SourceVersionID == ""
 }
 
+// changesNothing reports a copy onto itself that asks for no change. That it asks counts, and
+// not whether it makes one: a storage class that the object has already is enough, and one
+// that the request leaves out is not, though the copy would lose it.
+func (in *CopyInput) changesNothing() bool {
+	return in.toItself() && !in.ReplaceMetadata && in.Headers.StorageClass == "" && in.Headers.WebsiteRedirect == ""
+}
+
 func checkCopy(in *CopyInput) error {
 	if err := checkKey(in.SourceKey); err != nil {
 		return err
@@ -125,8 +132,7 @@ func copyAsPut(in *CopyInput, src *GetOutput, tags []Tag) (*copyPut, error) {
 	if err := checkHeaders(&p.Headers); err != nil {
 		return nil, err
 	}
-	if in.toItself() && !in.ReplaceMetadata && p.Headers.StorageClass == src.Headers.StorageClass &&
-		p.Headers.WebsiteRedirect == src.Headers.WebsiteRedirect {
+	if in.changesNothing() {
 		return nil, refuse(InvalidRequest, "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
 	}
 	p.Checksum.Algorithm = in.Checksum

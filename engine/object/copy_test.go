@@ -119,6 +119,16 @@ func TestCopyToItself(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, object.Headers{ContentType: "a/b", StorageClass: "GLACIER"}, h.Headers)
 		require.Equal(t, body, get(t, s, "bucket", "source", ""))
+		_, err = self(object.CopyInput{})
+		wantKind(t, err, object.InvalidRequest) // or the storage class would be lost
+		for range 2 {
+			_, err = self(object.CopyInput{Headers: object.Headers{StorageClass: "STANDARD"}})
+			require.NoError(t, err, "it need not be another one")
+		}
+		_, err = self(object.CopyInput{Headers: object.Headers{WebsiteRedirect: "/x"}})
+		require.NoError(t, err)
+		_, err = self(object.CopyInput{})
+		wantKind(t, err, object.InvalidRequest)
 		_, err = self(object.CopyInput{ReplaceMetadata: true, Checksum: object.CRC32C}) // which has to read it
 		require.NoError(t, err)
 		require.Equal(t, body, get(t, s, "bucket", "source", ""))

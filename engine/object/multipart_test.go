@@ -424,3 +424,41 @@ func TestListParts(t *testing.T) {
 	f(10000, 1, false, 0)
 	f(0, 0, false, 0)
 }
+
+// Conditions of an upload are checked when it begins, and hold until it ends: MinIO's clients
+// send them at the beginning alone.
+func TestConditionsOfAnUpload(t *testing.T) {
+	s, b := withBucket(t, memory.Options{})
+	begin := func(c object.Conditions) (string, error) {
+		return s.CreateUpload(ctx, &object.CreateUploadInput{Bucket: "bucket", Key: "key", Conditions: c})
+	}
+	absent := object.Conditions{IfNoneMatch: []string{"*"}}
+	_, err := begin(object.Conditions{IfMatch: []string{"x"}})
+	wantKind(t, err, object.NoSuchKey)
+	id, err := begin(absent)
+	require.NoError(t, err)
+	one := uploadPart(t, s, id, 1, "parts")
+	etag := put(t, s, "bucket", "key", "precious").ETag
+	_, err = begin(absent)
+	wantKind(t, err, object.PreconditionFailed)
+	s = open(t, b, object.Options{}) // a restart does not forget them
+	_, err = complete(s, id, one)
+	wantKind(t, err, object.PreconditionFailed)
+	require.Equal(t, "precious", get(t, s, "bucket", "key", ""))
+
+	match, err := begin(object.Conditions{IfMatch: []string{"other", etag}})
+	require.NoError(t, err)
+	two := uploadPart(t, s, match, 1, "parts")
+	put(t, s, "bucket", "key", "changed")
+	_, err = complete(s, match, two)
+	wantKind(t, err, object.PreconditionFailed)
+	put(t, s, "bucket", "key", "precious")
+	_, err = complete(s, match, two)
+	require.NoError(t, err)
+	require.Equal(t, "parts", get(t, s, "bucket", "key", ""))
+
+	_, err = s.Delete(ctx, &object.DeleteInput{Bucket: "bucket", Key: "key"})
+	require.NoError(t, err)
+	_, err = complete(s, id, one)
+	require.NoError(t, err, "it was refused, and not ended")
+}

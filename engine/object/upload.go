@@ -16,13 +16,37 @@ type upload struct {
 	active    int64 // when it last was known to be: its place in the idle family
 	algorithm ChecksumAlgorithm
 	kind      ChecksumType
+	ifMatch   []string // for Complete
+	ifNone    []string
 	sections  sections
 }
+
+// uploadConditions is a bit of the kind's byte: conditions follow the times.
+const uploadConditions = 1 << 7
 
 func (u *upload) encode() []byte {
 	v := []byte{metaVersion, byte(u.algorithm), byte(u.kind)}
 	v = binary.AppendVarint(binary.AppendVarint(v, u.initiated), u.active)
+	if len(u.ifMatch)+len(u.ifNone) > 0 {
+		v[2] |= uploadConditions
+		v = appendStrings(appendStrings(v, u.ifMatch), u.ifNone)
+	}
 	return append(v, u.sections...)
+}
+
+func appendStrings(v []byte, all []string) []byte {
+	v = binary.AppendUvarint(v, uint64(len(all)))
+	for _, s := range all {
+		v = appendString(v, s)
+	}
+	return v
+}
+
+func (r *reader) strings() (all []string) {
+	for n := r.uvarint(); n > 0 && !r.bad; n-- {
+		all = append(all, string(r.bytes()))
+	}
+	return all
 }
 
 func decodeUpload(key string, group uint64, value []byte) (*upload, error) {
@@ -30,8 +54,13 @@ func decodeUpload(key string, group uint64, value []byte) (*upload, error) {
 	if r.byte() != metaVersion {
 		return nil, errBadRecord
 	}
-	u := &upload{group: group, key: key, algorithm: r.algorithm(), kind: ChecksumType(r.byte())}
+	u := &upload{group: group, key: key, algorithm: r.algorithm()}
+	kind := r.byte()
+	u.kind = ChecksumType(kind &^ uploadConditions)
 	u.initiated, u.active = r.varint(), r.varint()
+	if kind&uploadConditions != 0 {
+		u.ifMatch, u.ifNone = r.strings(), r.strings()
+	}
 	if u.sections = r.b; r.bad || u.kind > Composite || !u.sections.valid() {
 		return nil, errBadRecord
 	}
@@ -122,12 +151,16 @@ func (s *Service) CreateUpload(ctx context.Context, in *CreateUploadInput) (uplo
 	if err := checkUploadChecksum(in.Checksum, in.ChecksumType); err != nil {
 		return "", err
 	}
+	if err := s.checkWrite(b, in.Key, &in.Conditions); err != nil {
+		return "", err
+	}
 	owner := in.Owner
 	if owner == b.owner {
 		owner = ""
 	}
 	now := s.now()
-	u := &upload{group: s.backend.NewBlobGroup(), key: in.Key, initiated: now, active: now, algorithm: in.Checksum,
+	u := &upload{ifMatch: in.Conditions.IfMatch, ifNone: in.Conditions.IfNoneMatch,
+		group: s.backend.NewBlobGroup(), key: in.Key, initiated: now, active: now, algorithm: in.Checksum,
 		kind: in.ChecksumType, sections: appendSections(nil, &headers, owner, in.Tags)}
 	err = s.backend.Update(ctx, backend.Locks{Shared: b.lock}, func(tx backend.Tx) error {
 		if _, err := b.current(tx); err != nil {

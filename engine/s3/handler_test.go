@@ -738,7 +738,7 @@ func TestUnbuiltHeaders(t *testing.T) {
 		"x-amz-copy-source-server-side-encryption-customer-key", "x-amz-object-lock-mode", "x-amz-object-lock-legal-hold",
 		"x-amz-object-lock-retain-until-date", "x-amz-grant-read", "x-amz-grant-full-control", "x-amz-bucket-object-lock-enabled",
 		"x-amz-object-ownership", "x-amz-write-offset-bytes", "x-amz-rename-source", "x-amz-if-match-size", "x-amz-checksum-sha512",
-		"x-minio-force-delete", "x-minio-extract",
+		"x-minio-force-delete", "x-minio-extract", "x-amz-meta-snowball-auto-extract",
 	} {
 		for _, method := range []string{"PUT", "DELETE", "GET"} {
 			status, body := do(t, server, method, "/b/k", map[string]string{name: "true"})
@@ -748,6 +748,11 @@ func TestUnbuiltHeaders(t *testing.T) {
 	}
 	status, _ := do(t, server, "HEAD", "/b/k", map[string]string{"x-amz-acl": "bucket-owner-full-control", "x-minio-extract": "false", "x-amz-bucket-object-lock-enabled": "false"})
 	require.Equal(t, 200, status)
+	status, _ = do(t, server, "PUT", "/b/tar", map[string]string{"x-amz-meta-snowball-auto-extract": "false"}, "x")
+	require.Equal(t, 200, status)
+	status, body := do(t, server, "PUT", "/b/k?partNumber=1&uploadId="+fakeUpload, map[string]string{"x-amz-copy-source": "b/k", "x-amz-copy-source-range": ""})
+	require.Equal(t, 400, status, "an empty range is not the whole")
+	require.Equal(t, "InvalidArgument", readError(t, body).Code)
 	status, _ = do(t, server, "HEAD", "/b/k", map[string]string{"x-amz-expected-bucket-owner": newTestHandler(t, api).owner.ID})
 	require.Equal(t, 200, status)
 }
@@ -760,7 +765,7 @@ func TestWriteConditions(t *testing.T) {
 	for _, header := range []map[string]string{
 		{"If-Modified-Since": date}, {"If-Unmodified-Since": date}, {"If-None-Match": `"x"`}, {"If-None-Match": "*", "If-Match": `"x"`},
 	} {
-		for _, target := range []string{"PUT /b/k", "POST /b/k?uploadId=" + fakeUpload} {
+		for _, target := range []string{"PUT /b/k", "POST /b/k?uploads", "POST /b/k?uploadId=" + fakeUpload} {
 			method, path, _ := strings.Cut(target, " ")
 			status, _ := do(t, server, method, path, header, "x")
 			require.Equal(t, 501, status, "%s %v", target, header)

@@ -40,7 +40,9 @@ type headers struct {
 	notBuilt string // a header that asks for what is not built
 	tagless  string // a condition on entity tags that names none
 	givenMD5 bool
-	bytes    int // of the whole header section
+	// hasCopyRange: there is an X-Amz-Copy-Source-Range, which may be empty.
+	hasCopyRange bool
+	bytes        int // of the whole header section
 }
 
 // read takes every header in.
@@ -145,7 +147,7 @@ func (h *headers) takeAmazon(name, value string) {
 	case "X-Amz-Copy-Source":
 		h.copySource = value
 	case "X-Amz-Copy-Source-Range":
-		h.copyRange = value
+		h.copyRange, h.hasCopyRange = value, true
 	case "X-Amz-Copy-Source-If-Match":
 		h.copyIfMatch = h.tags(name, value)
 	case "X-Amz-Copy-Source-If-None-Match":
@@ -206,6 +208,10 @@ var unbuiltPrefixes = []string{
 }
 
 func (h *headers) takePrefixed(name, value string) {
+	if name == "X-Amz-Meta-Snowball-Auto-Extract" && strings.EqualFold(value, "true") {
+		h.notBuilt = name // unpack an archive, as X-Minio-Extract
+		return
+	}
 	if strings.HasPrefix(name, metaPrefix) {
 		if h.user == nil {
 			h.user = make(map[string]string)

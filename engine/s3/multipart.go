@@ -33,6 +33,9 @@ func createUpload(c *call) error {
 	if in.Checksum, in.ChecksumType, err = c.in.uploadChecksum(); err != nil {
 		return err
 	}
+	if in.Conditions, err = c.writeConditions(); err != nil {
+		return err
+	}
 	id, err := c.h.api.CreateUpload(c.ctx(), in)
 	if err != nil {
 		return err
@@ -156,7 +159,7 @@ func copyPart(c *call) error {
 	if in.PartNumber, err = partNumber(c.q.get("partNumber")); err != nil {
 		return err
 	}
-	if in.SourceRange, err = parseCopyRange(c.in.copyRange); err != nil {
+	if in.SourceRange, err = parseCopyRange(c.in.copyRange, c.in.hasCopyRange); err != nil {
 		return err
 	}
 	var part object.PartInfo

@@ -56,8 +56,8 @@ func position(s string) (int64, bool) {
 }
 
 // parseCopyRange reads x-amz-copy-source-range, which must be bytes=first-last.
-func parseCopyRange(s string) (object.Range, error) {
-	if s == "" {
+func parseCopyRange(s string, given bool) (object.Range, error) {
+	if !given {
 		return object.Range{}, nil
 	}
 	r, ok := parseRange(s)
