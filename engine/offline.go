@@ -25,6 +25,8 @@ func explain(dir string, err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case disk.NoDescriptor(err):
+		return fmt.Errorf("open %s: %w; this process may have %d files open, and a store keeps one for each 64 or 120 MiB of data: raise the limit (ulimit -n, systemd's LimitNOFILE)", dir, err, disk.Descriptors())
 	case errors.Is(err, disk.ErrLocked):
 		return fmt.Errorf("open %s: another process has this data directory open; stop the server first, or choose another directory: %w", dir, err)
 	case disk.Failed(err):

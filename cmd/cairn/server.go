@@ -78,20 +78,25 @@ type server struct {
 }
 
 // serve runs until a signal or a failure.
-func serve(ctx context.Context, settings *config.Settings, unknown []string, stdout, stderr io.Writer) error {
+func serve(ctx context.Context, settings *config.Settings, unknown []string, stdout, stderr io.Writer) (err error) {
 	level, err := telemetry.ParseLevel(settings.LogLevel)
 	if err != nil {
 		return usageError{err}
 	}
 	s := &server{settings: settings, log: telemetry.NewLogger(stdout, level), failed: make(chan error, 2)}
 	slog.SetDefault(s.log)
+	defer func() {
+		if err != nil { // standard error has it too, and who keeps the log has that alone
+			s.log.Error("the server ends", "error", err)
+		}
+	}()
 	for _, name := range unknown {
 		s.log.Warn("no setting has this variable's name", "variable", name)
 	}
 	if err := s.limitMemory(); err != nil {
 		return usageError{err}
 	}
-	if err := enough(descriptors()); err != nil {
+	if err := enough(disk.Descriptors()); err != nil {
 		return err
 	}
 	procs.Spare()
@@ -225,7 +230,7 @@ func (s *server) credentials() (p credentials.Pair, made bool, err error) {
 func (s *server) listen(ctx context.Context) (err error) {
 	if most := connections(s.settings.MaxConnections, publicShare); most < s.settings.MaxConnections {
 		s.log.Warn("fewer connections than max-connections: half of the open files that this process may have are the store's; raise its limit (ulimit -n, systemd's LimitNOFILE)",
-			"max_connections", s.settings.MaxConnections, "connections", most, "open_files", descriptors())
+			"max_connections", s.settings.MaxConnections, "connections", most, "open_files", disk.Descriptors())
 		s.settings.MaxConnections = most
 	}
 	s.gate.domains = s.settings.Domains

@@ -264,7 +264,7 @@ func patient[T any](try func() (T, error)) (T, error) {
 	deadline := time.Now().Add(patience)
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		v, err := try()
-		if !errors.Is(err, unix.EMFILE) && !errors.Is(err, unix.ENFILE) || time.Now().After(deadline) {
+		if !NoDescriptor(err) || time.Now().After(deadline) {
 			return v, err
 		}
 		time.Sleep(wait)
@@ -311,7 +311,7 @@ func (r *realFile) openDirect() *os.File {
 		if err == nil {
 			d.f = f
 		}
-		d.none = err != nil && !errors.Is(err, unix.EMFILE) && !errors.Is(err, unix.ENFILE)
+		d.none = err != nil && !NoDescriptor(err)
 		return nil
 	})
 	return d.f

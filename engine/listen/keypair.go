@@ -13,6 +13,10 @@ import (
 // lookEvery is how often a handshake looks whether the files have changed.
 const lookEvery = time.Second
 
+// expiresSoon is when a certificate should have been renewed; those of automatic authorities
+// are renewed weeks before.
+const expiresSoon = 7 * 24 * time.Hour
+
 // A keyPair is a certificate and its key, read again when either file changes.
 // Handshakes do the looking, at most once a second: there is nothing to start
 // or stop, and symbolic links that are turned to new files (as Kubernetes does
@@ -47,6 +51,7 @@ func newKeyPair(certFile, keyFile string, log *slog.Logger) (*keyPair, error) {
 		return nil, err
 	}
 	k.mu.looked = time.Now()
+	k.judge(k.mu.looked)
 	return k, nil
 }
 
@@ -79,6 +84,19 @@ func (k *keyPair) refresh() {
 	}
 	k.mu.failed = ""
 	k.log.Info("tls: certificate reloaded", "file", k.certFile, "expires", k.mu.pair.Leaf.NotAfter)
+	k.judge(time.Now())
+}
+
+// judge tells of a certificate that clients will not take. The caller holds the lock.
+func (k *keyPair) judge(now time.Time) {
+	switch leaf := k.mu.pair.Leaf; {
+	case now.After(leaf.NotAfter):
+		k.log.Error("tls: the certificate has expired", "file", k.certFile, "expired", leaf.NotAfter)
+	case now.Before(leaf.NotBefore):
+		k.log.Error("tls: the certificate is not valid yet", "file", k.certFile, "from", leaf.NotBefore)
+	case now.Add(expiresSoon).After(leaf.NotAfter):
+		k.log.Warn("tls: the certificate expires soon", "file", k.certFile, "expires", leaf.NotAfter)
+	}
 }
 
 // load reads both files. The caller holds the lock.

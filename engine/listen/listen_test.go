@@ -300,11 +300,16 @@ func (b *syncBuffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return 
 // writePair makes a self-signed pair for 127.0.0.1 with this serial number.
 func writePair(t *testing.T, cert, key string, serial int64) {
 	t.Helper()
+	writePairOf(t, cert, key, serial, time.Now().Add(-time.Hour), time.Now().Add(30*24*time.Hour))
+}
+
+func writePairOf(t *testing.T, cert, key string, serial int64, from, to time.Time) {
+	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
 		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: from, NotAfter: to,
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}, &x509.Certificate{SerialNumber: big.NewInt(serial)}, &private.PublicKey, private)
 	require.NoError(t, err)
@@ -509,4 +514,26 @@ func TestHTTP2ReaderThatStandsStillIsCutOff(t *testing.T) {
 	b, err := io.ReadAll(slow)
 	require.NoError(t, err)
 	require.Len(t, b, 24<<10)
+}
+
+// A certificate that clients refuse is told of when it is read.
+func TestExpiryIsTold(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	const day = 24 * time.Hour
+	for want, span := range map[string][2]time.Time{
+		"level=ERROR msg=\"tls: the certificate has expired\"":      {now.Add(-2 * day), now.Add(-day)},
+		"level=ERROR msg=\"tls: the certificate is not valid yet\"": {now.Add(day), now.Add(90 * day)},
+		"level=WARN msg=\"tls: the certificate expires soon\"":      {now.Add(-day), now.Add(day)},
+		"": {now.Add(-day), now.Add(90 * day)},
+	} {
+		writePairOf(t, cert, key, 1, span[0], span[1])
+		var out syncBuffer
+		_, err := newKeyPair(cert, key, slog.New(slog.NewTextHandler(&out, nil)))
+		require.NoError(t, err)
+		if want == "" {
+			require.Empty(t, out.String())
+		}
+		require.Contains(t, out.String(), want)
+	}
 }

@@ -168,7 +168,11 @@ func (b *bulk) file(n, moved int64) (name string, err error) {
 	if moved > 0 {
 		return b.s.movedFile(1, min(max(moved, blockSize+n), b.s.opt.BulkSegmentSize))
 	}
-	switch size := b.s.bulkSize(); {
+	size := b.s.bulkSize()
+	if none := size < blockSize+n; b.s.noBulk.Swap(none) != none && none && !b.s.refusing.Load() {
+		b.s.logger.Warn("drive is nearly full: large bodies are refused until space is freed")
+	}
+	switch {
 	case size < blockSize+n:
 		return "", backend.ErrFull
 	case size < b.s.opt.BulkSegmentSize:

@@ -28,6 +28,30 @@ type Recovery struct {
 	Duration   time.Duration
 }
 
+// makeDirs makes the directories of segments that are not there: tools that copy directories
+// may leave out empty ones. Whether one had files is for the index to tell.
+func (s *Store) makeDirs() error {
+	made := false
+	for _, dir := range segmentDirs {
+		_, err := s.opt.FS.Stat(dir)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		s.logger.Warn("a directory is missing; making it", "directory", dir)
+		if err := s.opt.FS.MkdirAll(dir); err != nil {
+			return err
+		}
+		made = true
+	}
+	if !made {
+		return nil
+	}
+	return s.opt.FS.SyncDir(".")
+}
+
 // seqJump separates the sequences of two runs: what a run gave out and never
 // committed (a blob group, say) is not given out again.
 const seqJump = 1 << 20
@@ -78,12 +102,8 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.othersIndex(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	if o.AcceptLoss { // a directory may be gone with the files in it
-		for _, dir := range segmentDirs {
-			if err := o.FS.MkdirAll(dir); err != nil {
-				return nil, fmt.Errorf("open store: %w", err)
-			}
-		}
+	if err := s.makeDirs(); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s.segs = newSegments(o.FS, s.id, s.opt.SegmentSize, s.opt.BulkSegmentSize)
 	s.segs.salvaged = o.salvaged
@@ -129,7 +149,7 @@ func Open(o Options) (_ *Store, err error) {
 	s.Recovery.Clean = s.Recovery.Groups == 0 && (fresh || !s.Recovery.Rebuilt)
 	s.Recovery.Duration = time.Since(start)
 	s.logger.Info("store is open", "id", s.ID(), "clean", s.Recovery.Clean, "rebuilt", s.Recovery.Rebuilt && !fresh,
-		"groups", s.Recovery.Groups, "records", s.Recovery.Records, "bytes", s.Recovery.Bytes, "took", s.Recovery.Duration)
+		"groups", s.Recovery.Groups, "records", s.Recovery.Records, "bytes", s.Recovery.Bytes, "seconds", s.Recovery.Duration.Seconds())
 	reclaimed := s.startDuties()
 	s.opened.Store(true)
 	select { // what fills the drive if every life is short

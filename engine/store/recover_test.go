@@ -317,3 +317,53 @@ func TestLossOfSmallFiles(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 }
+
+// A directory without files may be left out by who copies a store.
+func TestMissingDirectories(t *testing.T) {
+	for _, gone := range segmentDirs {
+		m := disk.NewMemory(1)
+		s := open(t, small(m))
+		put(t, s, "k", "v", []byte("body"))
+		require.NoError(t, s.Close())
+		names, err := m.List(gone)
+		require.NoError(t, err)
+		for _, name := range names {
+			require.NoError(t, m.Remove(gone+"/"+name))
+		}
+		require.NoError(t, m.Remove(gone))
+		if len(names) > 0 { // it was not empty
+			_, err := Open(small(m))
+			require.ErrorIs(t, err, backend.ErrCorrupt)
+			continue
+		}
+		s = open(t, small(m))
+		check(t, s, map[string][]byte{"k": []byte("body")})
+		addBlob(t, s, 900_000)
+		require.NoError(t, s.Close())
+		f := m.Fork(disk.NothingUnsynced, rand.New(rand.NewPCG(1, 2)))
+		require.NoError(t, open(t, small(f)).Close())
+	}
+}
+
+// A store that has more files than the process may have open says so, and does not wait for
+// descriptors in vain.
+func TestTooManySegments(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	for i := range 20 {
+		put(t, s, fmt.Sprint("k", i), "v", make([]byte, 60_000))
+	}
+	files, crowded := s.segs.crowded()
+	require.Greater(t, files, 4)
+	require.False(t, crowded)
+	s.segs.descriptors = files + 1
+	_, crowded = s.segs.crowded()
+	require.True(t, crowded)
+	require.NoError(t, s.Close())
+	segs := newSegments(m, s.id, s.opt.SegmentSize, s.opt.BulkSegmentSize)
+	segs.descriptors = fewDescriptors + 3
+	require.ErrorContains(t, segs.load(), "raise the limit")
+	segs.descriptors = fewDescriptors + 100
+	require.NoError(t, segs.load())
+	require.NoError(t, segs.close())
+}

@@ -59,9 +59,10 @@ func (g *segment) seal() {
 // segments is the table of all lives under way, and the files between lives.
 // Lock order: segments.mu before segment.mu.
 type segments struct {
-	fs      disk.FS
-	storeID [16]byte
-	size    [2]int64 // of log and of bulk files
+	fs          disk.FS
+	storeID     [16]byte
+	size        [2]int64 // of log and of bulk files
+	descriptors int      // that the process may have
 	// suspects, halves and shorts are found by load and settled before the store is open.
 	suspects []suspect
 	halves   []halfHeader
@@ -94,7 +95,7 @@ func class(k segmentKind) int {
 }
 
 func newSegments(fsys disk.FS, id [16]byte, logSize, bulkSize int64) *segments {
-	t := &segments{fs: fsys, storeID: id, size: [2]int64{logSize, bulkSize}, released: make(chan struct{}, 1)}
+	t := &segments{fs: fsys, storeID: id, size: [2]int64{logSize, bulkSize}, descriptors: disk.Descriptors(), released: make(chan struct{}, 1)}
 	t.mu.live = map[uint64]*segment{}
 	return t
 }
@@ -311,18 +312,40 @@ func segmentNumber(name string) (number uint64, ours bool) {
 
 // load opens every file of the store and sorts it by its header.
 func (t *segments) load() error {
+	var all [len(segmentDirs)][]string
+	sum := 0
 	for c, dir := range segmentDirs {
 		names, err := t.fs.List(dir)
 		if err != nil {
 			return err
 		}
+		all[c], sum = names, sum+len(names)
+	}
+	// Each stays open. What is opened when no descriptor is left waits for one, in Pebble for ever.
+	if most := t.descriptors; sum+fewDescriptors > most {
+		return fmt.Errorf("a store of %d files needs %d open files, and this process may have %d: raise the limit (ulimit -n, systemd's LimitNOFILE)", sum, sum+fewDescriptors, most)
+	}
+	for c, names := range all {
 		for _, base := range names {
-			if err := t.loadFile(c, path.Join(dir, base)); err != nil {
+			if err := t.loadFile(c, path.Join(segmentDirs[c], base)); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// fewDescriptors are for all that is no segment, without connections: the index's files, the
+// lock, the flash tier, standard output.
+const fewDescriptors = 32
+
+// crowded reports that the files of the store take most of the descriptors that the process
+// may have.
+func (t *segments) crowded() (files int, crowded bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	files = len(t.mu.live)
+	return files, files > t.descriptors/4*3
 }
 
 func (t *segments) loadFile(c int, name string) error {

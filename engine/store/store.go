@@ -207,6 +207,8 @@ type Store struct {
 
 	seq           atomic.Uint64
 	refusing      atomic.Bool // space is down to the reserve
+	crowded       atomic.Bool // its files take most of the descriptors
+	noBulk        atomic.Bool // there is no room for a bulk file
 	failed        atomic.Bool
 	opened        atomic.Bool  // Open has returned
 	spaceWaits    atomic.Int32 // of the index
@@ -596,6 +598,9 @@ func (s *Store) checkSpace() {
 		s.log.mu.Lock()
 		s.log.room.Broadcast()
 		s.log.mu.Unlock()
+	}
+	if files, crowded := s.segs.crowded(); s.crowded.Swap(crowded) != crowded && crowded {
+		s.logger.Warn("the store's files take most of what this process may have open: raise the limit (ulimit -n, systemd's LimitNOFILE)", "files", files, "limit", s.segs.descriptors)
 	}
 	s.stats.diskFree.Store(u.Free)
 	s.stats.diskTotal.Store(u.Total)

@@ -105,7 +105,7 @@ func (s *Store) reclaimAtStart(ctx context.Context) {
 		}
 		n += emptied
 	}
-	s.logger.Info("reclaimed segments of earlier starts", "segments", n, "took", time.Since(start))
+	s.logger.Info("reclaimed segments of earlier starts", "segments", n, "seconds", time.Since(start).Seconds())
 }
 
 // reclaimStep is how many segments are emptied into one at a start.

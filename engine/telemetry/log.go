@@ -60,9 +60,14 @@ func (l *AccessLog) Wants(status int, d time.Duration) bool {
 }
 
 // failed reports whether an answer tells of the server's own failure: 501 is of what the
-// client asked for, and 503 is how a busy server says so.
+// client asked for, 503 is how a busy server says so, and 507 how one on a full drive does,
+// which has a line of its own.
 func failed(status int) bool {
-	return status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable && status != http.StatusNotImplemented
+	switch status {
+	case http.StatusServiceUnavailable, http.StatusNotImplemented, http.StatusInsufficientStorage:
+		return false
+	}
+	return status >= http.StatusInternalServerError
 }
 
 func (l *AccessLog) slow(d time.Duration) bool { return l.Slow > 0 && d >= l.Slow }
