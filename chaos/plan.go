@@ -262,8 +262,12 @@ func (s *Step) validate(p *Plan) error {
 	case s.After.Most > maxWait || s.Hold.Most > maxWait || s.BiteWithin > maxWait || s.HealWithin > maxWait || s.BiteWithin < 0 || s.HealWithin < 0:
 		return fmt.Errorf("a time over %v, or below zero", maxWait)
 	}
-	if _, err := kind.with(&s.With); err != nil {
+	f, err := kind.with(&s.With)
+	if err != nil {
 		return fmt.Errorf("%s: %w", s.Fault, err)
+	}
+	if c, ok := f.(*clock); ok && c.Offset.Abs() >= 24*time.Hour && p.Load.Uploads > 0 {
+		return errors.New("clock: a day or more ends uploads and forgets how they ended: set the load's uploads to 0")
 	}
 	s.fault = func() Fault {
 		f, err := kind.with(&s.With)

@@ -171,6 +171,7 @@ func (s *Stage) Restart(ctx context.Context) error {
 			return fmt.Errorf("the server does not end: %w", ctx.Err())
 		}
 	}
+	s.Proxy.Anew()
 	s.load.Journal.Settle()
 	return s.Container.Start(ctx)
 }

@@ -64,6 +64,7 @@ type Proxy struct {
 
 	mu struct {
 		sync.Mutex
+		life       int // of the server behind it
 		upstream   string
 		conditions Conditions
 		changed    chan struct{} // closed when the conditions change
@@ -94,6 +95,14 @@ func (p *Proxy) Forward(upstream string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.upstream = upstream
+}
+
+// Anew says that the server's process has ended, before the next one begins: what has come
+// for it, and waits for the line, is not delivered to that.
+func (p *Proxy) Anew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.life++
 }
 
 // Set changes the conditions, for what is under way too.
@@ -176,11 +185,17 @@ func (p *Proxy) serve(client *net.TCPConn) {
 	ctx, end := context.WithCancel(p.stop)
 	defer end()
 	defer func() { _ = client.Close() }()
+	p.mu.Lock()
+	life := p.mu.life
+	p.mu.Unlock()
 	if !p.passes(ctx) {
 		return
 	}
 	p.mu.Lock()
 	upstream := p.mu.upstream
+	if life != p.mu.life {
+		upstream = ""
+	}
 	p.mu.Unlock()
 	nc, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", upstream)
 	if upstream == "" || err != nil {

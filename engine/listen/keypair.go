@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -32,6 +33,7 @@ type keyPair struct {
 		stamp  [2]stamp
 		looked time.Time
 		failed string // last error told, so that it is told once
+		judged string // last verdict on the certificate, likewise
 	}
 }
 
@@ -62,6 +64,7 @@ func (k *keyPair) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if now := time.Now(); now.Sub(k.mu.looked) >= lookEvery {
 		k.mu.looked = now
 		k.refresh()
+		k.judge(now)
 	}
 	return k.mu.pair, nil
 }
@@ -84,18 +87,23 @@ func (k *keyPair) refresh() {
 	}
 	k.mu.failed = ""
 	k.log.Info("tls: certificate reloaded", "file", k.certFile, "expires", k.mu.pair.Leaf.NotAfter)
-	k.judge(time.Now())
 }
 
-// judge tells of a certificate that clients will not take. The caller holds the lock.
+// judge tells, once, of a certificate that clients will not take. The caller holds the lock.
 func (k *keyPair) judge(now time.Time) {
-	switch leaf := k.mu.pair.Leaf; {
+	leaf, level, verdict := k.mu.pair.Leaf, slog.LevelError, ""
+	switch {
 	case now.After(leaf.NotAfter):
-		k.log.Error("tls: the certificate has expired", "file", k.certFile, "expired", leaf.NotAfter)
+		verdict = "tls: the certificate has expired"
 	case now.Before(leaf.NotBefore):
-		k.log.Error("tls: the certificate is not valid yet", "file", k.certFile, "from", leaf.NotBefore)
+		verdict = "tls: the certificate is not valid yet"
 	case now.Add(expiresSoon).After(leaf.NotAfter):
-		k.log.Warn("tls: the certificate expires soon", "file", k.certFile, "expires", leaf.NotAfter)
+		level, verdict = slog.LevelWarn, "tls: the certificate expires soon"
+	}
+	if verdict != k.mu.judged {
+		if k.mu.judged = verdict; verdict != "" {
+			k.log.Log(context.Background(), level, verdict, "file", k.certFile, "from", leaf.NotBefore, "to", leaf.NotAfter)
+		}
 	}
 }
 

@@ -77,11 +77,8 @@ func (s *Service) complete(ctx context.Context, b *bucket, group uint64, in *Com
 		return PutOutput{}, err
 	}
 	conditions := in.Conditions
-	if conditions.IfMatch == nil {
-		conditions.IfMatch = u.ifMatch
-	}
-	if conditions.IfNoneMatch == nil {
-		conditions.IfNoneMatch = u.ifNone
+	if !conditions.forWrites() {
+		conditions.IfMatch, conditions.IfNoneMatch = u.ifMatch, u.ifNone
 	}
 	w := &write{s: s, conditions: &conditions, alsoLocks: appendUploadKey(nil, b.id, in.Key, group)}
 	w.begin(b, in.Key)

@@ -462,3 +462,13 @@ func TestConditionsOfAnUpload(t *testing.T) {
 	_, err = complete(s, id, one)
 	require.NoError(t, err, "it was refused, and not ended")
 }
+
+// Complete's own conditions are instead of those from the beginning.
+func TestCompleteHasConditionsOfItsOwn(t *testing.T) {
+	s, _ := withBucket(t, memory.Options{})
+	id := createUpload(t, s, object.CreateUploadInput{Conditions: object.Conditions{IfNoneMatch: []string{"*"}}})
+	one := uploadPart(t, s, id, 1, "parts")
+	etag := put(t, s, "bucket", "key", "precious").ETag
+	_, err := s.Complete(ctx, &object.CompleteInput{Bucket: "bucket", Key: "key", UploadID: id, Parts: []object.PartInfo{one}, Size: -1, Conditions: object.Conditions{IfMatch: []string{etag}}})
+	require.NoError(t, err)
+}

@@ -172,6 +172,7 @@ func (a *applier) drain() error {
 		if err := a.applyGeneration(g); err != nil {
 			return err
 		}
+		a.s.neverDurable.add(g)
 		c.mu.Lock()
 		a.s.overlay.dropList()
 		c.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/disk"
@@ -17,6 +18,8 @@ type bulk struct {
 	s     *Store
 	lanes []*lane
 	pick  sync.Mutex
+	files sync.Mutex  // held while the room for a file is looked for and taken
+	full  atomic.Bool // it was told that there is no room
 }
 
 // A lane is an open bulk segment. Space is given out under mu; the writing
@@ -46,14 +49,26 @@ const (
 func (b *bulk) resume() {
 	n := 0
 	for _, g := range b.s.segs.all() {
-		g.mu.Lock()
-		if g.kind == bulkSegment && g.mu.used < g.size*3/4 && n < len(b.lanes) {
-			g.mu.sealed = false
-			b.lanes[n].seg, b.lanes[n].off = g, max(g.mu.used, blockSize)
+		if n == len(b.lanes) {
+			break
+		}
+		if g.kind == bulkSegment && b.lanes[n].resume(g) {
 			n++
 		}
-		g.mu.Unlock()
 	}
+}
+
+func (l *lane) resume(g *segment) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.mu.used >= g.size*3/4 {
+		return false
+	}
+	g.mu.sealed = false
+	l.seg, l.off = g, max(g.mu.used, blockSize)
+	return true
 }
 
 func (b *bulk) choose() *lane {
@@ -77,11 +92,13 @@ func (b *bulk) leave(l *lane) {
 
 // reserve gives out n bytes, or at least some of them, in one piece, in a segment held for the
 // blob. If that is moved, moved is how large a file it needs on a full drive, else 0.
-func (b *bulk) reserve(l *lane, n, least int64, held map[uint64]*segment, moved int64) (stretch, error) {
-	r, err := b.reserveIn(l, n, held, moved)
+func (b *bulk) reserve(l *lane, n, least int64, held map[uint64]*segment, moved int64) (r stretch, err error) {
 	for _, n := range []int64{n, least} {
-		if !isFull(err) && !errors.Is(err, backend.ErrFull) {
-			break
+		if r, err = b.reserveIn(l, n, held, moved); !isFull(err) && !errors.Is(err, backend.ErrFull) {
+			if err == nil && b.full.Swap(false) {
+				b.s.logger.Info("there is room for large bodies again")
+			}
+			return r, err
 		}
 		// No room for a file of its own: the others' may have some left.
 		for _, o := range b.lanes {
@@ -92,9 +109,11 @@ func (b *bulk) reserve(l *lane, n, least int64, held map[uint64]*segment, moved 
 				return r, nil
 			}
 		}
-		r, err = b.reserveIn(l, least, held, moved)
 	}
-	return r, err
+	if moved == 0 && !b.full.Swap(true) {
+		b.s.logger.Warn("drive is nearly full: large bodies are refused until space is freed")
+	}
+	return stretch{}, err
 }
 
 func (b *bulk) reserveIn(l *lane, n int64, held map[uint64]*segment, moved int64) (stretch, error) {
@@ -168,11 +187,9 @@ func (b *bulk) file(n, moved int64) (name string, err error) {
 	if moved > 0 {
 		return b.s.movedFile(1, min(max(moved, blockSize+n), b.s.opt.BulkSegmentSize))
 	}
-	size := b.s.bulkSize()
-	if none := size < blockSize+n; b.s.noBulk.Swap(none) != none && none && !b.s.refusing.Load() {
-		b.s.logger.Warn("drive is nearly full: large bodies are refused until space is freed")
-	}
-	switch {
+	b.files.Lock()
+	defer b.files.Unlock()
+	switch size := b.s.bulkSize(); {
 	case size < blockSize+n:
 		return "", backend.ErrFull
 	case size < b.s.opt.BulkSegmentSize:

@@ -3,6 +3,8 @@ package store
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -133,4 +135,67 @@ func TestALargeBodyAfterAFullDrive(t *testing.T) {
 		require.NoError(t, s.Close())
 		require.Empty(t, checked(t, m).Damage)
 	}
+}
+
+// TestFullLanesAreGivenUp: a drive that large bodies have filled takes no less when they are
+// deleted, though small ones were never refused.
+func TestFullLanesAreGivenUp(t *testing.T) {
+	m := disk.NewMemory(1)
+	o := small(m)
+	o.retry = time.Millisecond
+	s := open(t, o)
+	leave(t, m, s.leastFree()+s.opt.SegmentSize+s.opt.BulkSegmentSize)
+	s.checkSpace()
+	var all []backend.BlobID
+	for {
+		ids, _, err := lanes(t, s, 200_000)
+		if err != nil {
+			require.ErrorIs(t, err, backend.ErrFull)
+			break
+		}
+		all = append(all, ids...)
+	}
+	require.Greater(t, len(all), 10)
+	drop(t, s, all)
+	var err error
+	require.Eventually(t, func() bool {
+		freed(t, s)
+		_, _, err = lanes(t, s, 700_000)
+		return !errors.Is(err, backend.ErrFull)
+	}, 10*time.Second, 5*time.Millisecond)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+}
+
+// TestLanesTakeFilesOneByOne: of bodies that come at the same moment each finds the room that
+// the others have left, and deletes theirs afterwards.
+func TestLanesTakeFilesOneByOne(t *testing.T) {
+	m := disk.NewMemory(1)
+	o := small(m)
+	o.Reserve, o.SegmentSize, o.BulkSegmentSize = 8<<20, 4<<20, 15<<19 // as by default, a sixteenth
+	s := open(t, o)
+	leave(t, m, s.leastFree()+s.opt.SegmentSize+s.opt.BulkSegmentSize-s.segs.spareBytes())
+	s.checkSpace()
+	m.SetHook(func(op disk.Op) error {
+		if op.Kind == disk.OpPreallocate && strings.HasPrefix(op.Name, "bulk/") {
+			time.Sleep(20 * time.Millisecond)
+		}
+		return nil
+	})
+	var writers sync.WaitGroup
+	for range bulkLanes {
+		id := backend.BlobID{Group: s.NextSeq()}
+		w, err := s.Stage(ctx, id, 7<<20)
+		require.NoError(t, err)
+		writers.Go(func() {
+			if _, err := w.Write(blobBytes(id, 7<<20)); err != nil && !errors.Is(err, backend.ErrFull) {
+				t.Error(err)
+			}
+		})
+		defer w.Abort()
+	}
+	writers.Wait()
+	m.SetHook(nil)
+	require.GreaterOrEqual(t, roomOf(s, m), s.leastFree())
+	require.NoError(t, s.Close())
 }

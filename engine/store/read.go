@@ -53,6 +53,9 @@ func (s *Store) Latest(key []byte) (Look, error) {
 		if s.isClosed() {
 			return Look{}, ErrClosed
 		}
+		if s.failed.Load() && s.neverDurable.has(key) {
+			return Look{Pending: s.pendingTicket()}, nil
+		}
 		x, found, err := s.lookUp(key, nil)
 		if err != nil || !found {
 			return Look{Fresh: err == nil}, err
@@ -81,6 +84,35 @@ func (s *Store) Latest(key []byte) (Look, error) {
 	x.value = bytes.Clone(x.value)
 	l.Entry, l.Found = toEntry(key, &x), true
 	return l, nil
+}
+
+// lostKeys are those whose records a store that failed may or may not have written, and has
+// left out of the index: nobody can say of them what a restart will find.
+type lostKeys struct {
+	mu   sync.Mutex
+	keys map[string]bool
+}
+
+// add takes those of a generation that leaves the overlay.
+func (l *lostKeys) add(g *generation) {
+	durable := g.durable.Load()
+	if int(durable) == g.nEntry {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.keys == nil {
+		l.keys = map[string]bool{}
+	}
+	for i := durable; i < uint32(g.nEntry); i++ {
+		l.keys[string(g.key(g.entry(i)))] = true
+	}
+}
+
+func (l *lostKeys) has(key []byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.keys[string(key)]
 }
 
 // pendingTicket covers everything appended so far.

@@ -29,8 +29,10 @@ type Recovery struct {
 }
 
 // makeDirs makes the directories of segments that are not there: tools that copy directories
-// may leave out empty ones. Whether one had files is for the index to tell.
+// may leave out empty ones. Whether one had files is for the index to tell; without that, a
+// part of a copy would be taken for a store with nothing in it.
 func (s *Store) makeDirs() error {
+	_, noIndex := s.opt.FS.Stat(indexDir)
 	made := false
 	for _, dir := range segmentDirs {
 		_, err := s.opt.FS.Stat(dir)
@@ -39,6 +41,9 @@ func (s *Store) makeDirs() error {
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
+		}
+		if noIndex != nil && !s.opt.AcceptLoss {
+			return fmt.Errorf("directory %q is missing, and the index with it: %w", dir, backend.ErrCorrupt)
 		}
 		s.logger.Warn("a directory is missing; making it", "directory", dir)
 		if err := s.opt.FS.MkdirAll(dir); err != nil {

@@ -345,6 +345,27 @@ func TestMissingDirectories(t *testing.T) {
 	}
 }
 
+// A part of a copy is no store with nothing in it.
+func TestMissingDirectoriesAndIndex(t *testing.T) {
+	for _, gone := range []string{"log", "bulk"} {
+		m := disk.NewMemory(1)
+		s := open(t, small(m))
+		put(t, s, "k", "v", []byte("body"))
+		addBlob(t, s, 900_000)
+		require.NoError(t, s.Close())
+		for _, dir := range []string{gone, indexDir} {
+			names, err := m.List(dir)
+			require.NoError(t, err)
+			for _, name := range names {
+				require.NoError(t, m.Remove(dir+"/"+name))
+			}
+			require.NoError(t, m.Remove(dir))
+		}
+		_, err := Open(small(m))
+		require.ErrorIs(t, err, backend.ErrCorrupt)
+	}
+}
+
 // A store that has more files than the process may have open says so, and does not wait for
 // descriptors in vain.
 func TestTooManySegments(t *testing.T) {
@@ -363,6 +384,8 @@ func TestTooManySegments(t *testing.T) {
 	segs := newSegments(m, s.id, s.opt.SegmentSize, s.opt.BulkSegmentSize)
 	segs.descriptors = fewDescriptors + 3
 	require.ErrorContains(t, segs.load(), "raise the limit")
+	require.NoError(t, segs.close())
+	segs = newSegments(m, s.id, s.opt.SegmentSize, s.opt.BulkSegmentSize)
 	segs.descriptors = fewDescriptors + 100
 	require.NoError(t, segs.load())
 	require.NoError(t, segs.close())

@@ -321,12 +321,13 @@ func (t *segments) load() error {
 		}
 		all[c], sum = names, sum+len(names)
 	}
-	// Each stays open. What is opened when no descriptor is left waits for one, in Pebble for ever.
-	if most := t.descriptors; sum+fewDescriptors > most {
-		return fmt.Errorf("a store of %d files needs %d open files, and this process may have %d: raise the limit (ulimit -n, systemd's LimitNOFILE)", sum, sum+fewDescriptors, most)
-	}
 	for c, names := range all {
 		for _, base := range names {
+			// Each segment stays open. What is opened when no descriptor is left waits for one, in
+			// Pebble for ever.
+			if len(t.mu.live)+fewDescriptors > t.descriptors {
+				return fmt.Errorf("a store of %d files keeps most of them open, and this process may have %d: raise the limit (ulimit -n, systemd's LimitNOFILE)", sum, t.descriptors)
+			}
 			if err := t.loadFile(c, path.Join(segmentDirs[c], base)); err != nil {
 				return err
 			}

@@ -207,8 +207,8 @@ type Store struct {
 
 	seq           atomic.Uint64
 	refusing      atomic.Bool // space is down to the reserve
+	neverDurable  lostKeys
 	crowded       atomic.Bool // its files take most of the descriptors
-	noBulk        atomic.Bool // there is no room for a bulk file
 	failed        atomic.Bool
 	opened        atomic.Bool  // Open has returned
 	spaceWaits    atomic.Int32 // of the index
@@ -593,8 +593,10 @@ func (s *Store) checkSpace() {
 			s.logger.Info("space is back: new data is taken again", "free", free)
 		}
 	}
-	if low { // puts that wait for the index are told: it may wait for space
+	if low || s.bulk.full.Load() {
 		s.bulk.yield()
+	}
+	if low { // puts that wait for the index are told: it may wait for space
 		s.log.mu.Lock()
 		s.log.room.Broadcast()
 		s.log.mu.Unlock()

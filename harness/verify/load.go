@@ -162,7 +162,7 @@ func (l *Load) choose(key string, random *rand.Rand) (o Op, part *Range) {
 	case n < w.Puts+w.Uploads+w.Gets:
 		o.Kind = Get
 	case n < w.Puts+w.Uploads+w.Gets+w.Ranges:
-		r := chooseRange(size, random)
+		r := chooseRange(slices.Min(l.Sizes), size, random)
 		o.Kind, part = Get, &r
 	case l.Journal.DoubtfulDeletes(key) >= maxDoubtfulDeletes:
 		o.Kind = Get
@@ -201,7 +201,7 @@ func (l *Load) once(ctx context.Context, client int, key string, random *rand.Ra
 		outcome = OutcomeOf(err)
 	}
 	_, wrong := errors.AsType[*CorruptError](err)
-	if wrong && o.Kind != Get {
+	if wrong && o.Kind != Get && o.Parts == 0 {
 		outcome = OK // of a write it says so, whatever else it says
 	}
 	o = l.Journal.Answer(handle, outcome, found)
@@ -231,17 +231,18 @@ func (l *Load) upload(ctx, sent context.Context, o Op) (Outcome, error) {
 	for n := 1; n <= o.Parts && err == nil; n++ {
 		_, err = l.insist(ctx, func() error { return u.Part(sent, n) })
 	}
-	doubt := false
-	if err == nil {
+	doubt, completed := false, err == nil
+	if completed {
 		doubt, err = l.insist(ctx, func() error { return u.Complete(sent) })
 	}
 	switch code := CodeOf(err); code {
 	case "NoSuchUpload", "InvalidPart", "InvalidPartOrder":
 		l.blame("acknowledged", fmt.Sprintf("%s: a part of upload #%d was acknowledged, and then: %s", o.Key, o.ID, code))
 	}
+	_, wrong := errors.AsType[*CorruptError](err)
 	switch {
-	case err == nil:
-		return OK, nil
+	case err == nil, wrong && completed:
+		return OK, err
 	case doubt:
 		return Doubt, err
 	}

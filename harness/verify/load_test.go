@@ -200,6 +200,35 @@ func TestABitThatIsFlippedInARangeIsSeen(t *testing.T) {
 	requireChecker(t, judge(t, l, 1500), "checksum")
 }
 
+func TestARangeThatIsRefusedIsSeen(t *testing.T) {
+	l := serve(t, nth(20, ranged, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(416) }))
+	requireChecker(t, judge(t, l, 500), "checksum")
+}
+
+// A part's wrong ETag alone is to be blamed: the object was never asked for.
+func TestAPartsWrongETagIsNoLoss(t *testing.T) {
+	var seen atomic.Int64
+	l := serve(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !query("partNumber")(r) || seen.Add(1)%20 != 0 {
+				h.ServeHTTP(w, r)
+				return
+			}
+			rec := httptest.NewRecorder()
+			h.ServeHTTP(rec, r)
+			change(rec, "ETag", func(string) string { return `"0"` })
+			maps.Copy(w.Header(), rec.Header())
+			w.WriteHeader(rec.Code)
+		})
+	})
+	l.Uploads = 5
+	broken := judge(t, l, 600)
+	require.NotEmpty(t, broken)
+	for _, v := range broken {
+		require.Equal(t, "checksum", v.Checker, v.What)
+	}
+}
+
 func TestAWrongETagIsSeen(t *testing.T) {
 	l := serve(t, spoilReads(func(r *http.Request) bool { return !ranged(r) }, func(rec *httptest.ResponseRecorder) {
 		change(rec, "ETag", func(string) string { return `"00000000000000000000000000000000"` })

@@ -33,25 +33,27 @@ func (r Range) of(size int) (from, to int) {
 	return min(r.First, size), min(r.Last+1, size)
 }
 
-// chooseRange chooses one that has something of a body of so many bytes.
-func chooseRange(size int, random *rand.Rand) Range {
-	a, b := random.IntN(size), random.IntN(size)
-	a, b = min(a, b), max(a, b)
+// chooseRange chooses one that has something of every body of at least so many bytes, and ends
+// anywhere in one of size.
+func chooseRange(least, size int, random *rand.Rand) Range {
+	a := random.IntN(least)
+	b := a + random.IntN(size-a)
 	return []Range{{0, b}, {a, b}, {a, -1}, {-1, b + 1}}[random.IntN(4)]
 }
 
-// GetRange reads a part of a key and returns the whole content that it is of; nothing is no
-// error. Wrong bytes are a CorruptError, and so are those of another part.
+// GetRange reads a part of a key, of which every body has something, and returns the whole
+// content that it is of; nothing is no error. Wrong bytes are a CorruptError, and so are those
+// of another part, or none.
 func (c *Client) GetRange(ctx context.Context, key string, r Range) (Content, error) {
 	body, header, err := c.do(ctx, ask{method: "GET", path: c.path(key), header: map[string]string{"Range": r.String()}, want: 206})
 	if absent(err) {
 		return Content{}, nil
 	}
-	if status, ok := errors.AsType[*StatusError](err); ok && status.Status == 200 {
-		return Content{}, &CorruptError{fmt.Errorf("%s: %v was asked for, and the whole answered", key, r)}
+	if status, ok := errors.AsType[*StatusError](err); ok && (status.Status == 200 || status.Status == 416) {
+		return Content{}, &CorruptError{fmt.Errorf("%s: %v was asked for, which every body has, and the answer is %d", key, r, status.Status)}
 	}
 	if err != nil {
-		return Content{}, err // 416 among them: the body is shorter
+		return Content{}, err
 	}
 	found, err := readLabel(header.Get(labelHeader))
 	if err != nil {

@@ -335,8 +335,11 @@ func TestRangesOfABody(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 1000 {
-		from, to := chooseRange(100, random).of(100)
-		require.Less(t, from, to)
+		r := chooseRange(30, 100, random)
+		for _, size := range []int{30, 70, 100} {
+			from, to := r.of(size)
+			require.Less(t, from, to)
+		}
 	}
 }
 
