@@ -43,7 +43,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, explain(o.Dir, err)
 	}
-	so.OverlayBytes, so.IndexCacheBytes = o.OverlayBytes, o.IndexCacheBytes
+	so.OverlayBytes, so.IndexCacheBytes, so.TransferBytes = o.OverlayBytes, o.IndexCacheBytes, o.TransferBytes
 	e := &Engine{}
 	if o.CacheBytes > 0 {
 		if e.cache, err = newTiered(o); err != nil {

@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"net/http"
-
 	"github.com/cairnstore/cairn/engine/s3"
 	"github.com/cairnstore/cairn/engine/telemetry"
 )
@@ -18,7 +16,7 @@ func (o *observer) Started() { o.requests.Begin() }
 func (o *observer) Finished(r *s3.Record) {
 	q := telemetry.Request{Operation: r.Operation, Status: r.Status, Code: r.Code, In: r.In, Out: r.Out, Duration: r.Duration}
 	o.requests.Done(q)
-	if r.Status == http.StatusServiceUnavailable {
+	if r.Code == "SlowDown" { // and not what a store that has failed refuses
 		o.requests.Refused()
 	}
 	if !o.log.Wants(r.Status, r.Duration) {

@@ -41,6 +41,11 @@ type Options struct {
 	// or of 4 GiB without one; from 64 MiB to 2 GiB and to 1 GiB.
 	OverlayBytes, IndexCacheBytes int64
 
+	// TransferBytes bounds the memory of large bodies under way, outside Go's heap: an upload
+	// of more than 256 KiB that would take more is refused with 503 SlowDown. 0: a quarter
+	// of Go's memory limit, or of 4 GiB without one, at least 64 MiB.
+	TransferBytes int64
+
 	// CacheBytes is the memory of the cache of objects' metadata and small bodies,
 	// outside Go's heap. 0: a sixteenth of Go's memory limit, or of 4 GiB without
 	// one, from 16 MiB to 1 GiB; negative: no cache.
@@ -108,6 +113,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.OverlayBytes = cmp.Or(o.OverlayBytes, min(max(limit/8, 64<<20), 2<<30))
 	o.IndexCacheBytes = cmp.Or(o.IndexCacheBytes, min(max(limit/16, 64<<20), 1<<30))
+	o.TransferBytes = cmp.Or(o.TransferBytes, max(limit/4, 64<<20))
 	o.HotList = cmp.Or(o.HotList, 10_000)
 	o.FlashBytes = cmp.Or(o.FlashBytes, 10<<30)
 	o.CacheBytes = cmp.Or(o.CacheBytes, min(max(limit/16, 16<<20), 1<<30))
@@ -124,8 +130,8 @@ func (o Options) validate() error {
 		return errors.New("engine: Options.MaxRequests is negative")
 	case o.UploadExpiry < 0:
 		return errors.New("engine: Options.UploadExpiry is negative")
-	case o.OverlayBytes < 0 || o.IndexCacheBytes < 0:
-		return errors.New("engine: Options.OverlayBytes or IndexCacheBytes is negative")
+	case o.OverlayBytes < 0 || o.IndexCacheBytes < 0 || o.TransferBytes < 0:
+		return errors.New("engine: Options.OverlayBytes, IndexCacheBytes or TransferBytes is negative")
 	case o.CacheBytes > 0 && o.CacheBytes < cache.MinBytes:
 		return fmt.Errorf("engine: Options.CacheBytes is %d, less than the %d that a cache needs", o.CacheBytes, cache.MinBytes)
 	case o.CacheBytes < 0 && (o.FlashDir != "" || o.RedisURL != "" || o.WriteThrough):

@@ -92,14 +92,18 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 }
 
+// began is what armed counts from.
+var began = time.Now()
+
 // arm moves the deadline, unless it did so less than a quarter of the stall
 // time ago: a system's timer per small answer would cost more than the answer's write deserves.
 func (c *conn) arm() error {
 	now := time.Now()
-	if last := c.armed.Load(); last != 0 && now.UnixNano()-last < int64(c.stall)/4 {
+	at := int64(now.Sub(began)) // and no time of day, which may be set back
+	if last := c.armed.Load(); last != 0 && at-last < int64(c.stall)/4 {
 		return nil
 	}
-	c.armed.Store(now.UnixNano())
+	c.armed.Store(max(1, at))
 	return c.Conn.SetWriteDeadline(now.Add(c.stall))
 }
 
@@ -158,9 +162,20 @@ type progress struct {
 	next    http.Handler
 	stall   time.Duration
 	refusal func(status int, reason string) (http.Header, []byte) // Options.Refusal
+	streams chan struct{}                                         // Options.MaxStreams; full: no more
 }
 
+// refusedStall is how long the answer to a request that was refused may stand still: who
+// takes it does so at once.
+const refusedStall = 5 * time.Second
+
 func (p progress) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	select {
+	case p.streams <- struct{}{}:
+		defer func() { <-p.streams }()
+	default:
+		panic(http.ErrAbortHandler) // an answer would have to wait for the client, with all that it sent
+	}
 	// net/http passes on a length that is no number, and one of a request that has no
 	// body, which RFC 9113 calls malformed: a body of no bytes would be taken for what was sent.
 	if v := r.Header["Content-Length"]; len(v) > 1 || len(v) == 1 && v[0] != strconv.FormatInt(r.ContentLength, 10) {
@@ -183,8 +198,16 @@ func (p progress) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			_ = control.SetReadDeadline(time.Now().Add(p.stall))
 		}
 	}
-	// For what is still in buffers, and is written when this has returned.
-	_ = control.SetWriteDeadline(time.Now().Add(p.stall))
+	// What is still in buffers waits for the client here, and not when this has returned and
+	// the request counts no more.
+	stall := p.stall
+	if a.status >= http.StatusBadRequest {
+		stall = min(stall, refusedStall)
+	}
+	_ = control.SetWriteDeadline(time.Now().Add(stall))
+	if len(w.Header()["Content-Length"]) > 0 { // else its length is told when nothing more comes
+		_ = control.Flush()
+	}
 }
 
 func (p progress) refuse(w http.ResponseWriter, status int, reason string) {
@@ -205,6 +228,12 @@ type answer struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	stall   time.Duration
+	status  int // as the handler wrote it; 0: not yet, or not in so many words
+}
+
+func (a *answer) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
 }
 
 func (a *answer) Write(p []byte) (n int, err error) {

@@ -36,6 +36,9 @@ type Options struct {
 
 	MaxHeaderBytes int // 32 KiB; S3 allows 8 KiB of headers, and a presigned URL beside them
 	MaxConnections int // open at once, others wait to be accepted; 16,384
+	// MaxStreams bounds the requests of all HTTP/2 connections together that are under way,
+	// with those whose answers wait for their clients; over it, more are reset; 4,096.
+	MaxStreams int
 }
 
 func (o Options) withDefaults() Options {
@@ -45,6 +48,7 @@ func (o Options) withDefaults() Options {
 	o.ProgressTimeout = cmp.Or(o.ProgressTimeout, time.Minute)
 	o.MaxHeaderBytes = cmp.Or(o.MaxHeaderBytes, 32<<10)
 	o.MaxConnections = cmp.Or(o.MaxConnections, 16384)
+	o.MaxStreams = cmp.Or(o.MaxStreams, 4096)
 	return o
 }
 
@@ -58,7 +62,7 @@ func (o Options) validate() error {
 		return errors.New("listen: TLS needs both a certificate and a key file")
 	case o.HeaderTimeout < 0 || o.IdleTimeout < 0 || o.ProgressTimeout < 0:
 		return errors.New("listen: a time-out is negative")
-	case o.MaxHeaderBytes < 0 || o.MaxConnections < 0:
+	case o.MaxHeaderBytes < 0 || o.MaxConnections < 0 || o.MaxStreams < 0:
 		return errors.New("listen: a bound is negative")
 	}
 	return nil

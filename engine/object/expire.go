@@ -27,8 +27,14 @@ func (s *Service) sweepUntil(ctx context.Context) {
 	}
 	tick := time.NewTicker(s.o.SweepEvery)
 	defer tick.Stop()
-	for {
-		swept, err := s.Sweep(ctx)
+	began := time.Now()
+	for last := began; ; {
+		now := time.Now()
+		// The clock of a machine that has just started may be wrong until somebody sets
+		// it, and what was swept by it is gone.
+		steady := now.Sub(began) >= settling*s.o.SweepEvery && stepped(last, now).Abs() < mostStep
+		last = now
+		swept, err := s.sweep(ctx, steady)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -45,12 +51,30 @@ func (s *Service) sweepUntil(ctx context.Context) {
 	}
 }
 
+const (
+	// settling is after how many rounds a process judges what is old.
+	settling = 10
+	// mostStep is by how much a clock is set that only keeps up with others.
+	mostStep = time.Minute
+)
+
+// stepped is by how much the time of day was set between two times of the same process.
+func stepped(from, to time.Time) time.Duration {
+	return to.Round(0).Sub(from.Round(0)) - to.Sub(from)
+}
+
 // Sweep frees the uploads of deleted buckets, forgets old answers of Complete,
 // and aborts uploads that were idle for too long. It is driven by records in the
 // order of time, so that a sweep with nothing to do costs three look-ups.
-func (s *Service) Sweep(ctx context.Context) (swept Swept, err error) {
+func (s *Service) Sweep(ctx context.Context) (swept Swept, err error) { return s.sweep(ctx, true) }
+
+// sweep leaves what is too old where old is false.
+func (s *Service) sweep(ctx context.Context, old bool) (swept Swept, err error) {
 	if swept.Purged, err = s.sweepPurges(ctx); err != nil {
 		return swept, failed("purging", err)
+	}
+	if !old {
+		return swept, nil
 	}
 	if swept.Forgotten, err = s.sweepAnswers(ctx); err != nil {
 		return swept, failed("forgetting", err)

@@ -232,10 +232,7 @@ func (c *call) fail(err error) {
 	if w.code == codeInternal && c.r.Context().Err() != nil {
 		w = &refusal{code: codeClientGone, err: err}
 	}
-	c.record.Code, c.record.Err = w.name, err
-	if w.code == codeInternal {
-		c.tellFailure("request failed", err)
-	}
+	c.record.Code, c.record.Err = w.name, err // which the access log tells
 	c.failHeaders(w, err)
 	if c.r.Method == http.MethodHead || w.status == http.StatusNotModified {
 		c.writeHeader(w.status)

@@ -111,6 +111,7 @@ func (r *blobReader) piece(off int64) piece {
 
 func (r *blobReader) buffer() []byte {
 	if r.buf == nil {
+		r.s.transfers.Add(chunkSpan)
 		r.buf = chunkBuffers.Get().(*disk.Buffer)
 	}
 	return r.buf.Bytes
@@ -273,6 +274,7 @@ func (r *blobReader) Close() error {
 	if r.buf != nil {
 		chunkBuffers.Put(r.buf)
 		r.buf = nil
+		r.s.transfers.Add(-chunkSpan)
 	}
 	return nil
 }

@@ -271,6 +271,8 @@ type BlobWriter struct {
 	run  stretch // room given out and not used
 	err  error
 	done bool
+
+	counted int64 // of Store.transfers
 }
 
 // A stretch is a piece of a segment that was given out.
@@ -278,6 +280,9 @@ type stretch struct {
 	seg      *segment
 	off, end int64
 }
+
+// writerBytes is the memory that a BlobWriter takes: two chunks, in turns.
+const writerBytes = 2 * chunkSpan
 
 // Stage begins a blob; size is -1 when unknown.
 func (s *Store) Stage(ctx context.Context, id backend.BlobID, size int64) (*BlobWriter, error) {
@@ -287,8 +292,12 @@ func (s *Store) Stage(ctx context.Context, id backend.BlobID, size int64) (*Blob
 	if s.refusing.Load() {
 		return nil, backend.ErrFull
 	}
+	if most := s.opt.TransferBytes; s.transfers.Add(writerBytes) > most && most > 0 {
+		s.transfers.Add(-writerBytes)
+		return nil, backend.ErrBusy
+	}
 	return &BlobWriter{
-		s: s, ctx: ctx, id: id, left: size, lane: s.bulk.choose(),
+		s: s, ctx: ctx, id: id, left: size, lane: s.bulk.choose(), counted: writerBytes,
 		held: map[uint64]*segment{}, buf: chunkBuffers.Get().(*disk.Buffer),
 	}, nil
 }
@@ -440,6 +449,8 @@ func (w *BlobWriter) Abort() {
 		}
 	}
 	w.buf, w.spare = nil, nil
+	w.s.transfers.Add(-w.counted)
+	w.counted = 0
 }
 
 // Staged is a blob on the drive that no record owns yet.

@@ -199,3 +199,29 @@ func TestLanesTakeFilesOneByOne(t *testing.T) {
 	require.GreaterOrEqual(t, roomOf(s, m), s.leastFree())
 	require.NoError(t, s.Close())
 }
+
+// TestTransfersAreBounded: more large bodies at a time than there is memory for are refused, for
+// the moment.
+func TestTransfersAreBounded(t *testing.T) {
+	o := small(disk.NewMemory(1))
+	o.TransferBytes = 2 * writerBytes
+	s := open(t, o)
+	begin := func() (*BlobWriter, error) { return s.Stage(ctx, backend.BlobID{Group: s.NextSeq()}, 700_000) }
+	one, err := begin()
+	require.NoError(t, err)
+	two, err := begin()
+	require.NoError(t, err)
+	_, err = begin()
+	require.ErrorIs(t, err, backend.ErrBusy)
+	one.Abort()
+	one.Abort()
+	three, err := begin()
+	require.NoError(t, err)
+	_, err = begin()
+	require.ErrorIs(t, err, backend.ErrBusy)
+	two.Abort()
+	three.Abort()
+	id, data := addBlob(t, s, 700_000)
+	require.Equal(t, data, readBlob(t, s, id, 0, 700_000).Bytes())
+	require.NoError(t, s.Close())
+}

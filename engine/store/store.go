@@ -60,6 +60,7 @@ type Options struct {
 	GroupBytes      int64         // of one sync; 4 MiB
 	OverlayBytes    int64         // of records not yet indexed; 512 MiB
 	IndexCacheBytes int64         // 128 MiB
+	TransferBytes   int64         // of memory for large bodies under way; over it, no more are begun; 0: no bound
 	Cache           *cache.Cache  // of index entries, small bodies and pages of large ones; nil: none. The caller closes it after the store
 	IndexMemBytes   int64         // one memtable of the index; 16 MiB
 	IndexRate       int64         // bytes a second that a flush or compaction of the index writes while it keeps up; 2 MiB for each CPU; negative: no bound
@@ -208,7 +209,8 @@ type Store struct {
 	seq           atomic.Uint64
 	refusing      atomic.Bool // space is down to the reserve
 	neverDurable  lostKeys
-	crowded       atomic.Bool // its files take most of the descriptors
+	transfers     atomic.Int64 // bytes of memory that large bodies under way may take
+	crowded       atomic.Bool  // its files take most of the descriptors
 	failed        atomic.Bool
 	opened        atomic.Bool  // Open has returned
 	spaceWaits    atomic.Int32 // of the index

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -158,7 +159,7 @@ func Bytes(s string) (int64, error) {
 // less where its control group (a container's) says so. 0 if neither is known.
 func Available(root string) int64 {
 	limit := int64(math.MaxInt64)
-	for _, n := range []int64{machine(root), group2(root), number(root, "sys/fs/cgroup/memory/memory.limit_in_bytes")} {
+	for _, n := range []int64{machine(root), groups(root), number(root, "sys/fs/cgroup/memory/memory.limit_in_bytes")} {
 		if n > 0 {
 			limit = min(limit, n)
 		}
@@ -184,28 +185,45 @@ func machine(root string) int64 {
 	return 0
 }
 
-// group2 is the least memory.max from this process's version 2 group up to the root.
-func group2(root string) int64 {
+// groups is the least limit of this process's control groups, of version 2 and of version 1,
+// up to the root.
+func groups(root string) (least int64) {
 	text, err := os.ReadFile(path.Join(root, "proc/self/cgroup"))
 	if err != nil {
 		return 0
 	}
-	var least int64
-	for line := range strings.Lines(string(text)) {
-		group, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
-		if !ok {
+	for line := range strings.Lines(string(text)) { // number:controllers:group
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) != 3 {
 			continue
 		}
-		for group = path.Clean("/" + group); ; group = path.Dir(group) {
-			if n := number(root, path.Join("sys/fs/cgroup", group, "memory.max")); n > 0 && (least == 0 || n < least) {
-				least = n
-			}
-			if group == "/" {
-				break
-			}
+		switch {
+		case fields[0] == "0" && fields[1] == "":
+			least = lesser(least, upwards(root, "sys/fs/cgroup", fields[2], "memory.max"))
+			least = lesser(least, upwards(root, "sys/fs/cgroup/unified", fields[2], "memory.max"))
+		case slices.Contains(strings.Split(fields[1], ","), "memory"):
+			least = lesser(least, upwards(root, "sys/fs/cgroup/memory", fields[2], "memory.limit_in_bytes"))
 		}
 	}
 	return least
+}
+
+// upwards is the least number in a group's file and in those of the groups it is in.
+func upwards(root, hierarchy, group, file string) (least int64) {
+	for group = path.Clean("/" + group); ; group = path.Dir(group) {
+		least = lesser(least, number(root, path.Join(hierarchy, group, file)))
+		if group == "/" {
+			return least
+		}
+	}
+}
+
+// lesser is the less of two limits of which 0 is none.
+func lesser(a, b int64) int64 {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // number reads a file of one number; 0 where there is none ("max" is none).

@@ -34,6 +34,9 @@ func TestAvailable(t *testing.T) {
 		{"a parent's limit", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/a/b\n",
 			"sys/fs/cgroup/a/memory.max": "1000000", "sys/fs/cgroup/a/b/memory.max": "2000000"}, 1000000},
 		{"version 1", map[string]string{"proc/meminfo": meminfo, "sys/fs/cgroup/memory/memory.limit_in_bytes": "268435456\n"}, 256 << 20},
+		{"a group of version 1", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "5:cpu,cpuacct:/x\n4:memory:/system.slice/cairn\n0::/y\n",
+			"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n", "sys/fs/cgroup/memory/system.slice/cairn/memory.limit_in_bytes": "3000000\n", "sys/fs/cgroup/memory/system.slice/memory.limit_in_bytes": "2000000\n"}, 2000000},
+		{"both versions", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "1:name=systemd:/a\n0::/a\n", "sys/fs/cgroup/unified/a/memory.max": "1000000"}, 1000000},
 		{"no limit, version 1", map[string]string{"proc/meminfo": meminfo, "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n"}, 1 << 30},
 	} {
 		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, Available(tree(t, c.files))) })
