@@ -37,6 +37,9 @@ type payload struct {
 func headerPayload(r *http.Request) (payload, *Error) {
 	switch values := r.Header["X-Amz-Content-Sha256"]; len(values) {
 	case 0:
+		if r.ContentLength == 0 && len(r.TransferEncoding) == 0 {
+			return parsePayload(r, sigv4.EmptySHA256) // curl sends none, and of no body it is known
+		}
 		return payload{}, refuse(MissingContentSHA256, "a signed request needs x-amz-content-sha256")
 	case 1:
 		return parsePayload(r, values[0])

@@ -1,10 +1,14 @@
 package auth
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -530,4 +534,35 @@ func TestHugeSignedHeaders(t *testing.T) {
 	_, err := verifierAt(t, exampleTime).Verify(r)
 	require.Error(t, err)
 	require.Less(t, time.Since(start), 2*time.Second)
+}
+
+// curl signs without x-amz-content-sha256. Where there is no body, its hash is known all the same.
+func TestNoPayloadHashOfNoBody(t *testing.T) {
+	v := verifierAt(t, exampleTime)
+	mac := func(key []byte, text string) []byte {
+		h := hmac.New(sha256.New, key)
+		_, _ = h.Write([]byte(text))
+		return h.Sum(nil)
+	}
+	request := func(method, hash string) *http.Request {
+		r := httptest.NewRequest(method, "http://example.com/bucket/key", nil)
+		r.Header.Set("X-Amz-Date", exampleDate)
+		canonical := method + "\n/bucket/key\n\nhost:example.com\nx-amz-date:" + exampleDate + "\n\nhost;x-amz-date\n" + hash
+		scope := exampleDate[:8] + "/" + exampleRegion + "/s3/aws4_request"
+		sum := sha256.Sum256([]byte(canonical))
+		key := mac(mac(mac(mac([]byte("AWS4"+exampleSecret), exampleDate[:8]), exampleRegion), "s3"), "aws4_request")
+		signature := hex.EncodeToString(mac(key, "AWS4-HMAC-SHA256\n"+exampleDate+"\n"+scope+"\n"+hex.EncodeToString(sum[:])))
+		r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+exampleKey+"/"+scope+", SignedHeaders=host;x-amz-date, Signature="+signature)
+		return r
+	}
+	for _, method := range []string{"GET", "HEAD", "DELETE"} {
+		_, err := outcome(v, request(method, sign.EmptyPayload))
+		require.NoError(t, err, method)
+	}
+	_, err := outcome(v, request("GET", sign.UnsignedPayload))
+	requireKind(t, SignatureMismatch, err)
+	r := request("PUT", sign.EmptyPayload)
+	r.Body, r.ContentLength = io.NopCloser(strings.NewReader("body")), 4
+	_, err = outcome(v, r)
+	requireKind(t, MissingContentSHA256, err)
 }

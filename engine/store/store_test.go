@@ -53,13 +53,16 @@ func put(t testing.TB, s *Store, key string, value string, body []byte) {
 }
 
 func tryPut(s *Store, key, value string, body []byte) error {
+	s.Begin() // as transactions do
 	l, err := s.Latest([]byte(key))
 	if err != nil {
+		s.End()
 		return err
 	}
 	var b Batch
 	b.Put(s.NextSeq(), &backend.Put{Key: []byte(key), Value: []byte(value), Body: body, Space: 7, Weight: int64(len(body))}, l.Fresh)
 	tk, err := s.Append(&b)
+	s.End()
 	if err != nil {
 		return err
 	}
@@ -68,9 +71,11 @@ func tryPut(s *Store, key, value string, body []byte) error {
 
 func tryDelete(s *Store, key string) error {
 	var b Batch
+	s.Begin() // or compaction could move an older record past the guard meanwhile
 	b.Delete(s.NextSeq(), []byte(key), s.Guard())
 	b.SetUrgent()
 	tk, err := s.Append(&b)
+	s.End()
 	if err != nil {
 		return err
 	}
