@@ -226,16 +226,6 @@ func (s *server) credentials() (p credentials.Pair, made bool, err error) {
 	return p, false, nil
 }
 
-const (
-	// connectionBytes is what the head of a request may take with its connection, or with its
-	// stream, before anything is known of who sends it.
-	connectionBytes = 64 << 10
-	// headShare and streamShare are what of Go's memory those of all connections may take, and
-	// those of all streams.
-	headShare, streamShare = 4, 8
-	leastConnections       = 128
-)
-
 // listen opens the S3 port, behind the gate.
 func (s *server) listen(ctx context.Context) (err error) {
 	if most := connections(s.settings.MaxConnections, publicShare); most < s.settings.MaxConnections {
@@ -243,13 +233,10 @@ func (s *server) listen(ctx context.Context) (err error) {
 			"max_connections", s.settings.MaxConnections, "connections", most, "open_files", disk.Descriptors())
 		s.settings.MaxConnections = most
 	}
-	streams := 0
-	if heap := debug.SetMemoryLimit(-1); heap != math.MaxInt64 {
-		if most := int(max(heap/headShare/connectionBytes, leastConnections)); most < s.settings.MaxConnections {
-			s.log.Warn("fewer connections than max-connections: what unknown clients may hold of the memory is bounded", "max_connections", s.settings.MaxConnections, "connections", most, "heap", heap)
-			s.settings.MaxConnections = most
-		}
-		streams = int(min(max(heap/streamShare/connectionBytes, leastConnections), 4096))
+	most, streams := heads(debug.SetMemoryLimit(-1))
+	if most < s.settings.MaxConnections {
+		s.log.Info("fewer connections than max-connections: what unknown clients may take of the memory is bounded", "max_connections", s.settings.MaxConnections, "connections", most)
+		s.settings.MaxConnections = most
 	}
 	s.gate.domains = s.settings.Domains
 	s.public, err = listen.Listen(ctx, listen.Options{

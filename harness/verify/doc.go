@@ -12,6 +12,7 @@
 //   - Listed: what is listed is what can be read, with the same sizes and ETags.
 //   - Bounds: memory and descriptors do not grow, recovery ends in time.
 //
-// Bodies carry their own name and checksum, so that a read of wrong bytes is
-// seen at once (Corrupt).
+// Some puts are uploads in parts, some reads ask for a range. Bodies carry their own
+// name and checksum, and metadata says the same, so that a read of wrong bytes, of
+// another range or with another put's metadata is seen at once (Corrupt).
 package verify
