@@ -72,15 +72,15 @@ func (f *power) required() string { return "lost pages" }
 // full fills the volume by a file beside the server's own. It bites when a
 // put was refused.
 type full struct {
-	quiet   `yaml:"-"`
-	ballast string
-	watch   *Watch
+	quiet  `yaml:"-"`
+	filler string
+	watch  *Watch
 }
 
 func (f *full) Inject(_ context.Context, s *Stage) error {
 	f.watch = s.Watch()
-	f.ballast = filepath.Join(s.Volume.Dir, "ballast")
-	return fill(f.ballast)
+	f.filler = filepath.Join(s.Volume.Dir, "filler") // no name of the store's
+	return fill(f.filler)
 }
 
 // fill appends to a file until nothing more fits.
@@ -109,19 +109,19 @@ func (f *full) Bites(context.Context, *Stage) (string, error) {
 	if seen := f.watch.Seen(); seen.FailedPuts > 0 {
 		return fmt.Sprintf("%d writes were refused (%v)", seen.FailedPuts, seen.Codes), nil
 	}
-	return "", fill(f.ballast) // what a compaction gave back
+	return "", fill(f.filler) // what a compaction gave back
 }
 
 func (f *full) Recover(context.Context, *Stage) error {
-	name := f.ballast
-	f.ballast = ""
+	name := f.filler
+	f.filler = ""
 	return os.Remove(name)
 }
 
 func (f *full) CleanUp(context.Context, *Stage) error {
 	f.watch.Close()
-	if f.ballast != "" {
-		return os.Remove(f.ballast)
+	if f.filler != "" {
+		return os.Remove(f.filler)
 	}
 	return nil
 }
