@@ -76,11 +76,11 @@ func (s *Service) complete(ctx context.Context, b *bucket, group uint64, in *Com
 		}
 		return PutOutput{}, err
 	}
-	conditions := in.Conditions
+	conditions := &in.Conditions
 	if !conditions.forWrites() {
-		conditions.IfMatch, conditions.IfNoneMatch = u.ifMatch, u.ifNone
+		conditions = &u.conditions
 	}
-	w := &write{s: s, conditions: &conditions, alsoLocks: appendUploadKey(nil, b.id, in.Key, group)}
+	w := &write{s: s, conditions: conditions, alsoLocks: appendUploadKey(nil, b.id, in.Key, group)}
 	w.begin(b, in.Key)
 	w.meta = meta{flags: flagMultipart, modified: s.now(), size: m.size(), parts: len(m.parts), md5: sums.md5,
 		blob: backend.BlobID{Group: group}, sections: u.sections}

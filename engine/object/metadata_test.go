@@ -238,7 +238,7 @@ func TestRecordsGolden(t *testing.T) {
 // FuzzDecodeRecords: the other records' decoders take anything.
 func FuzzDecodeRecords(f *testing.F) {
 	f.Add((&upload{group: 1, initiated: 5, active: 6, algorithm: CRC32, sections: appendSections(nil, &Headers{ContentType: "x"}, "o", []Tag{{"k", "v"}})}).encode())
-	f.Add((&upload{group: 1, initiated: 5, kind: Composite, ifMatch: []string{"a", "b"}, ifNone: []string{"*"}, sections: appendSections(nil, &Headers{}, "o", nil)}).encode())
+	f.Add((&upload{group: 1, initiated: 5, kind: Composite, conditions: Conditions{IfMatch: []string{"a", "b"}, IfNoneMatch: []string{"*"}}, sections: appendSections(nil, &Headers{}, "o", nil)}).encode())
 	f.Add((&part{attempt: 3, size: 5, sum: newSum(CRC32, []byte{1, 2, 3, 4})}).encode())
 	f.Add((&bucket{id: 4, created: 5, region: "r", owner: "o"}).encode(&bucketState{versioning: Enabled, tags: []Tag{{"k", "v"}}}))
 	f.Add(encodeIdle(5, "key"))

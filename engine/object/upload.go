@@ -16,9 +16,9 @@ type upload struct {
 	active    int64 // when it last was known to be: its place in the idle family
 	algorithm ChecksumAlgorithm
 	kind      ChecksumType
-	ifMatch   []string // for Complete
-	ifNone    []string
-	sections  sections
+	// conditions are Complete's: those of a write, which know no times.
+	conditions Conditions
+	sections   sections
 }
 
 // uploadConditions is a bit of the kind's byte: conditions follow the times.
@@ -27,9 +27,9 @@ const uploadConditions = 1 << 7
 func (u *upload) encode() []byte {
 	v := []byte{metaVersion, byte(u.algorithm), byte(u.kind)}
 	v = binary.AppendVarint(binary.AppendVarint(v, u.initiated), u.active)
-	if len(u.ifMatch)+len(u.ifNone) > 0 {
+	if u.conditions.forWrites() {
 		v[2] |= uploadConditions
-		v = appendStrings(appendStrings(v, u.ifMatch), u.ifNone)
+		v = appendStrings(appendStrings(v, u.conditions.IfMatch), u.conditions.IfNoneMatch)
 	}
 	return append(v, u.sections...)
 }
@@ -59,7 +59,7 @@ func decodeUpload(key string, group uint64, value []byte) (*upload, error) {
 	u.kind = ChecksumType(kind &^ uploadConditions)
 	u.initiated, u.active = r.varint(), r.varint()
 	if kind&uploadConditions != 0 {
-		u.ifMatch, u.ifNone = r.strings(), r.strings()
+		u.conditions.IfMatch, u.conditions.IfNoneMatch = r.strings(), r.strings()
 	}
 	if u.sections = r.b; r.bad || u.kind > Composite || !u.sections.valid() {
 		return nil, errBadRecord
@@ -159,7 +159,7 @@ func (s *Service) CreateUpload(ctx context.Context, in *CreateUploadInput) (uplo
 		owner = ""
 	}
 	now := s.now()
-	u := &upload{ifMatch: in.Conditions.IfMatch, ifNone: in.Conditions.IfNoneMatch,
+	u := &upload{conditions: in.Conditions,
 		group: s.backend.NewBlobGroup(), key: in.Key, initiated: now, active: now, algorithm: in.Checksum,
 		kind: in.ChecksumType, sections: appendSections(nil, &headers, owner, in.Tags)}
 	err = s.backend.Update(ctx, backend.Locks{Shared: b.lock}, func(tx backend.Tx) error {

@@ -39,15 +39,8 @@ func (t *segments) spareOf(c int) int64 { return int64(t.freeFiles(c)) * t.size[
 
 // release takes the file of a life that is over, which may be one too many.
 func (t *segments) release(g *segment) {
-	_ = g.file.Close() // nothing in it matters now
-	c := class(g.kind)
-	if g.size != t.size[c] { // of no use
-		_ = t.fs.Remove(g.name) // its header says free, should it stay
-		return
-	}
-	t.mu.Lock()
-	t.mu.free[c] = append(t.mu.free[c], g.name)
-	t.mu.Unlock()
+	_ = g.file.Close()                                         // nothing in it matters now
+	_ = t.keepOrRemove(suspect{g.name, class(g.kind), g.size}) // its header says free, should it stay
 	t.wakeEraser()
 }
 

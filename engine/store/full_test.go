@@ -129,24 +129,17 @@ func TestDeletesFreeAFullDrive(t *testing.T) {
 func TestBulkVictimOnAFullDrive(t *testing.T) {
 	m := disk.NewMemory(1)
 	s := open(t, small(m))
-	var drop []backend.BlobID
+	var ids []backend.BlobID
 	for i := range 8 {
 		if id, _ := addBlob(t, s, 900_000); i%2 == 0 {
-			drop = append(drop, id)
+			ids = append(ids, id)
 		}
 	}
 	for i := range 100 {
 		put(t, s, fmt.Sprint("k", i), "v", make([]byte, 8000))
 	}
 	freed(t, s)
-	var b Batch
-	b.SetUrgent()
-	for _, id := range drop {
-		b.DropBlob(s.NextSeq(), id, s.Guard())
-	}
-	ticket, err := s.Append(&b)
-	require.NoError(t, err)
-	require.NoError(t, ticket.Wait(ctx))
+	drop(t, s, ids)
 	leave(t, m, 3*256<<10)
 	s.checkSpace()
 	before := s.stats.recycled.Load()

@@ -32,13 +32,17 @@ func lanes(t testing.TB, s *Store, size int) (ids []backend.BlobID, bodies [][]b
 			return nil, nil, err
 		}
 	}
-	for _, w := range writers {
+	for i, w := range writers {
 		st, err := w.Finish()
-		if err != nil {
-			return nil, nil, err
+		if err == nil {
+			if err = tryAdopt(s, st.(*Staged)); err != nil {
+				st.Discard()
+			}
 		}
-		if err := tryAdopt(s, st.(*Staged)); err != nil {
-			st.Discard()
+		if err != nil {
+			if i > 0 {
+				drop(t, s, ids[:i]) // all of them or none
+			}
 			return nil, nil, err
 		}
 	}

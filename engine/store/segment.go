@@ -255,16 +255,10 @@ func (t *segments) begin(name string, kind segmentKind, prev uint64) (g *segment
 	return g, nil
 }
 
-// giveBack takes a file in which no life began: a full drive has no other. A short one is of no
-// use to others.
+// giveBack takes a file in which no life began: a full drive has no other.
 func (t *segments) giveBack(name string, c int) {
-	if info, err := t.fs.Stat(name); err != nil || info.Size != t.size[c] {
-		_ = t.fs.Remove(name) // without a header it is free at the next start, should it stay
-		return
-	}
-	t.mu.Lock()
-	t.mu.free[c] = append(t.mu.free[c], name)
-	t.mu.Unlock()
+	info, _ := t.fs.Stat(name)                      // what has no size to be known is of no use either
+	_ = t.keepOrRemove(suspect{name, c, info.Size}) // without a header it is free at the next start, should it stay
 }
 
 func (t *segments) nextOrdinal() (uint64, error) {
@@ -457,13 +451,15 @@ func hasLife(f disk.File) bool {
 	return group == nil || chunk == nil
 }
 
-// keepOrRemove disposes of a file between lives.
+// keepOrRemove disposes of a file between lives. One that is short is of no use to others.
 func (t *segments) keepOrRemove(x suspect) error {
-	if x.size == t.size[x.class] { // the eraser sees to what is too many
-		t.mu.free[x.class] = append(t.mu.free[x.class], x.name)
-		return nil
+	if x.size != t.size[x.class] {
+		return t.fs.Remove(x.name)
 	}
-	return t.fs.Remove(x.name)
+	t.mu.Lock() // the eraser sees to what is too many
+	defer t.mu.Unlock()
+	t.mu.free[x.class] = append(t.mu.free[x.class], x.name)
+	return nil
 }
 
 // freeSuspects lets the files go to new lives; called when the index, which

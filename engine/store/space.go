@@ -87,18 +87,8 @@ func (s *Store) bulkSize() int64 {
 	if s.segs.freeFiles(1) > 0 {
 		return s.opt.BulkSegmentSize
 	}
-	free := func() int64 {
-		u, err := s.opt.FS.Usage()
-		if err != nil {
-			s.logger.Error("space of the drive", "err", err)
-			return 0
-		}
-		return u.Free
-	}
-	now := free()
-	size := min((now+s.segs.spareOf(0)+s.segs.ballast()-s.leastFree()-s.opt.SegmentSize)/blockSize*blockSize, s.opt.BulkSegmentSize)
-	for size > 0 && now < size+s.indexShare() && s.segs.shed() {
-		now = free()
+	size := min((s.left()+s.segs.ballast()-s.leastFree()-s.opt.SegmentSize)/blockSize*blockSize, s.opt.BulkSegmentSize)
+	for size > 0 && s.left()-s.segs.spareBytes() < size+s.indexShare() && s.segs.shed() {
 	}
 	return size
 }

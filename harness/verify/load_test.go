@@ -139,43 +139,25 @@ func TestADeleteThatIsAcknowledgedAndNotDoneIsSeen(t *testing.T) {
 }
 
 func TestAFlippedBitIsSeen(t *testing.T) {
-	l := serve(t, func(h http.Handler) http.Handler {
-		var seen atomic.Int64
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !isObject("GET")(r) || seen.Add(1)%50 != 0 {
-				h.ServeHTTP(w, r)
-				return
-			}
-			rec := httptest.NewRecorder()
-			h.ServeHTTP(rec, r)
-			body := rec.Body.Bytes()
-			if rec.Code == 200 {
-				body[len(body)-1] ^= 1
-			}
-			maps.Copy(w.Header(), rec.Header())
-			w.WriteHeader(rec.Code)
-			_, _ = w.Write(body)
-		})
-	})
+	l := serve(t, spoilt(50, isObject("GET"), func(rec *httptest.ResponseRecorder) {
+		if b := rec.Body.Bytes(); rec.Code == 200 {
+			b[len(b)-1] ^= 1
+		}
+	}))
 	requireChecker(t, judge(t, l, 700), "checksum")
 }
 
-// spoilReads changes every fiftieth answer to a read that match likes.
-func spoilReads(match func(*http.Request) bool, spoil func(*httptest.ResponseRecorder)) func(http.Handler) http.Handler {
+// spoilt changes every nth answer to a request that matches.
+func spoilt(n int64, match func(*http.Request) bool, spoil func(*httptest.ResponseRecorder)) func(http.Handler) http.Handler {
 	return func(h http.Handler) http.Handler {
-		var seen atomic.Int64
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !isObject("GET")(r) || !match(r) || seen.Add(1)%50 != 0 {
-				h.ServeHTTP(w, r)
-				return
-			}
+		return nth(n, match, func(w http.ResponseWriter, r *http.Request) {
 			rec := httptest.NewRecorder()
 			h.ServeHTTP(rec, r)
 			spoil(rec)
 			maps.Copy(w.Header(), rec.Header())
 			w.WriteHeader(rec.Code)
 			_, _ = w.Write(rec.Body.Bytes())
-		})
+		})(h)
 	}
 }
 
@@ -188,10 +170,12 @@ func change(rec *httptest.ResponseRecorder, name string, to func(string) string)
 	}
 }
 
-func ranged(r *http.Request) bool { return r.Header.Get("Range") != "" }
+func ranged(r *http.Request) bool { return isObject("GET")(r) && r.Header.Get("Range") != "" }
+
+func whole(r *http.Request) bool { return isObject("GET")(r) && !ranged(r) }
 
 func TestABitThatIsFlippedInARangeIsSeen(t *testing.T) {
-	l := serve(t, spoilReads(ranged, func(rec *httptest.ResponseRecorder) {
+	l := serve(t, spoilt(50, ranged, func(rec *httptest.ResponseRecorder) {
 		if b := rec.Body.Bytes(); rec.Code == 206 {
 			b[len(b)/2] ^= 1
 		}
@@ -207,20 +191,9 @@ func TestARangeThatIsRefusedIsSeen(t *testing.T) {
 
 // A part's wrong ETag alone is to be blamed: the object was never asked for.
 func TestAPartsWrongETagIsNoLoss(t *testing.T) {
-	var seen atomic.Int64
-	l := serve(t, func(h http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !query("partNumber")(r) || seen.Add(1)%20 != 0 {
-				h.ServeHTTP(w, r)
-				return
-			}
-			rec := httptest.NewRecorder()
-			h.ServeHTTP(rec, r)
-			change(rec, "ETag", func(string) string { return `"0"` })
-			maps.Copy(w.Header(), rec.Header())
-			w.WriteHeader(rec.Code)
-		})
-	})
+	l := serve(t, spoilt(20, query("partNumber"), func(rec *httptest.ResponseRecorder) {
+		change(rec, "ETag", func(string) string { return `"0"` })
+	}))
 	l.Uploads = 5
 	broken := judge(t, l, 600)
 	require.NotEmpty(t, broken)
@@ -230,7 +203,7 @@ func TestAPartsWrongETagIsNoLoss(t *testing.T) {
 }
 
 func TestAWrongETagIsSeen(t *testing.T) {
-	l := serve(t, spoilReads(func(r *http.Request) bool { return !ranged(r) }, func(rec *httptest.ResponseRecorder) {
+	l := serve(t, spoilt(50, whole, func(rec *httptest.ResponseRecorder) {
 		change(rec, "ETag", func(string) string { return `"00000000000000000000000000000000"` })
 	}))
 	requireChecker(t, judge(t, l, 1000), "checksum")
@@ -238,7 +211,7 @@ func TestAWrongETagIsSeen(t *testing.T) {
 
 // The metadata of another put: what a store does that writes bytes and metadata apart.
 func TestMetadataOfAnotherPutIsSeen(t *testing.T) {
-	l := serve(t, spoilReads(func(r *http.Request) bool { return !ranged(r) }, func(rec *httptest.ResponseRecorder) {
+	l := serve(t, spoilt(50, whole, func(rec *httptest.ResponseRecorder) {
 		change(rec, labelHeader, func(label string) string { return "1" + label })
 	}))
 	broken := judge(t, l, 1000)
