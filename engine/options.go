@@ -42,8 +42,9 @@ type Options struct {
 	OverlayBytes, IndexCacheBytes int64
 
 	// TransferBytes bounds the memory of large bodies under way, outside Go's heap: an upload
-	// of more than 256 KiB that would take more is refused with 503 SlowDown. 0: a quarter
-	// of Go's memory limit, or of 4 GiB without one, at least 64 MiB.
+	// of more than 256 KiB that would take more is refused with 503 SlowDown. Bodies that are
+	// read get by with 132 KiB each, not 1 MiB, once half of it is taken. 0: a quarter of
+	// Go's memory limit, or of 4 GiB without one, at least 64 MiB.
 	TransferBytes int64
 
 	// CacheBytes is the memory of the cache of objects' metadata and small bodies,

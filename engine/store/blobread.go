@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/cairnstore/cairn/engine/backend"
 	"github.com/cairnstore/cairn/engine/disk"
@@ -53,7 +54,7 @@ type blobReader struct {
 	off, end int64 // of what is still to be made ready
 	pieces   []piece
 	held     []*segment
-	buf      *disk.Buffer
+	buf      *disk.Buffer // has room for a chunk, or for a page of one
 	w        *window
 }
 
@@ -109,12 +110,43 @@ func (r *blobReader) piece(off int64) piece {
 	return r.pieces[0]
 }
 
+// buffer has room for the header of a chunk and what is read of it at once, span bytes: all,
+// or a page where readers and uploads hold half of what is meant for them already. A client
+// that takes its answer slowly holds for as long what that was read into.
 func (r *blobReader) buffer() []byte {
-	if r.buf == nil {
-		r.s.transfers.Add(chunkSpan)
+	if r.wide() {
+		return r.buf.Bytes
+	}
+	most := r.s.opt.TransferBytes / 2
+	if r.s.transfers.Add(chunkSpan) <= most || most == 0 {
+		r.giveBuffer()
 		r.buf = chunkBuffers.Get().(*disk.Buffer)
+		return r.buf.Bytes
+	}
+	r.s.transfers.Add(-chunkSpan)
+	if r.buf == nil {
+		r.buf = pageBuffers.Get().(*disk.Buffer)
 	}
 	return r.buf.Bytes
+}
+
+// pageBuffers have *disk.Buffer for a chunk's header and a page.
+var pageBuffers = sync.Pool{New: func() any { return disk.NewBuffer(blockSize + pageSize) }}
+
+// wide reports whether the reader has a chunk's buffer, which alone is counted.
+func (r *blobReader) wide() bool { return r.buf != nil && len(r.buf.Bytes) == chunkSpan }
+
+func (r *blobReader) span() int64 { return int64(len(r.buf.Bytes)) - blockSize }
+
+func (r *blobReader) giveBuffer() {
+	switch {
+	case r.wide():
+		chunkBuffers.Put(r.buf)
+		r.s.transfers.Add(-chunkSpan)
+	case r.buf != nil:
+		pageBuffers.Put(r.buf)
+	}
+	r.buf = nil
 }
 
 // load lets go of what was ready and makes ready what comes next: pages from the
@@ -180,7 +212,7 @@ func (p *piece) read(id backend.BlobID, off, end int64, buf []byte) (data []byte
 		if _, err := p.seg.file.ReadAt(buf[:blockSize], at); err != nil {
 			return nil, 0, &flaw{at: at, err: err}
 		}
-		if _, err := p.seg.file.ReadAt(buf[blockSize+first:blockSize+last], at+blockSize+first); err != nil {
+		if _, err := p.seg.file.ReadAt(buf[blockSize:blockSize+last-first], at+blockSize+first); err != nil {
 			return nil, 0, &flaw{at: at, err: err}
 		}
 	}
@@ -188,14 +220,14 @@ func (p *piece) read(id backend.BlobID, off, end int64, buf []byte) (data []byte
 	if err != nil || h.id != id || h.ordinal != p.segment || int64(h.index) != index || int64(h.length) != length {
 		return nil, 0, &flaw{at: at, what: "chunk header"}
 	}
-	data = buf[blockSize:]
+	data = buf[blockSize : blockSize+last-first]
 	for b := first; b < last; b += crcBlock {
 		n := b / crcBlock
-		if blockCRC(id, uint64(index)*chunkBlocks+uint64(n), data[b:min(b+crcBlock, length)]) != h.crcs[n] {
+		if blockCRC(id, uint64(index)*chunkBlocks+uint64(n), data[b-first:min(b+crcBlock, last)-first]) != h.crcs[n] {
 			return nil, 0, &flaw{at: at + blockSize + b, what: "blob block"}
 		}
 	}
-	return data[first:last], index*chunkData + first, nil
+	return data, index*chunkData + first, nil
 }
 
 func (r *blobReader) Read(p []byte) (int, error) {
@@ -271,10 +303,6 @@ func (r *blobReader) Close() error {
 		windows.Put(r.w)
 		r.w = nil
 	}
-	if r.buf != nil {
-		chunkBuffers.Put(r.buf)
-		r.buf = nil
-		r.s.transfers.Add(-chunkSpan)
-	}
+	r.giveBuffer()
 	return nil
 }

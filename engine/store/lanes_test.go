@@ -1,8 +1,11 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -228,4 +231,47 @@ func TestTransfersAreBounded(t *testing.T) {
 	id, data := addBlob(t, s, 700_000)
 	require.Equal(t, data, readBlob(t, s, id, 0, 700_000).Bytes())
 	require.NoError(t, s.Close())
+}
+
+// Bodies that are taken slowly hold a page each where readers have enough memory already.
+func TestSlowReadersAreBounded(t *testing.T) {
+	for _, cached := range []bool{false, true} {
+		t.Run(fmt.Sprintf("cached %v", cached), func(t *testing.T) {
+			bounded := func(o *Options) { o.TransferBytes = 4 * chunkSpan }
+			var s *Store
+			if cached {
+				s, _ = cachedStore(t, bounded)
+			} else {
+				o := small(disk.NewMemory(1))
+				bounded(&o)
+				s = open(t, o)
+				t.Cleanup(func() { require.NoError(t, s.Close()) })
+			}
+			id, data := addBlob(t, s, 2_300_001)
+			size := int64(len(data))
+			var readers []backend.Body
+			for i := range int64(6) {
+				r, err := s.OpenBlob(id, i*70_000, size-2*i*70_000)
+				require.NoError(t, err)
+				one := make([]byte, 1)
+				_, err = io.ReadFull(r, one)
+				require.NoError(t, err)
+				require.Equal(t, data[i*70_000], one[0])
+				readers = append(readers, r)
+			}
+			require.LessOrEqual(t, s.transfers.Load(), int64(2*chunkSpan))
+			upload, err := s.Stage(ctx, backend.BlobID{Group: s.NextSeq()}, size) // has the other half
+			require.NoError(t, err)
+			for i, r := range slices.Backward(readers) {
+				from := int64(i) * 70_000
+				var got bytes.Buffer
+				_, err := r.(io.WriterTo).WriteTo(&got)
+				require.NoError(t, err)
+				require.Equal(t, data[from+1:size-from], got.Bytes())
+				require.NoError(t, r.Close())
+			}
+			upload.Abort()
+			require.Zero(t, s.transfers.Load())
+		})
+	}
 }

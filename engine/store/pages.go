@@ -249,7 +249,7 @@ func (r *blobReader) fromMemory(most int) bool {
 func (r *blobReader) copied(most int) bool {
 	buf := r.buffer()
 	n := 0
-	for i := 0; i < min(most, chunkPages) && r.off < r.end; i++ {
+	for i := 0; i < min(most, len(buf)/pageSize) && r.off < r.end; i++ {
 		at := r.off / pageSize
 		v, ok := r.page(at)
 		if !ok {
@@ -292,9 +292,9 @@ func (r *blobReader) Ahead(ctx context.Context) (sum int64, err error) {
 			r.off = (first + 1) * pageSize
 			continue
 		}
-		chunk := r.off / chunkData
-		past := min((r.end+pageSize-1)/pageSize, (chunk+1)*chunkPages)
-		data, _, err := readBlocks(r.s, r.piece(r.off), r.id, first*pageSize, min(past*pageSize, r.size), r.buffer())
+		buf := r.buffer()
+		past := min((r.end+pageSize-1)/pageSize, (r.off/r.span()+1)*r.span()/pageSize)
+		data, _, err := readBlocks(r.s, r.piece(r.off), r.id, first*pageSize, min(past*pageSize, r.size), buf)
 		if err != nil {
 			return sum, err
 		}
@@ -318,11 +318,10 @@ type run struct {
 	keep     uint32 // pages of the chunk that are then kept
 }
 
-// plan decides what to read from the drive: up to the end of the chunk or to a
+// plan decides what to read from the drive: up to the next multiple of span, or to a
 // page that the cache has. A page that is to be kept is read whole.
-func (r *blobReader) plan() run {
-	chunk := r.off / chunkData
-	x := run{off: r.off, end: min(r.end, (chunk+1)*chunkData)}
+func (r *blobReader) plan(span int64) run {
+	x := run{off: r.off, end: min(r.end, (r.off/span+1)*span)}
 	p := r.s.pages
 	if p == nil {
 		return x
@@ -344,12 +343,13 @@ func (r *blobReader) plan() run {
 
 // fromDrive makes ready what comes next, verified, and keeps of it what was read before.
 func (r *blobReader) fromDrive() error {
-	x := r.plan()
-	data, start, err := readBlocks(r.s, r.piece(r.off), r.id, x.off, x.end, r.buffer())
+	buf := r.buffer()
+	x := r.plan(r.span())
+	data, start, err := readBlocks(r.s, r.piece(r.off), r.id, x.off, x.end, buf)
 	if err != nil && x.keep != 0 {
 		// What was not asked for may be what is damaged.
 		x = run{off: r.off, end: min(r.end, x.end)}
-		data, start, err = readBlocks(r.s, r.piece(r.off), r.id, x.off, x.end, r.buffer())
+		data, start, err = readBlocks(r.s, r.piece(r.off), r.id, x.off, x.end, buf)
 	}
 	if err != nil {
 		return err

@@ -60,7 +60,7 @@ type Options struct {
 	GroupBytes      int64         // of one sync; 4 MiB
 	OverlayBytes    int64         // of records not yet indexed; 512 MiB
 	IndexCacheBytes int64         // 128 MiB
-	TransferBytes   int64         // of memory for large bodies under way; over it, no more are begun; 0: no bound
+	TransferBytes   int64         // of memory for large bodies under way; over it, no more are staged; 0: no bound
 	Cache           *cache.Cache  // of index entries, small bodies and pages of large ones; nil: none. The caller closes it after the store
 	IndexMemBytes   int64         // one memtable of the index; 16 MiB
 	IndexRate       int64         // bytes a second that a flush or compaction of the index writes while it keeps up; 2 MiB for each CPU; negative: no bound

@@ -235,6 +235,7 @@ func stage(t testing.TB, s *Store, id backend.BlobID, data []byte) *Staged {
 	t.Helper()
 	w, err := s.Stage(ctx, id, int64(len(data)))
 	require.NoError(t, err)
+	defer w.Abort()
 	_, err = w.Write(data)
 	require.NoError(t, err)
 	st, err := w.Finish()
