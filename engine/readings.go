@@ -19,6 +19,7 @@ func expose(t *telemetry.Scrape, s store.Stats) {
 	counter("cairn_store_records_total", "Records made durable.", float64(s.Records))
 	t.Distribution(distribution("cairn_store_sync_seconds", "Time of one fdatasync of the log.",
 		store.SyncBounds[:], 1e-6, s.SyncHistogram, s.SyncSeconds))
+	gauge("cairn_store_drive_waiting_seconds", "How long the write and fdatasync of the log that are under way have taken by now: what a drive that does not answer shows.", s.WaitingSeconds)
 	t.Distribution(distribution("cairn_store_group_records", "Records made durable by one fdatasync.",
 		store.GroupBounds[:], 1, s.GroupHistogram, float64(s.Records)))
 

@@ -406,6 +406,7 @@ func (c *committer) run() {
 		}
 		start := time.Now()
 		err := c.write(g, seg, off)
+		c.s.standstill.end()
 		first := g.gen.durable.Load()
 		c.finish(g, seg, off, err, time.Since(start))
 		if err == nil && c.s.opt.WriteThrough && c.s.opt.Tiers != nil {
@@ -449,6 +450,7 @@ func (c *committer) take() (*group, *segment, int64) {
 		}
 		c.work.Wait()
 	}
+	c.s.standstill.begin()
 	for c.mu.off+c.mu.active.size()+tableRoom(len(c.mu.table)+1) > c.mu.cur.size {
 		err := c.turn()
 		if err == nil {
@@ -479,6 +481,7 @@ func (c *committer) awaitSpace(err error) bool {
 
 // takeNothing waits for the end; the store has failed.
 func (c *committer) takeNothing() (*group, *segment, int64) {
+	c.s.standstill.end()
 	for !c.mu.closing {
 		c.work.Wait()
 	}

@@ -74,6 +74,7 @@ func Open(o Options) (_ *Store, err error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s := &Store{opt: o, logger: o.Logger, lock: lock, leaving: make(chan struct{}), closing: make(chan struct{}), indexErr: make(chan error, 1)}
+	s.standstill.epoch = time.Now()
 	s.lent.init(o.Cache)
 	s.pages = newPages(o.Cache, &s.lent)
 	defer func() {
@@ -608,6 +609,7 @@ func (s *Store) startDuties() (reclaimed <-chan struct{}) {
 	go s.eraseForever()
 	go s.scoutDeletes()
 	go s.fillFilter()
+	s.duties.Go(s.watchDrive)
 	s.duties.Go(func() { s.overlay.bringIn(s.closing) })
 	return s.startCompaction()
 }

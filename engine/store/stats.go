@@ -58,6 +58,7 @@ func (st *stats) apply(d time.Duration, n int) {
 type Stats struct {
 	LogBytes, Syncs, Records   int64
 	SyncSeconds                float64
+	WaitingSeconds             float64 // that the group which is being written has taken by now
 	SyncHistogram              []int64 // counts by SyncBounds, microseconds, the last without a bound
 	GroupHistogram             []int64 // counts by GroupBounds, records
 	Applied                    int64
@@ -87,8 +88,8 @@ func (s *Store) Stats() Stats {
 	st := &s.stats
 	out := Stats{
 		LogBytes: st.logged.Load(), Syncs: st.syncs.Load(), Records: st.records.Load(),
-		SyncSeconds: time.Duration(st.syncNanos.Load()).Seconds(),
-		Applied:     st.applied.Load(), ApplySeconds: time.Duration(st.applyNanos.Load()).Seconds(),
+		SyncSeconds: time.Duration(st.syncNanos.Load()).Seconds(), WaitingSeconds: s.standstill.lasts().Seconds(),
+		Applied: st.applied.Load(), ApplySeconds: time.Duration(st.applyNanos.Load()).Seconds(),
 		OverlayBytes: s.overlay.bytes.Load(), OverlayCount: s.overlay.count.Load(), Generations: len(*s.overlay.gens.Load()),
 		Corruptions: st.corruptions.Load(), ReadErrors: st.readErrors.Load(), MemoryErrors: st.memoryErrors.Load(),
 		CompactedBytes: st.compacted.Load(), Recycled: st.recycled.Load(), ScrubbedBytes: st.scrubbed.Load(),

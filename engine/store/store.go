@@ -93,11 +93,12 @@ type Options struct {
 	// AcceptLoss opens a log that is damaged before its tail, without what was lost.
 	AcceptLoss bool
 
-	retry     time.Duration
-	eraseStep int64                   // of a file that is given back to the drive
-	progress  func(done, total int64) // of a rebuild, in segments
-	stopped   func() error            // why a rebuild is to end before its time; nil: it is not
-	salvaged  func(name string) bool  // whether the drive could not read some of a file, in a rebuild that accepts the loss
+	retry      time.Duration
+	standstill time.Duration           // of the drive, before it is told
+	eraseStep  int64                   // of a file that is given back to the drive
+	progress   func(done, total int64) // of a rebuild, in segments
+	stopped    func() error            // why a rebuild is to end before its time; nil: it is not
+	salvaged   func(name string) bool  // whether the drive could not read some of a file, in a rebuild that accepts the loss
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -153,6 +154,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.retry == 0 {
 		o.retry = 250 * time.Millisecond
 	}
+	if o.standstill == 0 {
+		o.standstill = 10 * time.Second
+	}
 	if o.stopped == nil {
 		o.stopped = func() error { return nil }
 	}
@@ -205,6 +209,7 @@ type Store struct {
 	// filterLock lets one goroutine at a time add to the filter.
 	filterLock sync.Mutex
 	stats      stats
+	standstill standstill
 
 	seq           atomic.Uint64
 	refusing      atomic.Bool // space is down to the reserve
