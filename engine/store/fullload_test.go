@@ -81,7 +81,7 @@ func TestFullDriveUnderLoad(t *testing.T) {
 		failed := s.Failed()
 		t.Log(seed, "recycled", s.stats.recycled.Load(), "failed", failed)
 		fork := m.Fork(disk.TornLast, rand.New(rand.NewPCG(seed, 5)))
-		if err := s.Close(); !failed {
+		if err := s.Close(); !failed && !isFull(err) { // the index may find no room for its last flush
 			require.NoError(t, err)
 		}
 		require.Empty(t, checked(t, m).Damage)
