@@ -1,7 +1,9 @@
 package main
 
 import (
+	"io"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -44,10 +46,13 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Retry-After", "1")
 	w.Header().Set("Content-Type", "application/xml")
+	w.Header().Set("Content-Length", strconv.Itoa(len(starting)))
 	w.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = w.Write([]byte(`<?xml version="1.0" encoding="UTF-8"?>` + "\n" +
-		`<Error><Code>ServiceUnavailable</Code><Message>The server is starting. Please try again.</Message></Error>`))
+	_, _ = io.WriteString(w, starting)
 }
+
+const starting = `<?xml version="1.0" encoding="UTF-8"?>` + "\n" +
+	`<Error><Code>ServiceUnavailable</Code><Message>The server is starting. Please try again.</Message></Error>`
 
 // live reports whether the request asks whether the process lives.
 func (g *gate) live(r *http.Request) bool {

@@ -44,12 +44,31 @@ func (form pathForm) differs(u *url.URL) bool {
 	return true
 }
 
+// A valueForm is one way to write headers' values into a canonical request: with spaces
+// alone made one, or whatever Unicode has for a space. What is acted on is the header as it
+// came; who changes a tab to a space on the way changes what no signer of that form signs.
+type valueForm func(dst []byte, value string) []byte
+
+var valueForms = [...]valueForm{sigv4.AppendValue, sigv4.AppendFields}
+
+// oddSpaces reports whether the forms may differ for one of r's headers.
+func oddSpaces(r *http.Request) bool {
+	for _, values := range r.Header {
+		for _, v := range values {
+			if strings.ContainsFunc(v, func(c rune) bool { return c == '\t' || c >= 0x80 }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // appendRequest writes the canonical form of r, as a authorizes it. missing is
 // the first signed header that the request does not have.
-func (w *work) appendRequest(r *http.Request, a *authorization, payloadHash string, form pathForm) (missing string) {
+func (w *work) appendRequest(r *http.Request, a *authorization, payloadHash string, path pathForm, value valueForm) (missing string) {
 	b := append(w.canonical[:0], r.Method...)
 	b = append(b, '\n')
-	b = appendPath(b, r.URL, form)
+	b = appendPath(b, r.URL, path)
 	b = append(b, '\n')
 	b = w.query.Append(b, querySignature)
 	b = append(b, '\n')
@@ -59,7 +78,7 @@ func (w *work) appendRequest(r *http.Request, a *authorization, payloadHash stri
 		b = append(b, name...)
 		b = append(b, ':')
 		var ok bool
-		if b, ok = w.appendHeader(b, r, name); !ok && missing == "" {
+		if b, ok = w.appendHeader(b, r, name, value); !ok && missing == "" {
 			missing = name
 		}
 		b = append(b, '\n')
@@ -73,9 +92,9 @@ func (w *work) appendRequest(r *http.Request, a *authorization, payloadHash stri
 
 // appendHeader appends the canonical value of a header named in lower case and
 // whether the request has one. net/http keeps a few apart from the others.
-func (w *work) appendHeader(dst []byte, r *http.Request, name string) ([]byte, bool) {
+func (w *work) appendHeader(dst []byte, r *http.Request, name string, form valueForm) ([]byte, bool) {
 	if name == "host" {
-		return sigv4.AppendValue(dst, r.Host), r.Host != ""
+		return form(dst, r.Host), r.Host != ""
 	}
 	values, ok := r.Header[string(w.headerKey(name))]
 	if !ok {
@@ -90,7 +109,7 @@ func (w *work) appendHeader(dst []byte, r *http.Request, name string) ([]byte, b
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = sigv4.AppendValue(dst, value)
+		dst = form(dst, value)
 	}
 	return dst, len(values) > 0
 }

@@ -173,7 +173,7 @@ func TestFraming(t *testing.T) {
 		{strings.Repeat("0", 300) + "4\r\nbody\r\n0\r\n\r\n", "4", "", MalformedChunk},             // line too long
 		{strings.Repeat("4", 300), "4", "", MalformedChunk},                                        // and without an end
 		{"4;" + strings.Repeat("x", 300) + "\r\nbody\r\n0\r\n\r\n", "4", "", MalformedChunk},       //
-		{"4\r\nbody\r\n0\r\n\r\n", "4", "x-amz-a", IncompleteBody},                                 // trailer still to come at the end
+		{"4\r\nbody\r\n0\r\n\r\n", "4", "x-amz-a", MalformedTrailer},                               // trailer still to come at the end
 		{"4\r\nbody\r\n0\r\n\r\n\r\n\r\n", "4", "x-amz-a", MalformedTrailer},                       // trailer missing
 		{"4\r\nbody\r\n0\r\nx-amz-a:1\r\nx-amz-b:2\r\n\r\n", "4", "x-amz-a", MalformedTrailer},     // not declared
 		{"4\r\nbody\r\n0\r\nx-amz-a:1\r\nx-amz-a:1\r\n\r\n", "4", "x-amz-a", MalformedTrailer},     // twice
@@ -229,7 +229,7 @@ func TestSignedFraming(t *testing.T) {
 		"4;chunk":                    {"1000001;chunk", MalformedChunk},
 		"x-amz-trailer-signature:":   {"x-amz-trailer-signature:0", ChunkSignatureMismatch},
 		"sOO8/Q==":                   {"AAAAAA==", ChunkSignatureMismatch},
-		crcTrailer + ":sOO8/Q==\r\n": {"", IncompleteBody},
+		crcTrailer + ":sOO8/Q==\r\n": {"", MalformedTrailer},
 		"x-amz-trailer-signature:" + text[len(text)-68:]: {"\r\n\r\n\r\n", MalformedTrailer},
 	} {
 		changed := strings.Replace(text, old, replacement.with, 1)

@@ -3,6 +3,7 @@ package auth
 import (
 	"bytes"
 	"crypto/subtle"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -48,6 +49,10 @@ func (b *chunkedBody) readTrailers() error {
 	for total, blank := 0, 0; ; {
 		line, err := b.line(maxTrailerLine)
 		if err != nil {
+			var e *Error
+			if blank > 0 && len(found) < len(b.declared) && errors.As(err, &e) && e.Kind == IncompleteBody {
+				return refuse(MalformedTrailer, "a trailer that was declared is missing")
+			}
 			return err
 		}
 		if total += len(line) + 1; total > maxTrailerBytes {

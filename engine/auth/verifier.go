@@ -195,7 +195,7 @@ func (v *Verifier) verify(w *work, r *http.Request, a *authorization, date strin
 }
 
 func (w *work) checkSignature(r *http.Request, a *authorization, key *sigv4.Key, date, payloadHash string) error {
-	missing := w.appendRequest(r, a, payloadHash, escapedOnce)
+	missing := w.appendRequest(r, a, payloadHash, escapedOnce, sigv4.AppendValue)
 	right := w.signs(a, key, date)
 	if right && missing == "" {
 		return nil
@@ -204,13 +204,18 @@ func (w *work) checkSignature(r *http.Request, a *authorization, key *sigv4.Key,
 	if missing != "" {
 		return mismatch
 	}
-	for form := escapedOnce + 1; form < pathForms; form++ {
-		if !form.differs(r.URL) {
-			continue
+	for i, value := range valueForms {
+		if i > 0 && !oddSpaces(r) {
+			break
 		}
-		w.appendRequest(r, a, payloadHash, form)
-		if w.signs(a, key, date) {
-			return nil
+		for path := range pathForms {
+			if i == 0 && path == escapedOnce || !path.differs(r.URL) {
+				continue
+			}
+			w.appendRequest(r, a, payloadHash, path, value)
+			if w.signs(a, key, date) {
+				return nil
+			}
 		}
 	}
 	return mismatch

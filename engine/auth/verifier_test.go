@@ -115,7 +115,23 @@ func TestEveryPartIsCovered(t *testing.T) {
 		"date of another day":    {func(r *http.Request) { r.Header.Set("X-Amz-Date", "20130523T235959Z") }, MalformedAuthorization},
 		"unsigned header is not": {func(r *http.Request) { r.Header.Set("User-Agent", "changed") }, 255},
 		"CDN header is not":      {func(r *http.Request) { r.Header.Set("X-Amz-Cf-Id", "added") }, 255},
-		"unescaped path is not":  {func(r *http.Request) { r.URL.RawPath = "/bucket/a//b/../c%20%64" }, 255},
+		"a tab for a space": {func(r *http.Request) {
+			r.Header.Set("X-Amz-Meta-One", "a b")
+			exampleSigner.Sign(r, sign.HashOf([]byte(body)), exampleTime)
+			r.Header.Set("X-Amz-Meta-One", "a\t\u202fb")
+		}, 255},
+		"a tab for a space, and an unescaped path": {func(r *http.Request) {
+			r.Header.Set("X-Amz-Meta-One", "a b")
+			exampleSigner.Sign(r, sign.HashOf([]byte(body)), exampleTime)
+			r.Header.Set("X-Amz-Meta-One", "a\tb")
+			r.URL.RawPath = "/bucket/a//b/../c%20%64"
+		}, 255},
+		"a tab for nothing": {func(r *http.Request) {
+			r.Header.Set("X-Amz-Meta-One", "ab")
+			exampleSigner.Sign(r, sign.HashOf([]byte(body)), exampleTime)
+			r.Header.Set("X-Amz-Meta-One", "a\tb")
+		}, SignatureMismatch},
+		"unescaped path is not": {func(r *http.Request) { r.URL.RawPath = "/bucket/a//b/../c%20%64" }, 255},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := signedPut(body)

@@ -163,6 +163,7 @@ type progress struct {
 	stall   time.Duration
 	refusal func(status int, reason string) (http.Header, []byte) // Options.Refusal
 	streams chan struct{}                                         // Options.MaxStreams; full: no more
+	senders *senders
 }
 
 // refusedStall is how long the answer to a request that was refused may stand still: who
@@ -176,49 +177,83 @@ func (p progress) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		panic(http.ErrAbortHandler) // an answer would have to wait for the client, with all that it sent
 	}
+	hasBody := r.Body != nil && r.Body != http.NoBody
+	if hasBody {
+		if !p.senders.enter(r.RemoteAddr) {
+			panic(http.ErrAbortHandler)
+		}
+		defer p.senders.leave(r.RemoteAddr)
+	}
+	// An error of its methods means that the connection has no deadlines (an in-memory
+	// test's); all then goes without.
+	a := &answer{ResponseWriter: w, control: http.NewResponseController(w), stall: p.stall}
+	p.serve(a, r, hasBody)
+	a.end()
+}
+
+func (p progress) serve(a *answer, r *http.Request, hasBody bool) {
 	// net/http passes on a length that is no number, and one of a request that has no
 	// body, which RFC 9113 calls malformed: a body of no bytes would be taken for what was sent.
 	if v := r.Header["Content-Length"]; len(v) > 1 || len(v) == 1 && v[0] != strconv.FormatInt(r.ContentLength, 10) {
-		p.refuse(w, http.StatusBadRequest, "malformed Content-Length")
+		p.refuse(a, http.StatusBadRequest, "malformed Content-Length")
 		return
 	}
-	// An error of these means that the connection has no deadlines (an in-memory
-	// test's); all then goes without.
-	control := http.NewResponseController(w)
-	a := &answer{ResponseWriter: w, control: control, stall: p.stall}
-	if r.Body == nil || r.Body == http.NoBody {
+	if !hasBody {
 		p.next.ServeHTTP(a, r)
-	} else {
-		b := &body{ReadCloser: r.Body, control: control, stall: p.stall, gone: r.Context()}
-		r.Body = b
-		p.next.ServeHTTP(a, r)
-		if !b.ended && !b.failed {
-			// What is left is not waited for without end. After a read that failed,
-			// its deadline stays: nothing more is worth waiting for.
-			_ = control.SetReadDeadline(time.Now().Add(p.stall))
-		}
+		return
 	}
-	// What is still in buffers waits for the client here, and not when this has returned and
-	// the request counts no more.
-	stall := p.stall
-	if a.status >= http.StatusBadRequest {
-		stall = min(stall, refusedStall)
-	}
-	_ = control.SetWriteDeadline(time.Now().Add(stall))
-	if len(w.Header()["Content-Length"]) > 0 { // else its length is told when nothing more comes
-		_ = control.Flush()
+	b := &body{ReadCloser: r.Body, control: a.control, stall: p.stall, gone: r.Context()}
+	r.Body = b
+	p.next.ServeHTTP(a, r)
+	if !b.ended && !b.failed {
+		// What is left is not waited for without end. After a read that failed,
+		// its deadline stays: nothing more is worth waiting for.
+		_ = a.control.SetReadDeadline(time.Now().Add(p.stall))
 	}
 }
 
 func (p progress) refuse(w http.ResponseWriter, status int, reason string) {
-	if p.refusal == nil {
-		http.Error(w, reason, status)
-		return
+	fields, text := http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, []byte(reason+"\n")
+	if p.refusal != nil {
+		fields, text = p.refusal(status, reason)
 	}
-	fields, text := p.refusal(status, reason)
 	maps.Copy(w.Header(), fields)
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)
 	_, _ = w.Write(text)
+}
+
+// senders are connections on which requests with bodies are under way: net/http keeps up to
+// 1 MiB for each of what has come and was not read.
+type senders struct {
+	mu     sync.Mutex
+	bodies map[string]int // by the client's address
+	most   int
+}
+
+// leastSenders is bearable whatever Options.MaxStreams.
+const leastSenders = 64
+
+func newSenders(most int) *senders { return &senders{bodies: map[string]int{}, most: most} }
+
+// enter reports whether a body of the connection may be under way.
+func (s *senders) enter(remote string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.bodies[remote]
+	if n == 0 && len(s.bodies) >= s.most {
+		return false
+	}
+	s.bodies[remote] = n + 1
+	return true
+}
+
+func (s *senders) leave(remote string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bodies[remote]--; s.bodies[remote] == 0 {
+		delete(s.bodies, remote)
+	}
 }
 
 // An answer is an HTTP/2 request's, of which every writeSlice must get through
@@ -228,7 +263,25 @@ type answer struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	stall   time.Duration
-	status  int // as the handler wrote it; 0: not yet, or not in so many words
+	status  int  // as the handler wrote it; 0: not yet, or not in so many words
+	wrote   bool // some of a body
+}
+
+// patience is how long the client may stand still now.
+func (a *answer) patience() time.Duration {
+	if a.status >= http.StatusBadRequest {
+		return min(a.stall, refusedStall)
+	}
+	return a.stall
+}
+
+// end waits here for the client to take what is still in buffers, and not when the handler
+// has returned and the request counts no more.
+func (a *answer) end() {
+	_ = a.control.SetWriteDeadline(time.Now().Add(a.patience()))
+	if a.wrote {
+		_ = a.control.Flush()
+	}
 }
 
 func (a *answer) WriteHeader(status int) {
@@ -237,9 +290,10 @@ func (a *answer) WriteHeader(status int) {
 }
 
 func (a *answer) Write(p []byte) (n int, err error) {
+	a.wrote = a.wrote || len(p) > 0
 	for {
 		end := min(len(p), n+writeSlice)
-		_ = a.control.SetWriteDeadline(time.Now().Add(a.stall))
+		_ = a.control.SetWriteDeadline(time.Now().Add(a.patience()))
 		w, err := a.ResponseWriter.Write(p[n:end])
 		_ = a.control.SetWriteDeadline(time.Time{})
 		if n += w; err != nil || n == len(p) {
@@ -250,7 +304,7 @@ func (a *answer) Write(p []byte) (n int, err error) {
 
 // FlushError is http.ResponseController's Flush.
 func (a *answer) FlushError() error {
-	_ = a.control.SetWriteDeadline(time.Now().Add(a.stall))
+	_ = a.control.SetWriteDeadline(time.Now().Add(a.patience()))
 	err := a.control.Flush()
 	_ = a.control.SetWriteDeadline(time.Time{})
 	return err

@@ -48,7 +48,7 @@ func newSecure(o Options, h *http1.Server) (*secure, error) {
 		handed: &handed{conns: make(chan net.Conn), closed: make(chan struct{})},
 	}
 	s.http2 = http.Server{
-		Handler:           progress{o.Handler, o.ProgressTimeout, o.Refusal, make(chan struct{}, o.MaxStreams)},
+		Handler:           progress{o.Handler, o.ProgressTimeout, o.Refusal, make(chan struct{}, o.MaxStreams), newSenders(max(o.MaxStreams/8, leastSenders))},
 		ReadHeaderTimeout: o.HeaderTimeout,
 		IdleTimeout:       o.IdleTimeout,
 		MaxHeaderBytes:    o.MaxHeaderBytes,

@@ -37,7 +37,8 @@ type Options struct {
 	MaxHeaderBytes int // 32 KiB; S3 allows 8 KiB of headers, and a presigned URL beside them
 	MaxConnections int // open at once, others wait to be accepted; 16,384
 	// MaxStreams bounds the requests of all HTTP/2 connections together that are under way,
-	// with those whose answers wait for their clients; over it, more are reset; 4,096.
+	// with those whose answers wait for their clients; over it, more are reset; 4,096. An
+	// eighth as many connections, at least 64, may have requests with bodies under way.
 	MaxStreams int
 }
 

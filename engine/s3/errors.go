@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/cairnstore/cairn/engine/auth"
 	"github.com/cairnstore/cairn/engine/object"
@@ -347,6 +348,18 @@ func (c *call) subject(w *refusal) (bucket, key string) {
 	return c.bucket, c.key
 }
 
+// maxEcho is what an error says again of one thing that the client sent: more than any key,
+// and enough of a canonical request to be compared. What is sent by strangers must not make
+// answers that are many times as long.
+const maxEcho = 4 << 10
+
+func echo(s string) string {
+	if len(s) <= maxEcho {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxEcho], "") + "…"
+}
+
 // errorXML writes the Error document.
 func (c *call) errorXML(x *xmlWriter, w *refusal) {
 	x.open("Error")
@@ -357,22 +370,22 @@ func (c *call) errorXML(x *xmlWriter, w *refusal) {
 		x.text("BucketName", bucket)
 	}
 	if key != "" {
-		x.text("Key", key)
+		x.text("Key", echo(key))
 	}
 	for _, f := range w.fields {
-		x.text(f.name, f.value)
+		x.text(f.name, echo(f.value))
 	}
 	switch w.name {
 	case "AuthorizationHeaderMalformed", "AuthorizationQueryParametersError":
 		// Clients that guessed the wrong region read the right one here.
 		x.text("Region", c.h.region)
 	case "InvalidRange":
-		x.text("RangeRequested", c.in.byteRange)
+		x.text("RangeRequested", echo(c.in.byteRange))
 	case "MethodNotAllowed":
 		x.text("Method", c.r.Method)
 		x.text("ResourceType", c.resourceType(w))
 	}
-	x.text("Resource", c.r.URL.Path)
+	x.text("Resource", echo(c.r.URL.Path))
 	x.text("RequestId", c.record.RequestID)
 	x.text("HostId", c.h.hostID)
 	x.close("Error")

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -124,6 +125,17 @@ func TestErrorHeaders(t *testing.T) {
 	resp, _ = doFull(t, server, "GET", "/b/k", map[string]string{"If-None-Match": "e"})
 	require.Equal(t, `"e"`, resp.Header.Get("ETag"))
 	require.Equal(t, "v", resp.Header.Get("X-Amz-Version-Id"))
+}
+
+// What a stranger sends comes back shortened.
+func TestErrorsAreShort(t *testing.T) {
+	server := newTestServer(t, newFake("b"))
+	_, body := doFull(t, server, "GET", "/b/"+strings.Repeat("%22", 9000), nil)
+	require.Less(t, len(body), 60<<10)
+	require.Contains(t, body, "<Key>&quot;")
+	require.Contains(t, body, "…</Key>")
+	require.Equal(t, strings.Repeat("k", maxEcho), echo(strings.Repeat("k", maxEcho)))
+	require.Equal(t, strings.Repeat("k", maxEcho-1)+"…", echo(strings.Repeat("k", maxEcho-1)+"é"))
 }
 
 func TestRefusalOf(t *testing.T) {

@@ -194,7 +194,11 @@ func (h *headers) takeAmazon(name, value string) {
 		if !strings.EqualFold(value, "false") {
 			h.notBuilt = name
 		}
-	case "X-Amz-Object-Ownership", "X-Amz-Write-Offset-Bytes", "X-Amz-If-Match-Last-Modified-Time", "X-Amz-If-Match-Size", "X-Amz-If-Match-Initiated-Time",
+	case "X-Amz-Object-Ownership":
+		if value != "BucketOwnerEnforced" { // no ACLs, which is how it is
+			h.notBuilt = name
+		}
+	case "X-Amz-Write-Offset-Bytes", "X-Amz-If-Match-Last-Modified-Time", "X-Amz-If-Match-Size", "X-Amz-If-Match-Initiated-Time",
 		"X-Amz-Rename-Source", "X-Amz-Bucket-Namespace":
 		h.notBuilt = name
 	default:

@@ -241,14 +241,8 @@ func (c *call) putForm(f *form) (out object.PutOutput, err error) {
 	if in.Headers, err = c.stored(); err != nil {
 		return out, err
 	}
-	if doc := f.fields["tagging"]; doc != "" {
-		var d taggingDocument
-		if err := parseXML([]byte(doc), &d); err != nil {
-			return out, err
-		}
-		if in.Tags, err = d.tags(); err != nil {
-			return out, err
-		}
+	if in.Tags, err = c.formTags(f); err != nil {
+		return out, err
 	}
 	if in.Checksum, in.ChecksumTrailer, err = c.expectedChecksum(); err != nil {
 		return out, err
@@ -262,6 +256,23 @@ func (c *call) putForm(f *form) (out object.PutOutput, err error) {
 		return out, err
 	}
 	return c.h.api.Put(c.ctx(), in)
+}
+
+// formTags are those of the field tagging, a document, or of x-amz-tagging, which forms have
+// that were made from a header.
+func (c *call) formTags(f *form) ([]object.Tag, error) {
+	doc := f.fields["tagging"]
+	switch {
+	case doc == "":
+		return parseTagging(c.in.tagging)
+	case c.in.tagging != "":
+		return nil, argument("tagging", "", "A form has either tagging or x-amz-tagging.")
+	}
+	var d taggingDocument
+	if err := parseXML([]byte(doc), &d); err != nil {
+		return nil, err
+	}
+	return d.tags()
 }
 
 // answerForm answers as the form asks: success_action_redirect, then

@@ -28,30 +28,30 @@ type Recovery struct {
 	Duration   time.Duration
 }
 
-// makeDirs makes the directories of segments that are not there: tools that copy directories
+// missingDirs are the directories of segments that are not there: tools that copy directories
 // may leave out empty ones. Whether one had files is for the index to tell; without that, a
 // part of a copy would be taken for a store with nothing in it.
-func (s *Store) makeDirs() error {
-	_, noIndex := s.opt.FS.Stat(indexDir)
-	made := false
+func (s *Store) missingDirs() (missing []string, err error) {
 	for _, dir := range segmentDirs {
-		_, err := s.opt.FS.Stat(dir)
-		if err == nil {
+		if _, err := s.opt.FS.Stat(dir); err == nil {
 			continue
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if noIndex != nil && !s.opt.AcceptLoss {
-			return fmt.Errorf("directory %q is missing, and the index with it: %w", dir, backend.ErrCorrupt)
-		}
+		missing = append(missing, dir)
+	}
+	return missing, nil
+}
+
+// makeDirs makes directories that the index does not miss, or whose loss is accepted.
+func (s *Store) makeDirs(missing []string) error {
+	for _, dir := range missing {
 		s.logger.Warn("a directory is missing; making it", "directory", dir)
 		if err := s.opt.FS.MkdirAll(dir); err != nil {
 			return err
 		}
-		made = true
 	}
-	if !made {
+	if len(missing) == 0 {
 		return nil
 	}
 	return s.opt.FS.SyncDir(".")
@@ -108,7 +108,12 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.othersIndex(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	if err := s.makeDirs(); err != nil {
+	missing, err := s.missingDirs()
+	if err == nil && o.AcceptLoss {
+		err = s.makeDirs(missing)
+		missing = nil
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s.segs = newSegments(o.FS, s.id, s.opt.SegmentSize, s.opt.BulkSegmentSize)
@@ -131,8 +136,11 @@ func Open(o Options) (_ *Store, err error) {
 	s.log.init(s)
 	s.applier = newApplier(s)
 	s.bulk = newBulk(s)
-	if err := s.openOrMakeIndex(); err != nil {
+	if err := s.openOrMakeIndex(missing); err != nil {
 		return nil, err
+	}
+	if err := s.makeDirs(missing); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s.mendHeaders()
 	s.filter = newFilter(s.applier.entries())
@@ -198,10 +206,13 @@ func (s *Store) leaveOldLog() error {
 
 // openOrMakeIndex opens the index if it is sound and of this store, and makes
 // it again from the log if not.
-func (s *Store) openOrMakeIndex() error {
+func (s *Store) openOrMakeIndex(missing []string) error {
 	o := &s.opt
 	_, err := o.FS.Stat(condemned)
 	bad := err == nil
+	if _, err := o.FS.Stat(indexDir); err != nil && len(missing) > 0 {
+		return fmt.Errorf("directory %q is missing, and the index with it: %w", missing[0], backend.ErrCorrupt)
+	}
 	watch := &indexWatch{s: s}
 	if !bad {
 		s.db, err = openIndex(o, false, watch.failed)
@@ -229,6 +240,9 @@ func (s *Store) openOrMakeIndex() error {
 			return err
 		}
 		return s.settleShorts(s.applier.mu.mark.pos.segment)
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("directory %q is missing, and the index, which would tell what was in it, is damaged: %w", missing[0], backend.ErrCorrupt)
 	}
 	if err := s.settleShorts(0); err != nil {
 		return err

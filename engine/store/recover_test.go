@@ -345,24 +345,46 @@ func TestMissingDirectories(t *testing.T) {
 	}
 }
 
-// A part of a copy is no store with nothing in it.
+// A part of a copy is no store with nothing in it, also when it is opened for the second time.
 func TestMissingDirectoriesAndIndex(t *testing.T) {
-	for _, gone := range []string{"log", "bulk"} {
-		m := disk.NewMemory(1)
-		s := open(t, small(m))
-		put(t, s, "k", "v", []byte("body"))
-		addBlob(t, s, 900_000)
-		require.NoError(t, s.Close())
-		for _, dir := range []string{gone, indexDir} {
-			names, err := m.List(dir)
-			require.NoError(t, err)
-			for _, name := range names {
+	empty := func(t *testing.T, m *disk.Memory, dir, prefix string) {
+		names, err := m.List(dir)
+		require.NoError(t, err)
+		for _, name := range names {
+			if strings.HasPrefix(name, prefix) {
 				require.NoError(t, m.Remove(dir+"/"+name))
 			}
-			require.NoError(t, m.Remove(dir))
 		}
-		_, err := Open(small(m))
-		require.ErrorIs(t, err, backend.ErrCorrupt)
+	}
+	for _, gone := range segmentDirs {
+		for how, harm := range map[string]func(*testing.T, *disk.Memory){
+			"no index": func(t *testing.T, m *disk.Memory) {
+				empty(t, m, indexDir, "")
+				require.NoError(t, m.Remove(indexDir))
+			},
+			"an empty index": func(t *testing.T, m *disk.Memory) { empty(t, m, indexDir, "") },
+			"no manifest":    func(t *testing.T, m *disk.Memory) { empty(t, m, indexDir, "MANIFEST") },
+			"condemned": func(t *testing.T, m *disk.Memory) {
+				f, err := m.Create(condemned)
+				require.NoError(t, err)
+				require.NoError(t, f.Close())
+			},
+		} {
+			t.Run(gone+", "+how, func(t *testing.T) {
+				m := disk.NewMemory(1)
+				s := open(t, small(m))
+				put(t, s, "k", "v", []byte("body"))
+				addBlob(t, s, 900_000)
+				require.NoError(t, s.Close())
+				empty(t, m, gone, "")
+				require.NoError(t, m.Remove(gone))
+				harm(t, m)
+				for range 2 {
+					_, err := Open(small(m))
+					require.ErrorIs(t, err, backend.ErrCorrupt)
+				}
+			})
+		}
 	}
 }
 

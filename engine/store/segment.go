@@ -310,7 +310,7 @@ func (t *segments) load() error {
 	sum := 0
 	for c, dir := range segmentDirs {
 		names, err := t.fs.List(dir)
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // whether it may be missing is Open's to say
 			return err
 		}
 		all[c], sum = names, sum+len(names)

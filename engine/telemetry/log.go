@@ -72,6 +72,16 @@ func failed(status int) bool {
 
 func (l *AccessLog) slow(d time.Duration) bool { return l.Slow > 0 && d >= l.Slow }
 
+// maxText is what is logged of something that a client sent; no key that is stored is longer.
+const maxText = 1024
+
+func short(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return s[:maxText] + "…"
+}
+
 // Write logs one request. What a busy server refuses is counted, and not a line
 // each, or a flood would be logged as a flood.
 func (l *AccessLog) Write(ctx context.Context, a Access) {
@@ -91,23 +101,23 @@ func (l *AccessLog) Write(ctx context.Context, a Access) {
 		slog.String("request_id", a.RequestID),
 		slog.String("operation", a.Operation),
 		slog.String("method", a.Method),
-		slog.String("bucket", a.Bucket),
-		slog.String("key", a.Key),
+		slog.String("bucket", short(a.Bucket)),
+		slog.String("key", short(a.Key)),
 		slog.Int("status", a.Status),
 		slog.Float64("seconds", a.Duration.Seconds()),
 		slog.Int64("in", a.In),
 		slog.Int64("out", a.Out),
 		slog.String("remote", a.Remote),
-		slog.String("user_agent", a.UserAgent),
+		slog.String("user_agent", short(a.UserAgent)),
 	}
 	if a.AccessKey != "" {
-		attrs = append(attrs, slog.String("access_key", a.AccessKey))
+		attrs = append(attrs, slog.String("access_key", short(a.AccessKey)))
 	}
 	if a.Code != "" {
 		attrs = append(attrs, slog.String("code", a.Code))
 	}
 	if a.Err != nil {
-		attrs = append(attrs, slog.String("error", a.Err.Error()))
+		attrs = append(attrs, slog.String("error", short(a.Err.Error())))
 	}
 	l.Log.LogAttrs(ctx, level, msg, attrs...)
 }

@@ -115,6 +115,20 @@ func AppendValue(dst []byte, value string) []byte {
 	return dst
 }
 
+// AppendFields is AppendValue for signers that take a tab or any of Unicode's spaces for a
+// space.
+func AppendFields(dst []byte, value string) []byte {
+	first := true
+	for field := range strings.FieldsSeq(value) {
+		if !first {
+			dst = append(dst, ' ')
+		}
+		first = false
+		dst = append(dst, field...)
+	}
+	return dst
+}
+
 // A Query is a query string taken apart, its names and values in canonical
 // encoding. The zero value is ready; Parse again reuses its memory.
 type Query struct {

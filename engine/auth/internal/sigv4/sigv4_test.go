@@ -84,6 +84,14 @@ func TestAppendValue(t *testing.T) {
 	require.Equal(t, "a ", string(AppendValue([]byte("a "), "  ")), "what was there before stays")
 }
 
+func TestAppendFields(t *testing.T) {
+	for value, want := range map[string]string{
+		"": "", " \t\u3000": "", "a": "a", "\ta\t\tb \u202fc\u00a0": "a b c", "a\u200bb": "a\u200bb", "\xa0 \xff": "\xa0 \xff",
+	} {
+		require.Equal(t, "k:"+want, string(AppendFields([]byte("k:"), value)), "%q", value)
+	}
+}
+
 func TestQuery(t *testing.T) {
 	for raw, want := range map[string]string{
 		"":                                   "",
