@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cairnstore/cairn/engine/admin"
@@ -30,11 +31,17 @@ type Engine struct {
 	admin   *admin.Handler
 
 	draining atomic.Bool
+	closing  sync.Once
+	closed   chan struct{} // after closeErr is what the first Close came to
+	closeErr error
 }
 
 // Open opens the directory, and recovers what a crash left: when it returns,
-// every write that was ever acknowledged can be read.
+// every write that was ever acknowledged can be read. ctx is asked before that begins.
 func Open(ctx context.Context, o Options) (*Engine, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return nil, err
@@ -190,21 +197,47 @@ func (e *Engine) Drain() { e.draining.Store(true) }
 // error is returned; nothing acknowledged is at stake either way.
 func (e *Engine) Close(ctx context.Context) error {
 	e.Drain()
-	done := make(chan error, 1)
-	go func() {
-		err := e.learnt.close(ctx)
-		if e.service != nil {
-			err = errors.Join(err, e.service.Close())
-		}
-		done <- errors.Join(err, e.store.Close(), e.cache.close(ctx))
-	}()
+	e.closing.Do(func() {
+		e.closed = make(chan struct{})
+		go func() {
+			defer close(e.closed)
+			e.closeErr = e.close(ctx)
+		}()
+	})
 	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("close: %w", err)
-		}
-		return nil
+	case <-e.closed:
 	case <-ctx.Done():
-		return fmt.Errorf("close: %w", ctx.Err())
+		select {
+		case <-e.closed:
+		default:
+			return fmt.Errorf("close: %w", ctx.Err())
+		}
+	}
+	if e.closeErr != nil {
+		return fmt.Errorf("close: %w", e.closeErr)
+	}
+	return nil
+}
+
+func (e *Engine) close(ctx context.Context) error {
+	// What reads ahead is waited for however long: the store can't be closed under it.
+	err := e.learnt.close(context.WithoutCancel(ctx))
+	if e.service != nil {
+		err = errors.Join(err, e.service.Close())
+	}
+	err = errors.Join(err, e.store.Close())
+	select {
+	case <-e.store.Ended():
+		if ctx.Err() != nil { // nobody waits any more
+			ctx = context.WithoutCancel(ctx)
+		}
+		return errors.Join(err, e.cache.close(ctx))
+	default:
+		// Something that the drive holds up still works with the cache's memory.
+		go func() {
+			<-e.store.Ended()
+			_ = e.cache.close(context.WithoutCancel(ctx))
+		}()
+		return err
 	}
 }

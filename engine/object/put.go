@@ -236,6 +236,9 @@ func (p *put) admit(in *PutInput) error {
 	if err := checkKey(in.Key); err != nil {
 		return err
 	}
+	if in.Body == nil && in.Size != 0 {
+		return errIncomplete
+	}
 	p.headers = in.Headers
 	if err := checkHeaders(&p.headers); err != nil {
 		return err

@@ -335,6 +335,8 @@ func (u *upload) checkPart(in *UploadPartInput) (Checksum, error) {
 		return sum, refuse(InvalidArgument, "Part number must be an integer between 1 and 10000, inclusive")
 	case in.Size > MaxPutSize:
 		return sum, errTooLarge
+	case in.Body == nil && in.Size != 0:
+		return sum, errIncomplete
 	case sum.Algorithm == NoChecksum:
 		sum.Algorithm = u.algorithm
 	case u.algorithm != NoChecksum && sum.Algorithm != u.algorithm:

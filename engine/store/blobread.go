@@ -156,6 +156,10 @@ func (r *blobReader) load(pages int) error {
 	if r.off >= r.end {
 		return io.EOF
 	}
+	if !r.s.inside.enter() {
+		return ErrClosed
+	}
+	defer r.s.inside.leave()
 	if r.fromMemory(pages) {
 		return nil
 	}

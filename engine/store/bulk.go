@@ -94,8 +94,9 @@ func (b *bulk) leave(l *lane) {
 // blob. If that is moved, moved is how large a file it needs on a full drive, else 0.
 func (b *bulk) reserve(l *lane, n, least int64, held map[uint64]*segment, moved int64) (r stretch, err error) {
 	for _, n := range []int64{n, least} {
-		if r, err = b.reserveIn(l, n, held, moved); !isFull(err) && !errors.Is(err, backend.ErrFull) {
-			if err == nil && b.full.Swap(false) {
+		var made bool
+		if r, made, err = b.reserveIn(l, n, held, moved); !isFull(err) && !errors.Is(err, backend.ErrFull) {
+			if made && moved == 0 && b.full.Swap(false) {
 				b.s.logger.Info("there is room for large bodies again")
 			}
 			return r, err
@@ -116,19 +117,20 @@ func (b *bulk) reserve(l *lane, n, least int64, held map[uint64]*segment, moved 
 	return stretch{}, err
 }
 
-func (b *bulk) reserveIn(l *lane, n int64, held map[uint64]*segment, moved int64) (stretch, error) {
+// reserveIn is reserve in one lane. made says that a file was made for it.
+func (b *bulk) reserveIn(l *lane, n int64, held map[uint64]*segment, moved int64) (r stretch, made bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if r, ok := l.take(n, held); ok {
-		return r, nil
+		return r, false, nil
 	}
 	name, err := b.file(n, moved)
 	if err != nil {
-		return stretch{}, err
+		return stretch{}, false, err
 	}
 	seg, err := b.s.segs.begin(name, bulkSegment, 0)
 	if err != nil {
-		return stretch{}, err
+		return stretch{}, false, err
 	}
 	if l.seg != nil {
 		l.seg.seal()
@@ -136,9 +138,9 @@ func (b *bulk) reserveIn(l *lane, n int64, held map[uint64]*segment, moved int64
 	l.seg, l.off = seg, blockSize
 	r, ok := l.take(n, held)
 	if !ok {
-		return stretch{}, fmt.Errorf("bulk segment %d has no room for %d bytes", seg.ordinal, n)
+		return stretch{}, true, fmt.Errorf("bulk segment %d has no room for %d bytes", seg.ordinal, n)
 	}
-	return r, nil
+	return r, true, nil
 }
 
 // take gives out n bytes of the lane's segment if it has them. Called with mu held.
@@ -189,7 +191,7 @@ func (b *bulk) file(n, moved int64) (name string, err error) {
 	}
 	b.files.Lock()
 	defer b.files.Unlock()
-	switch size := b.s.bulkSize(); {
+	switch size := b.s.bulkSize(blockSize + n); {
 	case size < blockSize+n:
 		return "", backend.ErrFull
 	case size < b.s.opt.BulkSegmentSize:

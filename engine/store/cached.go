@@ -141,6 +141,10 @@ func (s *Store) cachedBody(e *backend.Entry) (v cache.View, met, ok bool) {
 // fetchBody reads a whole small body that memory does not have: from the tiers
 // below, or from the log. It is verified, and kept.
 func (s *Store) fetchBody(r *backend.BodyRef, buf []byte) ([]byte, error) {
+	if !s.inside.enter() {
+		return nil, ErrClosed
+	}
+	defer s.inside.leave()
 	key := bodyKey(r)
 	if s.opt.Tiers != nil {
 		return s.opt.Tiers.Fetch(context.Background(), key[:], tiers.Sum{Length: r.Length, CRC: r.CRC}, buf,
@@ -159,9 +163,10 @@ func (s *Store) Ahead(ctx context.Context, r backend.BodyRef) (int64, error) {
 	if s.opt.Tiers == nil || r.Segment == 0 || r.Segment == PendingBody || r.Length == 0 {
 		return 0, nil
 	}
-	if s.isClosed() {
+	if !s.inside.enter() {
 		return 0, ErrClosed
 	}
+	defer s.inside.leave()
 	key := bodyKey(&r)
 	fetched, err := s.opt.Tiers.Ahead(ctx, key[:], tiers.Sum{Length: r.Length, CRC: r.CRC},
 		func(dst []byte) ([]byte, error) { return s.readBody(r, dst) })

@@ -228,3 +228,46 @@ func TestCloseWhileTheIndexCannotBeWritten(t *testing.T) {
 	}
 	childDone()
 }
+
+// An upload that can't begin its file leaves none behind.
+func TestAFileThatCannotBeginIsRemoved(t *testing.T) {
+	s, f, _ := faultyStore(t, nil)
+	for range 5 {
+		f.Clear()
+		require.NoError(t, f.AddText("write bulk/* nth 1: EIO"))
+		w, err := s.Stage(ctx, backend.BlobID{Group: s.NextSeq()}, 900_000)
+		require.NoError(t, err)
+		_, err = w.Write(make([]byte, 900_000))
+		if err == nil {
+			_, err = w.Finish()
+		}
+		require.Error(t, err)
+		w.Abort()
+	}
+	f.Clear()
+	require.False(t, s.Failed())
+	names, err := s.opt.FS.List("bulk")
+	require.NoError(t, err)
+	require.Empty(t, names)
+	id, data := addBlob(t, s, 900_000)
+	require.Equal(t, data, readBlob(t, s, id, 0, 900_000).Bytes())
+	require.NoError(t, s.Close())
+}
+
+// A wall clock that is set back does not hold up the closing of a store whose index failed.
+func TestCloseAfterTheClockWasSetBack(t *testing.T) {
+	s, f, _ := faultyStore(t, nil)
+	require.NoError(t, f.AddText("write index/* nth 1: EIO"))
+	for i := 0; s.indexFailedAt.Load() == 0 && i < 200; i++ {
+		_ = tryPut(s, fmt.Sprint("k", i), "v", make([]byte, 2000))
+		_ = s.flushPast()
+	}
+	f.Clear()
+	s.indexFailedAt.Add(int64(time.Hour))
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = s.Close()
+	}()
+	within(t, "Close waits for the clock", closed)
+}

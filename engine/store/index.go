@@ -201,6 +201,10 @@ func (s *Store) find(key, buf []byte, keep bool) (indexEntry, bool, error) {
 	if x, found, known := s.cachedEntry(key, buf); known {
 		return x, found, nil
 	}
+	if !s.inside.enter() {
+		return indexEntry{}, false, ErrClosed
+	}
+	defer s.inside.leave()
 	var g cache.Generation
 	if keep {
 		g = s.opt.Cache.Generation(key)

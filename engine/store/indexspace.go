@@ -31,7 +31,7 @@ func (v spaceFS) hold() {
 func (v spaceFS) rest() {
 	v.hold()
 	if at := v.s.indexFailedAt.Load(); at != 0 {
-		time.Sleep(v.s.opt.retry/4 - time.Since(time.Unix(0, at)))
+		time.Sleep(v.s.opt.retry/4 - max(time.Since(time.Unix(0, at)), 0)) // a clock may be set back
 		v.hold()
 	}
 }

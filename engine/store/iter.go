@@ -167,8 +167,16 @@ func (it *Iter) Beside(lower, upper []byte) (backend.Iter, error) {
 	return b, nil
 }
 
-func (s *Store) newIter(lower, upper []byte) (*Iter, error) {
-	it := s.makeIter(lower, upper)
+func (s *Store) newIter(lower, upper []byte) (it *Iter, err error) {
+	if !s.inside.enter() {
+		return nil, ErrClosed
+	}
+	defer func() {
+		if err != nil {
+			s.inside.leave()
+		}
+	}()
+	it = s.makeIter(lower, upper)
 	for try := 1; ; try++ {
 		known := s.hollows.list.Load()
 		gens := *s.overlay.gens.Load()
@@ -478,6 +486,7 @@ func (it *Iter) Close() error {
 		it.lookOut()
 	}
 	err := it.index.Close()
+	it.s.inside.leave()
 	if it.err == nil && err == nil && len(it.found) > 0 {
 		it.s.learn(it.horizon, it.found)
 	}

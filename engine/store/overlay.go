@@ -289,8 +289,8 @@ type overlay struct {
 
 // newOverlay makes one for about the given bytes of records, a slot or so for each.
 func newOverlay(size int64) *overlay {
-	const smallest = 10
-	n := max(smallest, bits.Len64(uint64(size/(4*overlayEntrySize))))
+	const smallest, largest = 10, 26 // of a table of 8 KiB, and of one of 512 MiB
+	n := min(max(smallest, bits.Len64(uint64(size/(4*overlayEntrySize)))), largest)
 	o := &overlay{seed: maphash.MakeSeed(), slots: make([]atomic.Uint64, 1<<n), shift: uint(64 - n)}
 	o.gens.Store(&[]*generation{{number: 1}})
 	return o

@@ -282,6 +282,10 @@ func (r *blobReader) Ahead(ctx context.Context) (sum int64, err error) {
 	if p == nil || r.w == nil {
 		return 0, nil
 	}
+	if !r.s.inside.enter() {
+		return 0, ErrClosed
+	}
+	defer r.s.inside.leave()
 	r.letGo()
 	for r.off < r.end {
 		if err := ctx.Err(); err != nil {

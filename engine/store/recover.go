@@ -73,7 +73,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{opt: o, logger: o.Logger, lock: lock, leaving: make(chan struct{}), closing: make(chan struct{}), indexErr: make(chan error, 1)}
+	s := &Store{opt: o, logger: o.Logger, lock: lock, leaving: make(chan struct{}), closing: make(chan struct{}), ended: make(chan struct{}), indexErr: make(chan error, 1)}
 	s.standstill.epoch = time.Now()
 	s.lent.init(o.Cache)
 	s.pages = newPages(o.Cache, &s.lent)

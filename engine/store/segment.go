@@ -223,8 +223,12 @@ func (t *segments) makeFile(c int, size int64) (name string, err error) {
 // header is durable with the first sync of the file.
 func (t *segments) begin(name string, kind segmentKind, prev uint64) (g *segment, err error) {
 	defer func() {
-		if isFull(err) && kind != logSegment { // the log keeps its own and tries again
+		switch {
+		case err == nil || kind == logSegment: // the log keeps its own and tries again
+		case isFull(err):
 			t.giveBack(name, class(kind))
+		default: // its header may have been written or not
+			_ = t.fs.Remove(name)
 		}
 	}()
 	ordinal, err := t.nextOrdinal()

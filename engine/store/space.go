@@ -79,8 +79,8 @@ func (s *Store) logFile(size int64) (name string, recycled bool, err error) {
 
 // bulkSize is how large a new bulk file may be. One segment more is left than new data needs,
 // or the file itself would fill the drive for small bodies too. Where the log's files between
-// lives have the room, it is made.
-func (s *Store) bulkSize() int64 {
+// lives have the room, it is made, if that comes to least.
+func (s *Store) bulkSize(least int64) int64 {
 	if s.refusing.Load() {
 		return 0
 	}
@@ -88,7 +88,7 @@ func (s *Store) bulkSize() int64 {
 		return s.opt.BulkSegmentSize
 	}
 	size := min((s.left()+s.segs.ballast()-s.leastFree()-s.opt.SegmentSize)/blockSize*blockSize, s.opt.BulkSegmentSize)
-	for size > 0 && s.left()-s.segs.spareBytes() < size+s.indexShare() && s.segs.shed() {
+	for size >= least && s.left()-s.segs.spareBytes() < size+s.indexShare() && s.segs.shed() {
 	}
 	return size
 }

@@ -210,6 +210,8 @@ type Store struct {
 	filterLock sync.Mutex
 	stats      stats
 	standstill standstill
+	inside     inside
+	ended      chan struct{}
 
 	seq           atomic.Uint64
 	refusing      atomic.Bool // space is down to the reserve
@@ -412,6 +414,9 @@ func (s *Store) close() error {
 	if s.indexDead.Load() {
 		s.indexLeft.Store(true)
 		abandoned.Store(s.id, true)
+		go s.awaitEnd()
+	} else {
+		s.awaitEnd()
 	}
 	if err == nil && !s.failed.Load() {
 		s.giveBack()
@@ -474,6 +479,9 @@ func (s *Store) awaitApplier() {
 // and get no further.
 const dutiesOfADeadIndex = 2 * time.Second
 
+// readersOfAClosedStore is how long Close waits for calls that nobody should make beside it.
+const readersOfAClosedStore = 2 * time.Second
+
 func (s *Store) awaitDuties() {
 	done := make(chan struct{})
 	go func() { s.duties.Wait(); close(done) }()
@@ -513,6 +521,10 @@ func (s *Store) closeIndex() error {
 	}
 	if err := s.flushAtClose(); err != nil {
 		s.indexEnd.CompareAndSwap(nil, &err)
+	}
+	if !s.inside.end(readersOfAClosedStore) {
+		s.logger.Error("closing without the index: a read has not come back from the drive")
+		s.indexDead.Store(true)
 	}
 	var err error
 	if !s.indexDead.Load() {
@@ -574,6 +586,13 @@ func (s *Store) watchSpace() {
 	}
 }
 
+// rested reports whether nothing has waited for space for a while, by a clock that may have
+// been set back.
+func (s *Store) rested() bool {
+	d := time.Since(time.Unix(0, s.spaceWaited.Load()))
+	return d > ballastRest || d < 0
+}
+
 func (s *Store) checkSpace() {
 	u, err := s.opt.FS.Usage()
 	if err != nil {
@@ -590,7 +609,7 @@ func (s *Store) checkSpace() {
 	}
 	free := u.Free + s.segs.spareBytes() + s.segs.ballast()
 	low := free < least || s.spaceWaits.Load() > 0
-	if !low && free >= least+s.ballastSize() && u.Free >= 2*s.ballastSize() && time.Since(time.Unix(0, s.spaceWaited.Load())) > ballastRest {
+	if !low && free >= least+s.ballastSize() && u.Free >= 2*s.ballastSize() && s.rested() {
 		s.takeBallast()
 	}
 	if s.refusing.Swap(low) != low {
