@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/cairnstore/cairn/engine/auth/internal/sigv4"
+	"github.com/cairnstore/cairn/engine/internal/room"
 )
 
 const (
@@ -53,7 +54,7 @@ type chunkedBody struct {
 	previous [sigv4.SignatureSize]byte
 
 	*chunkBuffer        // from the first Read to the end
-	large        *share // nil while the buffer is of usual size
+	large        *room.Share // nil while the buffer is of usual size
 
 	declared []string // trailers to come, in lower case
 	trailers http.Header
@@ -135,7 +136,7 @@ func (b *chunkedBody) end() {
 	}
 	b.chunkBuffer = nil
 	if b.large != nil {
-		b.large.end()
+		b.large.End()
 	}
 }
 
@@ -362,16 +363,20 @@ func (b *chunkedBody) more() error {
 	return io.ErrNoProgress
 }
 
+// largeChunks is the room of chunks that need a buffer larger than maxKeptBuffer: each has to
+// be held until its signature is verified.
+var largeChunks = room.Room{Least: 2 * MaxSignedChunk}
+
 // mayGrow takes the room that a buffer of n bytes needs, if there is as much.
 func (b *chunkedBody) mayGrow(n int) bool {
 	if n <= maxKeptBuffer {
 		return true
 	}
 	if b.large == nil {
-		b.large = &share{room: &largeChunks}
-		runtime.AddCleanup(b, (*share).end, b.large) // of a body that nobody reads to its end
+		b.large = &room.Share{Room: &largeChunks}
+		runtime.AddCleanup(b, (*room.Share).End, b.large) // of a body that nobody reads to its end
 	}
-	return b.large.grow(int64(n))
+	return b.large.Grow(int64(n))
 }
 
 // incomplete says what a source's error before the end means for the caller.

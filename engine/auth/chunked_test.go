@@ -264,9 +264,8 @@ func TestLargeChunks(t *testing.T) {
 // TestLargeChunksHaveARoom: half-sent chunks of all requests together take no more memory than
 // is set aside for them, and what ends, or is let go of, gives its part back.
 func TestLargeChunksHaveARoom(t *testing.T) {
-	most := largeChunks.most
-	largeChunks.most = func() int64 { return 64 << 20 }
-	defer func() { largeChunks.most = most }()
+	largeChunks.SetMost(64 << 20)
+	defer largeChunks.SetMost(0)
 	r, framed := chunkedPut(t, strings.Repeat("x", 12<<20), sign.Chunks{ChunkSize: 12 << 20})
 	v := verifierAt(t, exampleTime)
 	type half struct {
@@ -290,7 +289,7 @@ func TestLargeChunksHaveARoom(t *testing.T) {
 		_, err := h.rest.Write(framed[:10<<20]) // and no more: its Read waits
 		require.NoError(t, err)
 	}
-	require.Greater(t, largeChunks.taken.Load(), int64(48<<20)-1)
+	require.Greater(t, largeChunks.Taken(), int64(48<<20)-1)
 	refused := begin()
 	go func() { _, _ = refused.rest.Write(framed) }()
 	_, err := io.ReadAll(refused.body)
@@ -300,16 +299,16 @@ func TestLargeChunksHaveARoom(t *testing.T) {
 	for _, h := range all {
 		require.NoError(t, h.rest.CloseWithError(io.ErrUnexpectedEOF))
 	}
-	require.Eventually(t, func() bool { return largeChunks.taken.Load() == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return largeChunks.Taken() == 0 }, 10*time.Second, time.Millisecond)
 	h := begin()
 	go func() { _, _ = h.rest.Write(framed); _ = h.rest.Close() }()
 	n, err := h.body.Read(make([]byte, 1))
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
-	require.Positive(t, largeChunks.taken.Load())
+	require.Positive(t, largeChunks.Taken())
 	_ = h.rest.CloseWithError(io.ErrUnexpectedEOF)
 	h = half{} // as where a handler has seen enough
-	require.Eventually(t, func() bool { runtime.GC(); return largeChunks.taken.Load() == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { runtime.GC(); return largeChunks.Taken() == 0 }, 10*time.Second, time.Millisecond)
 }
 
 // TestAnnouncedIsNotAllocated: a chunk announced and never sent costs nothing.

@@ -13,16 +13,42 @@ import (
 type deleteDocument struct {
 	XMLName xml.Name      `xml:"Delete"`
 	Quiet   bool          `xml:"Quiet"`
-	Objects []deleteEntry `xml:"Object"`
+	Objects deleteEntries `xml:"Object"`
 }
 
-// A deleteEntry has lists, so that what was said twice is seen to be.
+type deleteEntries []deleteEntry
+
+func (l *deleteEntries) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
+	return appendElement((*[]deleteEntry)(l), maxDeleteKeys, d, start)
+}
+
+// A deleteEntry has lists, so that what was said twice is refused.
 type deleteEntry struct {
-	Keys       []string `xml:"Key"`
-	VersionIDs []string `xml:"VersionId"`
-	ETags      []string `xml:"ETag"`
-	Modified   *string  `xml:"LastModifiedTime"` // directory buckets'
-	Size       *string  `xml:"Size"`             // directory buckets'
+	Keys       once    `xml:"Key"`
+	VersionIDs once    `xml:"VersionId"`
+	ETags      once    `xml:"ETag"`
+	Modified   *string `xml:"LastModifiedTime"` // directory buckets'
+	Size       *string `xml:"Size"`             // directory buckets'
+}
+
+// once is the text of an element that may stand once.
+type once []string
+
+func (l *once) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
+	return appendElement((*[]string)(l), 1, d, start)
+}
+
+// appendElement reads an element of which there may be so many.
+func appendElement[T any](list *[]T, most int, d *xml.Decoder, start xml.StartElement) error {
+	if len(*list) == most {
+		return fmt.Errorf("more than %d of %s", most, start.Name.Local)
+	}
+	var v T
+	if err := d.DecodeElement(&v, &start); err != nil {
+		return err
+	}
+	*list = append(*list, v)
+	return nil
 }
 
 func (e *deleteEntry) key() string { return e.Keys[0] }
@@ -79,11 +105,11 @@ func deleteObjects(c *call) error {
 }
 
 func (d *deleteDocument) check() error {
-	if len(d.Objects) == 0 || len(d.Objects) > maxDeleteKeys {
+	if len(d.Objects) == 0 {
 		return refuse(codeMalformedXML, "")
 	}
 	for i := range d.Objects {
-		if e := &d.Objects[i]; len(e.Keys) != 1 || len(e.VersionIDs) > 1 || len(e.ETags) > 1 {
+		if len(d.Objects[i].Keys) == 0 {
 			return refuse(codeMalformedXML, "")
 		}
 	}

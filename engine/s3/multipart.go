@@ -186,8 +186,16 @@ func (x *xmlWriter) partChecksum(s object.Checksum) {
 }
 
 type completeDocument struct {
-	XMLName xml.Name       `xml:"CompleteMultipartUpload"`
-	Parts   []completePart `xml:"Part"`
+	XMLName xml.Name      `xml:"CompleteMultipartUpload"`
+	Parts   completeParts `xml:"Part"`
+}
+
+// completeParts are not read on when there are more than may be: each takes a hundred times
+// the memory that it has in the document.
+type completeParts []completePart
+
+func (l *completeParts) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
+	return appendElement((*[]completePart)(l), maxParts, d, start)
 }
 
 type completePart struct {
@@ -206,7 +214,7 @@ func parseComplete(b []byte) ([]object.PartInfo, error) {
 	if err := parseXML(b, &d); err != nil {
 		return nil, err
 	}
-	if len(d.Parts) == 0 || len(d.Parts) > maxParts {
+	if len(d.Parts) == 0 {
 		return nil, refuse(codeMalformedXML, "")
 	}
 	parts := make([]object.PartInfo, len(d.Parts))

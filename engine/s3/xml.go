@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"github.com/cairnstore/cairn/engine/internal/room"
 )
 
 // An xmlWriter appends an answer's document to a pooled buffer. encoding/xml
@@ -207,11 +209,22 @@ func (c *call) respond(build func(*xmlWriter)) error {
 
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
+// longDocuments is the room of those that may be longer than maxDocument: clients can send them
+// slowly.
+var longDocuments = room.Room{Least: 4 * maxLongDocument}
+
 // readBody reads a document of at most max bytes and hands it to use, which
 // borrows it. Reading to the end is what verifies the payload.
 func (c *call) readBody(max int64, use func([]byte) error) error {
 	if c.who.Length > max {
 		return refuse(codeMalformedXML, "The document is larger than "+strconv.FormatInt(max, 10)+" bytes.")
+	}
+	if max > maxDocument {
+		share := room.Share{Room: &longDocuments}
+		if !share.Grow(int64(min(uint64(c.who.Length), uint64(max)))) { // max of -1, not told
+			return refuse(codeSlowDown, "")
+		}
+		defer share.End()
 	}
 	b := bodies.Get().(*bytes.Buffer)
 	defer func() {
