@@ -135,14 +135,16 @@ func TestGreetingKeepsSecrets(t *testing.T) {
 		name     string
 		settings config.Settings
 		made     bool
+		terminal bool
 		shown    bool
 	}{
-		{"made now", config.Settings{Data: []string{"d"}}, true, true},
-		{"made before", config.Settings{Data: []string{"d"}}, false, false},
-		{"given", config.Settings{Data: []string{"d"}, RootUser: "owner"}, false, false},
+		{"made now", config.Settings{Data: []string{"d"}}, true, true, true},
+		{"made now, into a log", config.Settings{Data: []string{"d"}}, true, false, false},
+		{"made before", config.Settings{Data: []string{"d"}}, false, true, false},
+		{"given", config.Settings{Data: []string{"d"}, RootUser: "owner"}, false, true, false},
 	} {
 		var out bytes.Buffer
-		greet(&out, "cairn", "http://127.0.0.1:9000", &c.settings, keys, c.made)
+		greet(&out, "cairn", "http://127.0.0.1:9000", &c.settings, keys, c.made, c.terminal)
 		require.Equal(t, c.shown, strings.Contains(out.String(), keys.SecretKey), c.name)
 		require.Contains(t, out.String(), "http://127.0.0.1:9000")
 	}

@@ -5,15 +5,17 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cairnstore/cairn/cmd/cairn/internal/config"
 	"github.com/cairnstore/cairn/cmd/cairn/internal/credentials"
 )
 
-// greet tells a person at a terminal how to use the server. The secret is
-// shown once, when it is made: later it would only be in logs. What a person
-// chose is not shown at all.
-func greet(w io.Writer, program, url string, s *config.Settings, keys credentials.Pair, made bool) {
+// greet tells a person how to use the server. The secret is shown once, when it is made, and
+// on a terminal alone: all else is kept as a log. What a person chose is not shown at all.
+func greet(w io.Writer, program, url string, s *config.Settings, keys credentials.Pair, made, terminal bool) {
 	dir := shellQuote(s.Data[0])
 	var text bytes.Buffer
 	defer func() { _, _ = w.Write(text.Bytes()) }() // at once, in whatever company
@@ -21,6 +23,9 @@ func greet(w io.Writer, program, url string, s *config.Settings, keys credential
 	p("")
 	p("Cairn serves S3 on %s, from %s", url, s.Data[0])
 	switch {
+	case made && !terminal:
+		p("Credentials were made now and are kept in the data directory. To see them:")
+		p("  %s credentials show --data %s", program, dir)
 	case made:
 		p("")
 		p("  access key  %s", keys.AccessKey)
@@ -45,4 +50,14 @@ func greet(w io.Writer, program, url string, s *config.Settings, keys credential
 	p(`  mc alias set cairn %s "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY"`, url)
 	p("  mc ls cairn/photos")
 	p("")
+}
+
+// isTerminal reports whether a person may read what is written.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }

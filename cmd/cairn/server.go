@@ -122,7 +122,7 @@ func serve(ctx context.Context, settings *config.Settings, unknown []string, std
 	s.gate.open(e.Handler())
 	s.adminGate.open(e.AdminHandler())
 	s.log.Info("serving", "address", s.public.Addr().String(), "data", settings.Data[0], "version", build().Version)
-	greet(stderr, os.Args[0], s.url(), settings, keys, made)
+	greet(stderr, os.Args[0], s.url(), settings, keys, made, isTerminal(stderr))
 
 	var reason error
 	var signalled time.Time

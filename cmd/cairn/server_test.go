@@ -34,8 +34,8 @@ func TestFirstStartSecondStart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	p := start(t, dir, nil)
 	keys := p.keys()
-	require.Contains(t, p.errOut.String(), keys.AccessKey)
-	require.Contains(t, p.errOut.String(), keys.SecretKey, "the first start shows the secret")
+	require.Contains(t, p.errOut.String(), "credentials show --data")
+	require.NotContains(t, p.errOut.String(), keys.SecretKey, "it is shown on a terminal, and this is a file")
 	require.NotContains(t, p.out.String(), keys.SecretKey, "the log never does")
 
 	status, _ := p.do(keys, "PUT", "/photos", nil)

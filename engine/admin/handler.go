@@ -77,6 +77,8 @@ func New(o Options) *Handler {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	serve := h.inside[r.URL.Path]
 	switch {
+	case fromAPage(r):
+		http.Error(w, "not for pages of other sites", http.StatusForbidden)
 	case strings.HasPrefix(r.URL.Path, "/debug/pprof/"):
 		profiles(w, r)
 	case r.URL.Path == "/cache/warm" && h.o.Warm != nil:
@@ -89,6 +91,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		serve(w, r)
 	}
+}
+
+// fromAPage reports whether a browser asks for a page of another site: what an operator can
+// reach, the pages that he reads must not.
+func fromAPage(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return r.Header.Get("Origin") != "" || site == "cross-site" || site == "same-site"
 }
 
 // profiles serves what go tool pprof asks for. Only the operators' own port has

@@ -128,6 +128,16 @@ func TestProfilesAreOnTheOwnPortAlone(t *testing.T) {
 	require.Equal(t, 404, ask(handler(nil), "GET", "/debug/pprof/nothing").Code)
 }
 
+// A page that an operator reads can't have his browser ask.
+func TestOwnPortIsNotForPages(t *testing.T) {
+	for _, header := range [][]string{{"Origin", "http://evil.example"}, {"Sec-Fetch-Site", "cross-site"}} {
+		for _, path := range []string{"/debug/pprof/heap", "/metrics", "/health"} {
+			require.Equal(t, 403, ask(handler(nil), "GET", path, header...).Code, path)
+		}
+	}
+	require.Equal(t, 200, ask(handler(nil), "GET", "/metrics", "Sec-Fetch-Site", "none").Code, "the operator himself")
+}
+
 // What can't be done is said with its status before the first line, and in a line after it.
 func TestWarmingOverHTTP(t *testing.T) {
 	var told int

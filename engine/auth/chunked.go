@@ -53,7 +53,7 @@ type chunkedBody struct {
 	// previous is the last signature verified.
 	previous [sigv4.SignatureSize]byte
 
-	*chunkBuffer        // from the first Read to the end
+	*chunkBuffer             // from the first Read to the end
 	large        *room.Share // nil while the buffer is of usual size
 
 	declared []string // trailers to come, in lower case

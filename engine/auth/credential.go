@@ -32,6 +32,9 @@ func parseCredential(s string) (credential, bool) {
 	return c, true
 }
 
+// maxRegion is longer than any region's name: keys are remembered for each.
+const maxRegion = 64
+
 // flaw returns what is wrong with the scope for this region and request time,
 // in words for the caller; empty if nothing is. A region of "" is any: it is no bound
 // to who may do what, and clients that name one which nobody has set are right, too.
@@ -41,6 +44,8 @@ func (c *credential) flaw(region, dateTime string, anyRegion bool) string {
 		return "the credential scope must end in " + sigv4.Terminator
 	case c.service != sigv4.Service:
 		return "the credential scope must name the service " + sigv4.Service
+	case len(c.region) > maxRegion:
+		return "the region of the credential scope is too long"
 	case region != "" && c.region != region && !(anyRegion && c.region == defaultRegion):
 		return "the region '" + c.region + "' is wrong; expecting '" + region + "'"
 	case len(dateTime) < 8 || c.date != dateTime[:8]:

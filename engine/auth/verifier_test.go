@@ -106,6 +106,9 @@ func TestEveryPartIsCovered(t *testing.T) {
 		"wrong region": {func(r *http.Request) {
 			sign.New(exampleKey, exampleSecret, "eu-west-1").Sign(r, sign.HashOf([]byte(body)), exampleTime)
 		}, MalformedAuthorization},
+		"long region": {func(r *http.Request) {
+			sign.New(exampleKey, exampleSecret, strings.Repeat("r", maxRegion+1)).Sign(r, sign.HashOf([]byte(body)), exampleTime)
+		}, MalformedAuthorization},
 		"two authorizations":     {func(r *http.Request) { r.Header.Add("Authorization", r.Header.Get("Authorization")) }, MalformedAuthorization},
 		"header and query":       {func(r *http.Request) { r.URL.RawQuery += "&X-Amz-Signature=" + strings.Repeat("0", 64) }, MalformedAuthorization},
 		"header and query, %":    {func(r *http.Request) { r.URL.RawQuery += "&X%2DAmz-Credential=x" }, MalformedAuthorization},

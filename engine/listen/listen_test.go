@@ -229,22 +229,50 @@ func TestShutdownHasALimit(t *testing.T) {
 }
 
 func TestConnectionsAreBounded(t *testing.T) {
-	s := start(t, Options{MaxConnections: 2, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {})})
-	ask := func(c net.Conn) error {
-		_, _ = fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-		_ = c.SetReadDeadline(time.Now().Add(stall))
+	goOn := make(chan struct{})
+	s := start(t, Options{MaxConnections: 2, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			<-goOn
+		}
+	})})
+	ask := func(c net.Conn, path string) { _, _ = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", path) }
+	answered := func(c net.Conn, within time.Duration) error {
+		_ = c.SetReadDeadline(time.Now().Add(within))
 		_, err := http.ReadResponse(bufio.NewReader(c), nil)
 		return err
 	}
 	first, second, third := dial(t, s), dial(t, s), dial(t, s)
-	require.NoError(t, ask(first))
-	require.NoError(t, ask(second))
-	require.ErrorIs(t, ask(third), os.ErrDeadlineExceeded)
+	ask(first, "/slow")
+	ask(second, "/slow")
+	ask(third, "/")
+	require.ErrorIs(t, answered(third, stall), os.ErrDeadlineExceeded)
 	require.Equal(t, int64(2), s.Connections())
-	require.NoError(t, first.Close())
-	_ = third.SetReadDeadline(time.Now().Add(5 * time.Second))
-	_, err := http.ReadResponse(bufio.NewReader(third), nil)
-	require.NoError(t, err, "the waiting one is served once there is room")
+	close(goOn)
+	require.NoError(t, answered(third, 5*time.Second), "the waiting one is served: another has nothing to ask")
+	require.Equal(t, int64(2), s.Connections())
+}
+
+// Who connects and asks nothing keeps nobody out.
+func TestSilentConnectionsMakeRoom(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writePair(t, cert, key, 1)
+	for _, o := range []Options{{}, {CertFile: cert, KeyFile: key}} {
+		o.MaxConnections, o.Handler = 3, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+		s := start(t, o)
+		for range 6 { // three of which wait in the backlog
+			dial(t, s)
+		}
+		scheme := "http://"
+		if o.CertFile != "" {
+			scheme = "https://"
+		}
+		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+		resp, err := (&http.Client{Transport: transport, Timeout: 20 * time.Second}).Get(scheme + s.Addr().String() + "/")
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		transport.CloseIdleConnections()
+	}
 }
 
 func TestBindErrorsSayWhatToDo(t *testing.T) {

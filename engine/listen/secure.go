@@ -28,7 +28,7 @@ type secure struct {
 	mu struct {
 		sync.Mutex
 		closed     bool
-		handshakes map[*tls.Conn]struct{} // under way
+		handshakes map[*tls.Conn]time.Time // under way, since
 	}
 }
 
@@ -58,7 +58,7 @@ func newSecure(o Options, h *http1.Server) (*secure, error) {
 		// ReadTimeout and WriteTimeout judge a request's whole length, which for
 		// 5 GiB on a slow link is hours; progress does their work.
 	}
-	s.mu.handshakes = make(map[*tls.Conn]struct{})
+	s.mu.handshakes = make(map[*tls.Conn]time.Time)
 	return s, nil
 }
 
@@ -98,7 +98,7 @@ func (s *secure) begin(t *tls.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.mu.closed {
-		s.mu.handshakes[t] = struct{}{}
+		s.mu.handshakes[t] = time.Now()
 	}
 	return !s.mu.closed
 }
@@ -108,6 +108,29 @@ func (s *secure) end(t *tls.Conn) bool {
 	defer s.mu.Unlock()
 	delete(s.mu.handshakes, t)
 	return !s.mu.closed
+}
+
+// evict ends the handshake that has taken longest, if that is more than a second. On a nil
+// receiver there is none.
+func (s *secure) evict() bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var slow *tls.Conn
+	since := time.Now().Add(-time.Second)
+	for t, at := range s.mu.handshakes {
+		if at.Before(since) {
+			slow, since = t, at
+		}
+	}
+	if slow == nil {
+		return false
+	}
+	delete(s.mu.handshakes, slow)
+	_ = slow.NetConn().Close()
+	return true
 }
 
 // refuse ends a connection whose handshake failed. A client that speaks plain

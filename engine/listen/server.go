@@ -35,7 +35,9 @@ type Options struct {
 	ProgressTimeout time.Duration
 
 	MaxHeaderBytes int // 32 KiB; S3 allows 8 KiB of headers, and a presigned URL beside them
-	MaxConnections int // open at once, others wait to be accepted; 16,384
+	// MaxConnections are open at once; 16,384. For more, those that ask nothing are closed, and
+	// else the others wait to be accepted.
+	MaxConnections int
 	// MaxStreams bounds the requests of all HTTP/2 connections together that are under way,
 	// with those whose answers wait for their clients; over it, more are reset; 4,096. An
 	// eighth as many connections, at least 64, may have requests with bodies under way.
@@ -104,6 +106,7 @@ func Listen(ctx context.Context, o Options) (*Server, error) {
 		return nil, bindError(o.Address, err)
 	}
 	s.listener = newListener(tcp, o.MaxConnections, o.ProgressTimeout)
+	s.listener.evict = func() bool { return s.secure.evict() || s.http1.Evict() }
 	return s, nil
 }
 
@@ -206,27 +209,50 @@ type listener struct {
 	isClosed atomic.Bool
 	open     atomic.Int64
 	stall    time.Duration
+	evict    func() bool // closes a connection that nobody needs, if there is one; nil: none
 }
 
 func newListener(l net.Listener, max int, stall time.Duration) *listener {
 	return &listener{Listener: l, slots: make(chan struct{}, max), closed: make(chan struct{}), stall: stall}
 }
 
-// Accept waits for a free slot before it takes a connection, so that those
-// over the bound wait in the system's backlog, which is bounded too.
+// Accept takes a connection when there is a slot for it, so that those over the bound wait in
+// the system's backlog, which is bounded too. Nobody waits for those who ask nothing: a
+// stranger could keep all others out with connections that cost him nothing.
 func (l *listener) Accept() (net.Conn, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
 	c, err := l.Listener.Accept()
 	if err != nil {
-		<-l.slots
 		return nil, err
+	}
+	if !l.slot() {
+		_ = c.Close()
+		return nil, net.ErrClosed
 	}
 	l.open.Add(1)
 	return &conn{Conn: c, listener: l, stall: l.stall}, nil
+}
+
+// slot waits for one, and reports whether there is one before the end.
+func (l *listener) slot() bool {
+	select {
+	case l.slots <- struct{}{}:
+		return true
+	default:
+	}
+	retry := time.NewTicker(50 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		if l.evict != nil {
+			l.evict()
+		}
+		select {
+		case l.slots <- struct{}{}:
+			return true
+		case <-l.closed:
+			return false
+		case <-retry.C:
+		}
+	}
 }
 
 // Close may be called more than once, as by Shutdown and Close.

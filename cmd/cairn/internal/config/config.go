@@ -92,7 +92,7 @@ func (s *Settings) Flags(fs *pflag.FlagSet) {
 	fs.DurationVar(&s.HeaderTimeout, "header-timeout", 30*time.Second, "for the head of a request")
 	fs.DurationVar(&s.IdleTimeout, "idle-timeout", 2*time.Minute, "for a connection between requests")
 	fs.DurationVar(&s.ProgressTimeout, "progress-timeout", time.Minute, "for a body that stands still, in either direction")
-	fs.IntVar(&s.MaxConnections, "max-connections", 16384, "connections open at once; others wait to be accepted")
+	fs.IntVar(&s.MaxConnections, "max-connections", 16384, "connections open at once; for others, those that ask nothing are closed, or else they wait")
 	fs.IntVar(&s.MaxRequests, "max-requests", 1024, "S3 requests served at once; others get 503 SlowDown")
 	fs.StringVar(&s.MemoryLimit, "memory-limit", "", "soft `limit` for memory: 2GiB, 60% (of what this process may use), or off (default: GOMEMLIMIT, else 75%)")
 	fs.StringVar(&s.Cache, "cache", "", "`size` of the cache of metadata and small objects: 4GiB, 10%, or off (default: a third of the memory limit, out of it; taken as it fills)")

@@ -90,6 +90,36 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
+// silentFor is how long a connection is new to Evict, too: its request may be on its way.
+const silentFor = time.Second
+
+// Evict closes a connection for others' sake, if there is one of which nothing is lost: the
+// one that has asked nothing for longest, or else one between two requests.
+func (s *Server) Evict() bool {
+	var silent, idle *conn
+	s.mu.Lock()
+	for c := range s.mu.conns {
+		switch c.state.Load() {
+		case stateNew:
+			if time.Since(c.born) > silentFor && (silent == nil || c.born.Before(silent.born)) {
+				silent = c
+			}
+		case stateIdle:
+			idle = c
+		}
+	}
+	s.mu.Unlock()
+	switch {
+	case silent != nil && silent.state.CompareAndSwap(stateNew, stateClosed):
+		_ = silent.net.Close()
+	case idle != nil && idle.state.CompareAndSwap(stateIdle, stateClosed):
+		_ = idle.net.Close()
+	default:
+		return false
+	}
+	return true
+}
+
 // retire closes the connections that are idle and reports whether none is left.
 func (s *Server) retire() bool {
 	s.mu.Lock()
