@@ -57,6 +57,9 @@ if the machine is not qualified.`,
 				o.Lines = cmd.ErrOrStderr()
 				t.Lines = o.Lines
 			}
+			if o.Pairs < 1 {
+				return &exitError{gateMishap, fmt.Errorf("gate: %d pairs; 1 to 200", o.Pairs)}
+			}
 			if targets == (o.Base != "") {
 				return &exitError{gateMishap, errors.New("gate: give either --base or --targets")}
 			}
@@ -221,8 +224,8 @@ Alarms in two of a hundred gates of a build against itself are a failure.`,
 				return &exitError{gateMishap, fmt.Errorf("gate simulate: %d gates of %d pairs", gates, pairs)}
 			}
 			for _, s := range slowdowns {
-				if !(s >= 0 && s <= 1000) {
-					return &exitError{gateMishap, fmt.Errorf("gate simulate: a slowdown of %g: want per cent, 0 to 1000", s)}
+				if !(s >= 0 && s <= 10) {
+					return &exitError{gateMishap, fmt.Errorf("gate simulate: a slowdown of %g: want a share, 0 to 10, as .1 for a tenth", s)}
 				}
 			}
 			out := cmd.OutOrStdout()

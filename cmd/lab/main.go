@@ -16,7 +16,14 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	go func() {
+		<-ctx.Done()
+		stop() // a second signal ends the process, whatever it waits for
+	}()
 	if err := execute(ctx, newRoot(), os.Stdout); err != nil {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			err = &exitError{exitCode(err), errors.New("interrupted")}
+		}
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		stop()
 		os.Exit(exitCode(err))

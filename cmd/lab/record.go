@@ -45,7 +45,7 @@ func newRecordShow() *cobra.Command {
 		Long: "Show what a record holds.\n\n" + recordNames,
 		Example: `  lab record show
   lab record show latest-gate
-  lab record show 1965f28 --json`,
+  lab record show latency-1965f28 --json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			k, err := record.Find(f.results, append(args, "latest")[0])
@@ -80,7 +80,7 @@ func newRecordDiff() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "diff OLD NEW", Short: "Lay two records side by side",
 		Long: "Lay the figures of two records side by side, and test whether the rounds of\ntheir loads differ (Mann-Whitney).\n\n" + recordNames,
-		Example: `  lab record diff f4563eb 1965f28
+		Example: `  lab record diff compare-f4563eb compare-1965f28
   lab record diff results/runs/old.json latest-compare --json`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -118,6 +118,14 @@ metric: print which there are.`,
   lab record history put4k.cairn.server_cpu --significance 0.05 --json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case !(o.Significance > 0 && o.Significance < 1):
+				return fmt.Errorf("record history: a significance of %v; it is more than 0 and less than 1", o.Significance)
+			case o.Permutations < 1 || o.Permutations > 1_000_000:
+				return fmt.Errorf("record history: %d permutations; 1 to 1,000,000", o.Permutations)
+			case o.Shortest < 2:
+				return fmt.Errorf("record history: stretches of %d records; 2 at least", o.Shortest)
+			}
 			all, err := record.ReadAll(f.results)
 			if err != nil {
 				return err

@@ -83,3 +83,16 @@ func TestABatchCountsForAllOfIt(t *testing.T) {
 	require.Equal(t, b.Quantile(.5), a.Quantile(.5))
 	require.Equal(t, b.Mean(), a.Mean())
 }
+
+// A share stayed within its quantile, and no less than that.
+func TestQuantileOfFew(t *testing.T) {
+	h := NewHistogram()
+	for i := 1; i <= 66; i++ {
+		h.Record(time.Duration(i) * time.Millisecond)
+	}
+	within := func(q float64) float64 { return float64(h.Quantile(q)) / float64(time.Millisecond) }
+	require.InDelta(t, 66, within(.99), .1, "65 of 66 are less than 99 in 100")
+	require.InDelta(t, 33, within(.5), .1)
+	require.InDelta(t, 66, within(1), .1)
+	require.InDelta(t, 1, within(0), .1)
+}

@@ -51,7 +51,7 @@ func TestSchema1(t *testing.T) {
 	require.EqualValues(t, 1675, list.Count)
 	require.EqualValues(t, 1675000, list.Items)
 	require.EqualValues(t, 1676, list.Latency.Count())
-	require.Equal(t, 7229439*time.Nanosecond, list.Latency.Quantile(.99))
+	require.Equal(t, 7397375*time.Nanosecond, list.Latency.Quantile(.99))
 
 	require.Nil(t, r.Scenario)
 	require.Nil(t, r.Verdict)

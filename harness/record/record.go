@@ -224,9 +224,24 @@ func (r *Record) encode() ([]byte, error) {
 	return append(data, '\n'), err
 }
 
+// maxFile is far more than any record.
+const maxFile = 256 << 20
+
+func readFile(name string) ([]byte, error) {
+	switch info, err := os.Stat(name); {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s: not a regular file", name)
+	case info.Size() > maxFile:
+		return nil, fmt.Errorf("%s: %d bytes, which is no record", name, info.Size())
+	}
+	return os.ReadFile(name)
+}
+
 // Read reads a record of this schema or an older one.
 func Read(name string) (*Record, error) {
-	data, err := os.ReadFile(name)
+	data, err := readFile(name)
 	if err != nil {
 		return nil, fmt.Errorf("read record: %w", err)
 	}
@@ -242,6 +257,9 @@ func Read(name string) (*Record, error) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(&r); err != nil {
 		return nil, fmt.Errorf("read record %s: %w", name, err)
+	}
+	if r.Started.IsZero() {
+		return nil, fmt.Errorf("read record %s: it does not say when it started", name)
 	}
 	return &r, nil
 }

@@ -171,14 +171,22 @@ var namePattern = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
 // Find reads the scenario of a name among files, or of a path that ends in .yaml.
 func Find(files fs.FS, name string) (*Scenario, error) {
-	if strings.HasSuffix(name, ".yaml") {
+	isFile := strings.HasSuffix(name, ".yaml")
+	if isFile {
 		files, name = os.DirFS(filepath.Dir(name)), strings.TrimSuffix(filepath.Base(name), ".yaml")
 	}
-	f, err := files.Open(name + ".yaml")
+	info, err := fs.Stat(files, name+".yaml")
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("scenario %s: %s.yaml is not a regular file", name, name)
+	}
+	if err != nil && isFile {
+		return nil, fmt.Errorf("scenario: %w", err)
+	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) {
 		names, _ := Names(files)
 		return nil, fmt.Errorf("no scenario %q: there are %s, and a path that ends in .yaml names a file", name, strings.Join(names, ", "))
 	}
+	f, err := files.Open(name + ".yaml")
 	if err != nil {
 		return nil, fmt.Errorf("scenario %s: %w", name, err)
 	}
