@@ -321,6 +321,16 @@ assert s3.get_object(Bucket="photos", Key="posted/f")["Body"].read() == b"from a
 assert post(form, b"x" * 101) == 400
 form["fields"]["acl"] = "public-read"
 assert post(form, b"from a form") == 403
+tagged = v4.generate_presigned_post("photos", "tagged", Fields={"x-amz-tagging": "a=b&c=d"}, Conditions=[{"x-amz-tagging": "a=b&c=d"}], ExpiresIn=60)
+assert post(tagged, b"x") == 204
+assert len(s3.get_object_tagging(Bucket="photos", Key="tagged")["TagSet"]) == 2
+
+# Tabs and Unicode's spaces, which this client signs as spaces and sends as they are.
+s3.put_object(Bucket="photos", Key="spaces", Body=b"x", Metadata={"x": "a\tb"}, ContentDisposition='attachment; filename="a\u202fb.png"')
+head = s3.head_object(Bucket="photos", Key="spaces")
+assert head["Metadata"]["x"] == "a\tb", head
+s3.create_bucket(Bucket="enforced", ObjectOwnership="BucketOwnerEnforced")
+s3.delete_bucket(Bucket="enforced")
 print("done")
 `
 
