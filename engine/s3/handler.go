@@ -132,9 +132,10 @@ type Handler struct {
 	owner     Owner
 	keepAlive time.Duration
 
-	limit     int64
-	serving   atomic.Int64
-	strangers atomic.Int64 // forms whose signature has not been seen yet
+	limit        int64
+	serving      atomic.Int64
+	strangers    atomic.Int64  // forms whose signature has not been seen yet
+	formPatience time.Duration // maxFormHeadTime
 
 	ids         atomic.Uint64
 	seed        uint64
@@ -155,7 +156,7 @@ func New(o Options) (*Handler, error) {
 	}
 	h := &Handler{
 		api: o.API, auth: o.Auth, region: cmp.Or(o.Region, defaultRegion), anyRegion: o.Region == "", domains: o.Domains, origins: o.Origins, logger: o.Logger, observer: o.Observer,
-		owner: o.Owner, keepAlive: o.KeepAlive, limit: int64(o.MaxConcurrent),
+		owner: o.Owner, keepAlive: o.KeepAlive, formPatience: maxFormHeadTime, limit: int64(o.MaxConcurrent),
 		seed:   binary.LittleEndian.Uint64(random[:]),
 		hostID: base64.StdEncoding.EncodeToString(random[8:]),
 	}

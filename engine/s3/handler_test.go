@@ -106,6 +106,24 @@ func TestUnsignedFormsTakeNoPlace(t *testing.T) {
 	require.Equal(t, codeRequestTimeout, refusalOf(err).code)
 }
 
+// A form that stands still gives its place back in time.
+func TestFormsThatStandStill(t *testing.T) {
+	h := newTestHandler(t, newFake("b"))
+	h.formPatience = 200 * time.Millisecond
+	server := httptest.NewServer(h)
+	defer server.Close()
+	c, err := net.Dial("tcp", server.Listener.Addr().String())
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = io.WriteString(c, "POST /b HTTP/1.1\r\nHost: h\r\nContent-Type: multipart/form-data; boundary=B\r\nContent-Length: 100000\r\n\r\n--B\r\n")
+	require.NoError(t, err)
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(20*time.Second)))
+	answer, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.Contains(t, string(answer), "<Code>RequestTimeout</Code>")
+	require.Zero(t, h.strangers.Load())
+}
+
 type recorder struct {
 	mu      sync.Mutex
 	started int

@@ -194,16 +194,36 @@ func (f *boundedFile) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// readForm reads the form up to the file's first byte. A read that waits ends with the patience.
+func (c *call) readForm(patience time.Duration) (*form, error) {
+	ended := make(chan struct{})
+	cut := time.AfterFunc(patience, func() {
+		defer close(ended)
+		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now()) // where it has none, what comes next is too late
+	})
+	defer func() {
+		if !cut.Stop() {
+			<-ended // the answer may be of nobody's any more
+		}
+	}()
+	return readForm(c.r.Body, c.r.Header.Get("Content-Type"), time.Now().Add(patience))
+}
+
 // postObject is a browser's upload by a form whose policy is signed.
 func postObject(c *call) error {
 	if c.r.ContentLength < 0 {
 		return refuse(codeMissingLength, "")
 	}
 	// Strangers must not take the places of those who have signed.
-	if err := c.enter(&c.h.strangers, max(1, c.h.limit/strangersShare)); err != nil {
+	places := max(1, c.h.limit/strangersShare)
+	if err := c.enter(&c.h.strangers, places); err != nil {
 		return err
 	}
-	f, err := readForm(c.r.Body, c.r.Header.Get("Content-Type"), time.Now().Add(maxFormHeadTime))
+	patience := c.h.formPatience
+	if c.h.strangers.Load() > places/2 {
+		patience /= 6 // somebody may be taking all of them
+	}
+	f, err := c.readForm(patience)
 	if err != nil {
 		return err
 	}
