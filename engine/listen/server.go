@@ -101,11 +101,13 @@ func Listen(ctx context.Context, o Options) (*Server, error) {
 			return nil, err
 		}
 	}
-	tcp, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.Address)
+	var p pacing
+	tcp, err := (&net.ListenConfig{Control: p.listening}).Listen(ctx, "tcp", o.Address)
 	if err != nil {
 		return nil, bindError(o.Address, err)
 	}
 	s.listener = newListener(tcp, o.MaxConnections, o.ProgressTimeout)
+	s.listener.pacing = p
 	s.listener.evict = func() bool { return s.secure.evict() || s.http1.Evict() }
 	return s, nil
 }
@@ -209,6 +211,7 @@ type listener struct {
 	isClosed atomic.Bool
 	open     atomic.Int64
 	stall    time.Duration
+	pacing   pacing
 	evict    func() bool // closes a connection that nobody needs, if there is one; nil: none
 }
 
@@ -228,6 +231,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		_ = c.Close()
 		return nil, net.ErrClosed
 	}
+	l.pacing.accepted(c)
 	l.open.Add(1)
 	return &conn{Conn: c, listener: l, stall: l.stall}, nil
 }

@@ -128,7 +128,7 @@ func (c *Conn) dial() error {
 }
 
 func (c *Conn) connect() (net.Conn, error) {
-	d := net.Dialer{Timeout: c.target.Timeout}
+	d := net.Dialer{Timeout: c.target.Timeout, Control: unpaced}
 	if c.target.TLS == nil {
 		return d.DialContext(c.stop, "tcp", c.target.Address)
 	}
