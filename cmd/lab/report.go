@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,10 +27,11 @@ load, latency and faults through time, the history of each metric over the recor
 in --history, verdicts and warnings.`,
 		Example: `  lab report results/runs/20261125T164852.222Z-compare-1965f28.json
   lab report results/runs/*-latency-*.json --out report.html
+  lab report latest-compare --out report.html
   lab report RECORD --profile hardware/profiles/epyc-2-threads-24g.yaml --out report.html`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			records, err := report.Load(args)
+			records, err := reported(args, history)
 			if err != nil {
 				return err
 			}
@@ -59,6 +61,27 @@ in --history, verdicts and warnings.`,
 	f.StringVar(&history, "history", "results/runs", "directory of records for the history of metrics; empty: none")
 	f.StringVar(&profile, "profile", "", "hardware profile of the machine, to show on the page")
 	return cmd
+}
+
+// reported are the records that are named: by their files, or as lab record show has it,
+// among those of the directory.
+func reported(names []string, dir string) (all []report.Named, err error) {
+	for _, name := range names {
+		if _, missing := os.Stat(name); missing == nil || dir == "" || strings.ContainsRune(name, '/') {
+			records, err := report.Load([]string{name})
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, records...)
+			continue
+		}
+		k, err := record.Find(dir, name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, report.Named{Name: k.Name, Record: k.Record})
+	}
+	return all, nil
 }
 
 // historyIn are the records of a directory, for the history of metrics; none

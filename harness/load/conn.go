@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"net"
 	"time"
@@ -266,7 +267,7 @@ func (e *errorBody) take(p []byte) error {
 
 func (e *errorBody) element(name string) string {
 	value, _, _ := xmlElement(e.text, name)
-	return string(value[:min(len(value), 200)])
+	return html.UnescapeString(string(value[:min(len(value), 200)])) // which knows XML's references
 }
 
 // plain is the first line of a text that is no document, such as a proxy's, or a

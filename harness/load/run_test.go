@@ -373,3 +373,9 @@ func TestUploadsSayWhatFailed(t *testing.T) {
 	require.Positive(t, failed)
 	require.ErrorContains(t, first, "507 StorageFull")
 }
+
+// What an error says is read as XML has it.
+func TestErrorTextIsUnescaped(t *testing.T) {
+	e := errorBody{text: []byte("<Error><Code>A</Code><Message>the access key&#39;s secret &lt;&quot;&amp;</Message></Error>")}
+	require.Equal(t, `the access key's secret <"&`, e.element("Message"))
+}
