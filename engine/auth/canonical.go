@@ -45,8 +45,9 @@ func (form pathForm) differs(u *url.URL) bool {
 }
 
 // A valueForm is one way to write headers' values into a canonical request: with spaces
-// alone made one, or whatever Unicode has for a space. What is acted on is the header as it
-// came; who changes a tab to a space on the way changes what no signer of that form signs.
+// alone made one, or whatever Unicode has for a space. The second form is for what is kept as
+// it came and not acted on, metadata and the like: who changes a space to a tab on the way
+// changes what no signer of that form signs.
 type valueForm func(dst []byte, value string) []byte
 
 var valueForms = [...]valueForm{sigv4.AppendValue, sigv4.AppendFields}
@@ -104,6 +105,9 @@ func (w *work) appendHeader(dst []byte, r *http.Request, name string, form value
 		case name == "transfer-encoding":
 			values = r.TransferEncoding
 		}
+	}
+	if !strings.HasPrefix(name, "x-amz-meta-") && !strings.HasPrefix(name, "content-") {
+		form = sigv4.AppendValue // what it says is done, to the byte
 	}
 	for i, value := range values {
 		if i > 0 {

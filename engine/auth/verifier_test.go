@@ -129,6 +129,11 @@ func TestEveryPartIsCovered(t *testing.T) {
 			r.Header.Set("X-Amz-Meta-One", "a\tb")
 			r.URL.RawPath = "/bucket/a//b/../c%20%64"
 		}, 255},
+		"a tab for a space where it is acted on": {func(r *http.Request) {
+			r.Header.Set("X-Amz-Copy-Source", "b/a c")
+			exampleSigner.Sign(r, sign.HashOf([]byte(body)), exampleTime)
+			r.Header.Set("X-Amz-Copy-Source", "b/a\u00a0c")
+		}, SignatureMismatch},
 		"a tab for nothing": {func(r *http.Request) {
 			r.Header.Set("X-Amz-Meta-One", "ab")
 			exampleSigner.Sign(r, sign.HashOf([]byte(body)), exampleTime)

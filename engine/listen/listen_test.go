@@ -248,7 +248,8 @@ func TestConnectionsAreBounded(t *testing.T) {
 	require.ErrorIs(t, answered(third, stall), os.ErrDeadlineExceeded)
 	require.Equal(t, int64(2), s.Connections())
 	close(goOn)
-	require.NoError(t, answered(third, 5*time.Second), "the waiting one is served: another has nothing to ask")
+	require.ErrorIs(t, answered(third, stall/2), os.ErrDeadlineExceeded, "those before it have just been answered, and may go on")
+	require.NoError(t, answered(third, 5*time.Second), "it is served: another has asked nothing for a second")
 	require.Equal(t, int64(2), s.Connections())
 }
 
@@ -273,6 +274,37 @@ func TestSilentConnectionsMakeRoom(t *testing.T) {
 		require.NoError(t, resp.Body.Close())
 		transport.CloseIdleConnections()
 	}
+}
+
+// Connections of HTTP/2 between requests make room as well; and requests without bodies are
+// as many as there are connections.
+func TestIdleHTTP2MakesRoom(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writePair(t, cert, key, 1)
+	goOn := make(chan struct{})
+	s := start(t, Options{CertFile: cert, KeyFile: key, MaxConnections: leastSenders + 6, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-goOn })})
+	get := func() error {
+		transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+		resp, err := (&http.Client{Transport: transport, Timeout: 30 * time.Second}).Get("https://" + s.Addr().String() + "/")
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		t.Cleanup(transport.CloseIdleConnections)
+		return err
+	}
+	var all sync.WaitGroup
+	errs := make(chan error, leastSenders+6)
+	for range cap(errs) {
+		all.Go(func() { errs <- get() })
+	}
+	require.Eventually(t, func() bool { return s.Connections() == int64(cap(errs)) }, 20*time.Second, time.Millisecond)
+	close(goOn)
+	all.Wait()
+	for range cap(errs) {
+		require.NoError(t, <-errs)
+	}
+	require.NoError(t, get(), "another has asked nothing for a second")
 }
 
 func TestBindErrorsSayWhatToDo(t *testing.T) {

@@ -177,8 +177,7 @@ func (p progress) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		panic(http.ErrAbortHandler) // an answer would have to wait for the client, with all that it sent
 	}
-	hasBody := r.Body != nil && r.Body != http.NoBody
-	if hasBody {
+	if r.ContentLength != 0 { // -1: not told; net/http gives a Body to those without one, too
 		if !p.senders.enter(r.RemoteAddr) {
 			panic(http.ErrAbortHandler)
 		}
@@ -187,18 +186,18 @@ func (p progress) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// An error of its methods means that the connection has no deadlines (an in-memory
 	// test's); all then goes without.
 	a := &answer{ResponseWriter: w, control: http.NewResponseController(w), stall: p.stall}
-	p.serve(a, r, hasBody)
+	p.serve(a, r)
 	a.end()
 }
 
-func (p progress) serve(a *answer, r *http.Request, hasBody bool) {
+func (p progress) serve(a *answer, r *http.Request) {
 	// net/http passes on a length that is no number, and one of a request that has no
 	// body, which RFC 9113 calls malformed: a body of no bytes would be taken for what was sent.
 	if v := r.Header["Content-Length"]; len(v) > 1 || len(v) == 1 && v[0] != strconv.FormatInt(r.ContentLength, 10) {
 		p.refuse(a, http.StatusBadRequest, "malformed Content-Length")
 		return
 	}
-	if !hasBody {
+	if r.Body == nil || r.Body == http.NoBody {
 		p.next.ServeHTTP(a, r)
 		return
 	}

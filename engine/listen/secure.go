@@ -29,6 +29,7 @@ type secure struct {
 		sync.Mutex
 		closed     bool
 		handshakes map[*tls.Conn]time.Time // under way, since
+		idle       map[net.Conn]time.Time  // of HTTP/2, without a request, since
 	}
 }
 
@@ -58,7 +59,8 @@ func newSecure(o Options, h *http1.Server) (*secure, error) {
 		// ReadTimeout and WriteTimeout judge a request's whole length, which for
 		// 5 GiB on a slow link is hours; progress does their work.
 	}
-	s.mu.handshakes = make(map[*tls.Conn]time.Time)
+	s.http2.ConnState = s.note
+	s.mu.handshakes, s.mu.idle = make(map[*tls.Conn]time.Time), make(map[net.Conn]time.Time)
 	return s, nil
 }
 
@@ -110,27 +112,60 @@ func (s *secure) end(t *tls.Conn) bool {
 	return !s.mu.closed
 }
 
-// evict ends the handshake that has taken longest, if that is more than a second. On a nil
-// receiver there is none.
-func (s *secure) evict() bool {
+// note is net/http's, of a connection of HTTP/2.
+func (s *secure) note(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if state == http.StateNew || state == http.StateIdle {
+		s.mu.idle[c] = time.Now()
+	} else {
+		delete(s.mu.idle, c)
+	}
+}
+
+// evictHandshake ends the handshake that has taken longest, if that is more than a second. On
+// a nil receiver there is none.
+func (s *secure) evictHandshake() bool {
 	if s == nil {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var slow *tls.Conn
-	since := time.Now().Add(-time.Second)
-	for t, at := range s.mu.handshakes {
-		if at.Before(since) {
-			slow, since = t, at
-		}
+	t, ok := longest(s.mu.handshakes)
+	if ok {
+		delete(s.mu.handshakes, t)
+		_ = t.NetConn().Close()
 	}
-	if slow == nil {
+	return ok
+}
+
+// evictIdle ends the connection of HTTP/2 that has been idle for longest, if that is more than
+// a second.
+func (s *secure) evictIdle() bool {
+	if s == nil {
 		return false
 	}
-	delete(s.mu.handshakes, slow)
-	_ = slow.NetConn().Close()
-	return true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := longest(s.mu.idle)
+	if ok {
+		delete(s.mu.idle, c)
+		if t, isTLS := c.(*tls.Conn); isTLS {
+			c = t.NetConn() // at once, without a farewell that has to be sent
+		}
+		_ = c.Close()
+	}
+	return ok
+}
+
+func longest[C comparable](of map[C]time.Time) (c C, ok bool) {
+	since := time.Now().Add(-time.Second)
+	for k, at := range of {
+		if at.Before(since) {
+			c, since, ok = k, at, true
+		}
+	}
+	return c, ok
 }
 
 // refuse ends a connection whose handshake failed. A client that speaks plain

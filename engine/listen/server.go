@@ -108,7 +108,7 @@ func Listen(ctx context.Context, o Options) (*Server, error) {
 	}
 	s.listener = newListener(tcp, o.MaxConnections, o.ProgressTimeout)
 	s.listener.pacing = p
-	s.listener.evict = func() bool { return s.secure.evict() || s.http1.Evict() }
+	s.listener.evict = func() bool { return s.secure.evictHandshake() || s.http1.Evict() || s.secure.evictIdle() }
 	return s, nil
 }
 

@@ -220,7 +220,7 @@ func postObject(c *call) error {
 		return err
 	}
 	patience := c.h.formPatience
-	if c.h.strangers.Load() > places/2 {
+	if places > 1 && c.h.strangers.Load() > places/2 {
 		patience /= 6 // somebody may be taking all of them
 	}
 	f, err := c.readForm(patience)

@@ -116,3 +116,22 @@ func TestCloseBesideAReadThatHangs(t *testing.T) {
 	require.NoError(t, s.Close())
 	childDone()
 }
+
+// Who reads is counted, and leaves.
+func TestReadersAreCounted(t *testing.T) {
+	s := open(t, small(disk.NewMemory(1)))
+	put(t, s, "a", "v", []byte("body"))
+	indexed(t, s)
+	it, err := s.NewIter([]byte("a"), []byte("b"))
+	require.NoError(t, err)
+	beside, err := it.Beside([]byte("a"), []byte("b"))
+	require.NoError(t, err)
+	require.EqualValues(t, 2, s.inside.n.Load())
+	require.NoError(t, beside.Close())
+	require.NoError(t, it.Close())
+	id, data := addBlob(t, s, 900_000)
+	require.Equal(t, data, readBlob(t, s, id, 0, 900_000).Bytes())
+	check(t, s, map[string][]byte{"a": []byte("body")})
+	require.Zero(t, s.inside.n.Load())
+	require.NoError(t, s.Close())
+}

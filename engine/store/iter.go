@@ -153,6 +153,9 @@ func (s *Store) makeIter(lower, upper []byte) *Iter {
 
 // Beside is an iterator of the same view.
 func (it *Iter) Beside(lower, upper []byte) (backend.Iter, error) {
+	if !it.s.inside.enter() {
+		return nil, ErrClosed
+	}
 	b := it.s.makeIter(lower, upper)
 	b.horizon, b.known = it.horizon, it.known
 	b.gens = make([]genCursor, len(it.gens))
@@ -162,6 +165,7 @@ func (it *Iter) Beside(lower, upper []byte) (backend.Iter, error) {
 	var err error
 	b.index, err = it.index.Clone(pebble.CloneOptions{IterOptions: &pebble.IterOptions{LowerBound: lower, UpperBound: upper}})
 	if err != nil {
+		it.s.inside.leave()
 		return nil, it.s.indexError(err)
 	}
 	return b, nil

@@ -29,7 +29,9 @@ func Rebuild(ctx context.Context, o Options, progress func(Progress)) error {
 	case o.AcceptLoss:
 		err = restoreIdentity(o)
 	default:
-		err = verifyRecords(ctx, o, progress, false)
+		if err = verifyRecords(ctx, o, progress, false); err == nil {
+			err = noneMissing(o.FS)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("rebuild: %w", err)
@@ -59,6 +61,16 @@ func Rebuild(ctx context.Context, o Options, progress func(Progress)) error {
 		return fmt.Errorf("rebuild: %w", err)
 	}
 	return nil
+}
+
+// noneMissing refuses a store without one of its directories: whether it had files only the
+// index knows, which is about to be given up.
+func noneMissing(fsys disk.FS) error {
+	missing, err := missingDirs(fsys)
+	if err == nil && len(missing) > 0 {
+		err = fmt.Errorf("directory %q is missing; a server that is started makes it, if the index misses nothing that was in it: %w", missing[0], backend.ErrCorrupt)
+	}
+	return err
 }
 
 // lostBlocks are what the drive could not read.

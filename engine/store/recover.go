@@ -31,9 +31,9 @@ type Recovery struct {
 // missingDirs are the directories of segments that are not there: tools that copy directories
 // may leave out empty ones. Whether one had files is for the index to tell; without that, a
 // part of a copy would be taken for a store with nothing in it.
-func (s *Store) missingDirs() (missing []string, err error) {
+func missingDirs(fsys disk.FS) (missing []string, err error) {
 	for _, dir := range segmentDirs {
-		if _, err := s.opt.FS.Stat(dir); err == nil {
+		if _, err := fsys.Stat(dir); err == nil {
 			continue
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
@@ -108,7 +108,7 @@ func Open(o Options) (_ *Store, err error) {
 	if err := s.othersIndex(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	missing, err := s.missingDirs()
+	missing, err := missingDirs(o.FS)
 	if err == nil && o.AcceptLoss {
 		err = s.makeDirs(missing)
 		missing = nil

@@ -336,6 +336,7 @@ func TestMissingDirectories(t *testing.T) {
 			require.ErrorIs(t, err, backend.ErrCorrupt)
 			continue
 		}
+		require.ErrorIs(t, Rebuild(ctx, small(m), nil), backend.ErrCorrupt, "it would give up who knows that nothing is missing")
 		s = open(t, small(m))
 		check(t, s, map[string][]byte{"k": []byte("body")})
 		addBlob(t, s, 900_000)

@@ -40,6 +40,7 @@ type conn struct {
 	born   time.Time
 	caller caller.Number
 	state  atomic.Int32
+	rested atomic.Int64 // when the last answer was out, in nanoseconds after born
 
 	buf  []byte
 	r, w int // unread: buf[r:w]
@@ -85,6 +86,7 @@ func (c *conn) serve() {
 			n := copy(buffer[:], c.buf[c.r:c.w])
 			c.buf, c.r, c.w = buffer[:], 0, n
 		}
+		c.rested.Store(int64(time.Since(c.born)))
 		c.state.Store(stateIdle)
 		if c.server.stopping.Load() {
 			return

@@ -90,34 +90,50 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// silentFor is how long a connection is new to Evict, too: its request may be on its way.
+// silentFor is how long a connection must have asked nothing for Evict to take it: its next
+// request may be on its way.
 const silentFor = time.Second
 
 // Evict closes a connection for others' sake, if there is one of which nothing is lost: the
-// one that has asked nothing for longest, or else one between two requests.
+// one that has never asked anything for longest, or else the one between two requests.
 func (s *Server) Evict() bool {
+	now := time.Now()
 	var silent, idle *conn
 	s.mu.Lock()
 	for c := range s.mu.conns {
 		switch c.state.Load() {
 		case stateNew:
-			if time.Since(c.born) > silentFor && (silent == nil || c.born.Before(silent.born)) {
+			if now.Sub(c.born) > silentFor && (silent == nil || c.born.Before(silent.born)) {
 				silent = c
 			}
 		case stateIdle:
-			idle = c
+			if at := c.idleSince(); now.Sub(at) > silentFor && (idle == nil || at.Before(idle.idleSince())) {
+				idle = c
+			}
 		}
 	}
 	s.mu.Unlock()
 	switch {
 	case silent != nil && silent.state.CompareAndSwap(stateNew, stateClosed):
-		_ = silent.net.Close()
+		silent.drop()
 	case idle != nil && idle.state.CompareAndSwap(stateIdle, stateClosed):
-		_ = idle.net.Close()
+		idle.drop()
 	default:
 		return false
 	}
 	return true
+}
+
+// idleSince is when the last answer was out.
+func (c *conn) idleSince() time.Time { return c.born.Add(time.Duration(c.rested.Load())) }
+
+// drop closes the connection at once: TLS would wait until its farewell is sent.
+func (c *conn) drop() {
+	if t, ok := c.net.(*tls.Conn); ok {
+		_ = t.NetConn().Close()
+		return
+	}
+	_ = c.net.Close()
 }
 
 // retire closes the connections that are idle and reports whether none is left.
