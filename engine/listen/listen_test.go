@@ -247,9 +247,10 @@ func TestConnectionsAreBounded(t *testing.T) {
 	ask(third, "/")
 	require.ErrorIs(t, answered(third, stall), os.ErrDeadlineExceeded)
 	require.Equal(t, int64(2), s.Connections())
+	freed := time.Now()
 	close(goOn)
-	require.ErrorIs(t, answered(third, stall/2), os.ErrDeadlineExceeded, "those before it have just been answered, and may go on")
-	require.NoError(t, answered(third, 5*time.Second), "it is served: another has asked nothing for a second")
+	require.NoError(t, answered(third, 10*time.Second), "it is served: another has asked nothing for a second")
+	require.Greater(t, time.Since(freed), 900*time.Millisecond, "who has just been answered may go on")
 	require.Equal(t, int64(2), s.Connections())
 }
 
