@@ -29,7 +29,7 @@ type secure struct {
 		sync.Mutex
 		closed     bool
 		handshakes map[*tls.Conn]time.Time // under way, since
-		idle       map[net.Conn]time.Time  // of HTTP/2, without a request, since
+		idle       map[*tls.Conn]time.Time // of HTTP/2, without a request, since
 	}
 }
 
@@ -60,7 +60,7 @@ func newSecure(o Options, h *http1.Server) (*secure, error) {
 		// 5 GiB on a slow link is hours; progress does their work.
 	}
 	s.http2.ConnState = s.note
-	s.mu.handshakes, s.mu.idle = make(map[*tls.Conn]time.Time), make(map[net.Conn]time.Time)
+	s.mu.handshakes, s.mu.idle = make(map[*tls.Conn]time.Time), make(map[*tls.Conn]time.Time)
 	return s, nil
 }
 
@@ -112,60 +112,41 @@ func (s *secure) end(t *tls.Conn) bool {
 	return !s.mu.closed
 }
 
-// note is net/http's, of a connection of HTTP/2.
+// note is net/http's, of a connection of HTTP/2 that was handed on.
 func (s *secure) note(c net.Conn, state http.ConnState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if state == http.StateNew || state == http.StateIdle {
-		s.mu.idle[c] = time.Now()
+	if t := c.(*tls.Conn); state == http.StateNew || state == http.StateIdle {
+		s.mu.idle[t] = time.Now()
 	} else {
-		delete(s.mu.idle, c)
+		delete(s.mu.idle, t)
 	}
 }
 
 // evictHandshake ends the handshake that has taken longest, if that is more than a second. On
 // a nil receiver there is none.
-func (s *secure) evictHandshake() bool {
-	if s == nil {
-		return false
-	}
+func (s *secure) evictHandshake() bool { return s != nil && s.evict(s.mu.handshakes) }
+
+// evictIdle does so with the connection of HTTP/2 that has been idle for longest.
+func (s *secure) evictIdle() bool { return s != nil && s.evict(s.mu.idle) }
+
+// evict closes the connection that is among those for longest, if that is more than a second.
+func (s *secure) evict(since map[*tls.Conn]time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, ok := longest(s.mu.handshakes)
-	if ok {
-		delete(s.mu.handshakes, t)
-		_ = t.NetConn().Close()
+	var longest *tls.Conn
+	oldest := time.Now().Add(-time.Second)
+	for t, at := range since {
+		if at.Before(oldest) {
+			longest, oldest = t, at
+		}
 	}
-	return ok
-}
-
-// evictIdle ends the connection of HTTP/2 that has been idle for longest, if that is more than
-// a second.
-func (s *secure) evictIdle() bool {
-	if s == nil {
+	if longest == nil {
 		return false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c, ok := longest(s.mu.idle)
-	if ok {
-		delete(s.mu.idle, c)
-		if t, isTLS := c.(*tls.Conn); isTLS {
-			c = t.NetConn() // at once, without a farewell that has to be sent
-		}
-		_ = c.Close()
-	}
-	return ok
-}
-
-func longest[C comparable](of map[C]time.Time) (c C, ok bool) {
-	since := time.Now().Add(-time.Second)
-	for k, at := range of {
-		if at.Before(since) {
-			c, since, ok = k, at, true
-		}
-	}
-	return c, ok
+	delete(since, longest)
+	_ = longest.NetConn().Close() // at once, without a farewell that has to be sent
+	return true
 }
 
 // refuse ends a connection whose handshake failed. A client that speaks plain
