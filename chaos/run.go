@@ -496,6 +496,9 @@ func (e *experiment) conclude(err error) {
 	if len(e.doubted) > 0 {
 		r.Warn("the order of %d histories was not decided in time", len(e.doubted))
 	}
+	if slices.Contains(e.Plan.Checkers, "growth") && !growth.Judges(e.usage) {
+		r.Warn("growth was not judged: of no process, and of no row of them, are there three samples at rest; one is taken after each fault")
+	}
 	r.Verdict = &record.Verdict{Outcome: record.Pass}
 	told := map[string]int{}
 	for _, v := range e.broken {

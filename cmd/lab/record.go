@@ -236,6 +236,9 @@ func writeNames(out io.Writer, all []record.Kept, asJSON bool) error {
 
 func writeHistory(out io.Writer, h record.History) error {
 	fmt.Fprintf(out, "%s in %s on %s; durability: %s\n", h.Metric, h.Unit, h.Machine, h.Durability)
+	if h.Load != "" {
+		fmt.Fprintf(out, "load: %s\n", h.Load)
+	}
 	changes := map[string]record.Change{}
 	for _, c := range h.Changes {
 		changes[c.At.String()] = c

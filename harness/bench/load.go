@@ -120,10 +120,12 @@ func RunMetrics(prefix string, run record.Run) (all []record.Metric) {
 		if op == load.List.String() {
 			add(name+".keys", float64(r.Items)/seconds, "keys/s")
 		}
-		add(name+".p50", measure.Micros(r.Latency.Quantile(.5)), "µs")
-		add(name+".p99", measure.Micros(r.Latency.Quantile(.99)), "µs")
-		add(name+".p999", measure.Micros(r.Latency.Quantile(.999)), "µs")
-		add(name+".max", measure.Micros(r.Latency.Max()), "µs")
+		if r.Latency.Count() > 0 { // else there is none, and no shorter one
+			add(name+".p50", measure.Micros(r.Latency.Quantile(.5)), "µs")
+			add(name+".p99", measure.Micros(r.Latency.Quantile(.99)), "µs")
+			add(name+".p999", measure.Micros(r.Latency.Quantile(.999)), "µs")
+			add(name+".max", measure.Micros(r.Latency.Max()), "µs")
+		}
 		add(name+".errors", float64(r.Errors), "requests")
 	}
 	if run.Result.Offered > 0 {

@@ -27,6 +27,9 @@ func TestALoadOfFailuresIsAnError(t *testing.T) {
 	rec, err := Load(t.Context(), o)
 	require.ErrorContains(t, err, "none of")
 	require.NotNil(t, rec)
+	for _, m := range rec.Metrics {
+		require.False(t, strings.HasPrefix(m.Name, "load.put.p") || m.Name == "load.put.max", "%s of no answer", m.Name)
+	}
 	o.Size = 1 << 62
 	_, err = Load(t.Context(), o)
 	require.ErrorContains(t, err, "objects of")

@@ -87,10 +87,17 @@ type Threshold struct {
 	Scale, Rate float64
 }
 
+// Enough: a machine that says it has so much memory has what was asked. What its kernel
+// and its firmware keep to themselves, up to a tenth, is no lack.
+func Enough(has, asked int64) bool { return has >= asked-asked/10 }
+
 // On scales the target to a machine: by its cores or its memory, whatever is the
 // smaller share of the target's machine.
 func (t Target) On(m Machine) Threshold {
-	scale := min(1, float64(m.Cores)/float64(t.Cores), float64(m.MemoryBytes)/float64(t.MemoryBytes))
+	scale := min(1, float64(m.Cores)/float64(t.Cores))
+	if !Enough(m.MemoryBytes, t.MemoryBytes) {
+		scale = min(scale, float64(m.MemoryBytes)/float64(t.MemoryBytes))
+	}
 	return Threshold{Target: t, Machine: m, Scale: scale, Rate: scale * t.Rate}
 }
 

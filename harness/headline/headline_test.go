@@ -27,6 +27,8 @@ func TestTheHeadlineIsAMillionAndTenMilliseconds(t *testing.T) {
 func TestScaleIsTheSmallerShareOfTheMachine(t *testing.T) {
 	require.Equal(t, 250_000., DurablePuts.On(Machine{Cores: 2, MemoryBytes: 24 << 30}).Rate)
 	require.Equal(t, 125_000., DurablePuts.On(Machine{Cores: 4, MemoryBytes: 2 << 30}).Rate)
+	require.Equal(t, 1., DurablePuts.On(Machine{Cores: 8, MemoryBytes: 156 << 30 / 10}).Scale, "of 16 GiB the kernel shows 15.6")
+	require.Less(t, DurablePuts.On(Machine{Cores: 8, MemoryBytes: 14 << 30}).Scale, 1.)
 }
 
 func TestOutcomes(t *testing.T) {

@@ -74,7 +74,12 @@ func (h *Histogram) Mean() time.Duration {
 }
 
 // Max is the longest latency; 0 when empty.
-func (h *Histogram) Max() time.Duration { return time.Duration(h.h.Max()) }
+func (h *Histogram) Max() time.Duration {
+	if h.Count() == 0 {
+		return 0
+	}
+	return time.Duration(h.h.Max())
+}
 
 // histogramJSON carries the summary for readers without a decoder, and the
 // whole in HdrHistogram's own compressed V2 encoding (base64), in nanoseconds.

@@ -39,7 +39,7 @@ func Requirements(out io.Writer, p *probe.Profile, m *Model) error {
 	say("- Linux on x86-64 or arm64. One directory on a local file system with `fallocate`; with `O_DIRECT` writes are faster and steadier (ext4 and XFS have both). Network file systems are not supported.")
 	say("- A drive whose `fdatasync` tells the truth: every acknowledged write waits for one.")
 	say("- Memory: 2 GiB, and %d MiB for each million objects that must be found fast (their index).", int(math.Round(bytesPerObject*1e6/(1<<20))))
-	say("- Space: what is stored, and 20 %% more: new data is refused before a drive is full.")
+	say("- Space: what is stored, and %.0f %% more: the planner fills drives to %.0f %%, and new data is refused before one is full.", 100*(1/defaultFill-1), 100*defaultFill)
 
 	say("\n## What one machine of this kind carries\n")
 	say("The peak is of a closed loop. The limit is where the planner stops: 70 %% of the peak, or less where the P99 has its knee. Ranges are of 90 of 100 bootstrap replicates.\n")

@@ -35,10 +35,13 @@ type Layout struct {
 	Months float64 `json:"months"`
 }
 
+// defaultFill is how full drives are planned to be.
+const defaultFill = .8
+
 // WithDefaults sets what is 0 to its default.
 func (l Layout) WithDefaults() Layout {
 	l.Data, l.Drives = cmp.Or(l.Data, 1), cmp.Or(l.Drives, 1)
-	l.Fill, l.Headroom, l.Misses = cmp.Or(l.Fill, .8), cmp.Or(l.Headroom, .3), cmp.Or(l.Misses, 1)
+	l.Fill, l.Headroom, l.Misses = cmp.Or(l.Fill, defaultFill), cmp.Or(l.Headroom, .3), cmp.Or(l.Misses, 1)
 	l.RebuildShare, l.Months = cmp.Or(l.RebuildShare, .3), cmp.Or(l.Months, 12)
 	return l
 }

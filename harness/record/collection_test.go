@@ -149,6 +149,14 @@ func TestHistoryFindsTheCommitThatChangedALevel(t *testing.T) {
 	require.InDelta(t, .9, h[0].Changes[0].Ratio, .01)
 	require.Len(t, h[1].Points, 1)
 	require.Contains(t, h[1].Warnings[0], "too few")
+	all[4].Settings = map[string]any{"pace": .05, "rounds": 3} // and so has another load of the same name
+	all[5].Settings = map[string]any{"rounds": 5}
+	h, err = HistoryOf(all, "put4k.cairn.rate", stats.ChangeOptions{})
+	require.NoError(t, err)
+	require.Len(t, h, 3)
+	require.Equal(t, "pace=0.05", h[2].Load)
+	d := Compare(all[4].Record, all[5].Record)
+	require.Contains(t, strings.Join(d.Warnings, "\n"), "the loads differ: pace=0.05; unknown")
 	_, err = HistoryOf(all, "nothing", stats.ChangeOptions{})
 	require.ErrorContains(t, err, "nothing")
 	names, count := MetricNames(all)

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -88,6 +89,8 @@ func (d *Diff) machines(old, new *Record) {
 	}
 	if old.Kind != new.Kind {
 		d.Warnings = append(d.Warnings, fmt.Sprintf("the experiments differ: %s and %s", old.Kind, new.Kind))
+	} else if was, is := old.Load(), new.Load(); was != is {
+		d.Warnings = append(d.Warnings, fmt.Sprintf("the loads differ: %s; %s", cmp.Or(was, "unknown"), cmp.Or(is, "unknown")))
 	}
 }
 

@@ -1,8 +1,10 @@
 package record
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cairnstore/cairn/harness/stats"
@@ -14,6 +16,7 @@ type History struct {
 	Unit       string         `json:"unit"`
 	Durability string         `json:"durability"`
 	Machine    string         `json:"machine"`
+	Load       string         `json:"load,omitempty"`
 	Points     []HistoryPoint `json:"points"`
 	// Changes are where the metric's level changed.
 	Changes  []Change `json:"changes"`
@@ -45,10 +48,37 @@ type Change struct {
 // data lay on.
 func (m Machine) Class() string { return fmt.Sprintf("%d × %s, %s", m.Cores, m.CPU, m.FileSystem) }
 
+// deciding are the settings that make figures of one name those of one load. How long it
+// was measured, how often and from which seed are none.
+var deciding = []string{
+	"arguments", "back_off", "burst", "connections", "container", "few", "many", "mix", "objects", "open_loop_connections", "pace",
+	"rate", "share", "size", "stored", "tls", "upload_rate", "upload_size", "upload_streams",
+}
+
+// Load is what figures must share besides the machine: which scenario, to the letter,
+// and the settings that decide.
+func (r *Record) Load() string {
+	var parts []string
+	if r.Scenario != nil {
+		parts = append(parts, fmt.Sprintf("%s %.12s", r.Scenario.Name, r.Scenario.Hash))
+	}
+	for _, name := range deciding {
+		if v, ok := r.Settings[name]; ok {
+			text, err := json.Marshal(v)
+			if err != nil {
+				text = fmt.Append(nil, v)
+			}
+			parts = append(parts, fmt.Sprintf("%s=%s", name, text))
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
 // HistoryOf follows a metric through records, oldest first, one history for each
-// kind of machine and durability: figures of two machines, or of two file systems, are no history.
+// kind of machine, durability and load: figures of two machines, of two file systems
+// or of two scenarios of one name are no history.
 func HistoryOf(all []Kept, metric string, o stats.ChangeOptions) ([]History, error) {
-	type class struct{ machine, durability, unit string }
+	type class struct{ machine, durability, unit, load string }
 	var order []class
 	of := map[class]*History{}
 	for _, k := range all {
@@ -56,10 +86,10 @@ func HistoryOf(all []Kept, metric string, o stats.ChangeOptions) ([]History, err
 			if m.Name != metric {
 				continue
 			}
-			c := class{k.Machine.Class(), m.Durability, m.Unit}
+			c := class{k.Machine.Class(), m.Durability, m.Unit, k.Load()}
 			if of[c] == nil {
 				order = append(order, c)
-				of[c] = &History{Metric: metric, Unit: m.Unit, Durability: m.Durability, Machine: c.machine}
+				of[c] = &History{Metric: metric, Unit: m.Unit, Durability: m.Durability, Machine: c.machine, Load: c.load}
 			}
 			of[c].Points = append(of[c].Points, HistoryPoint{At: k.Started, Commit: k.Lab.Commit, Dirty: k.Lab.Dirty, Value: m.Value, Min: m.Min, Max: m.Max, File: k.Name})
 		}

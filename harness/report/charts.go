@@ -203,7 +203,7 @@ func historyCharts(history []Named, wanted func(string) bool) (charts []chart) {
 	for _, h := range history {
 		for _, m := range h.Record.Metrics {
 			if wanted(m.Name) && !math.IsNaN(m.Value) {
-				key := strings.Join([]string{m.Name, m.Unit, m.Durability, h.Record.Machine.Class()}, "\x00")
+				key := strings.Join([]string{m.Name, m.Unit, m.Durability, h.Record.Machine.Class(), h.Record.Load()}, "\x00")
 				all[key] = append(all[key], entry{h.Record, m})
 			}
 		}

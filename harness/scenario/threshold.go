@@ -244,5 +244,9 @@ func (t Threshold) of(c counts) (value float64, shown string, ok bool) {
 	default:
 		d = c.latency.Quantile(q[t.metric])
 	}
-	return d.Seconds(), d.Round(time.Microsecond).String(), true
+	shown = d.Round(time.Microsecond).String()
+	if n := c.latency.Count(); float64(n)*(1-q[t.metric]) < 1-1e-9 && q[t.metric] > 0 {
+		shown += fmt.Sprintf(", the slowest of only %d", n) // nothing lies beyond it
+	}
+	return d.Seconds(), shown, true
 }

@@ -45,6 +45,17 @@ func (g Growth) Check(samples []Usage) (broken []Violation) {
 	return append(broken, g.grown(firsts, "after a start")...)
 }
 
+// Judges: there are samples enough of one process, or of so many, to speak of growth.
+func (g Growth) Judges(samples []Usage) bool {
+	of := map[int]int{}
+	for _, s := range samples {
+		if of[s.Process]++; of[s.Process] >= grownFrom {
+			return true
+		}
+	}
+	return len(of) >= grownFrom
+}
+
 func (g Growth) grown(of []Usage, whose string) (broken []Violation) {
 	if len(of) < grownFrom {
 		return nil

@@ -376,6 +376,20 @@ func TestListedSeesEveryDifference(t *testing.T) {
 	}
 }
 
+func TestGrowthOfFewSamplesIsNotJudged(t *testing.T) {
+	of := func(processes ...int) (all []Usage) {
+		for _, p := range processes {
+			all = append(all, Usage{Process: p})
+		}
+		return all
+	}
+	g := Growth{Memory: 1.5}
+	require.False(t, g.Judges(nil))
+	require.False(t, g.Judges(of(1, 1, 2, 2)))
+	require.True(t, g.Judges(of(1, 1, 1)))
+	require.True(t, g.Judges(of(1, 2, 3)), "their first samples are compared")
+}
+
 func TestGrowthIsSeenWithinOneProcess(t *testing.T) {
 	g := Growth{Memory: 1.5, MemorySlack: 10 << 20, Descriptors: 8}
 	series := func(process int, rss []int64, descriptors []int) (s []Usage) {

@@ -219,6 +219,19 @@ func measured(ratio float64, allocs float64) *gate {
 	return g
 }
 
+// A change that removes what counts the proxies is no pass.
+func TestALostCounterIsNoPass(t *testing.T) {
+	g := &gate{rec: &record.Record{}, base: build{count: "count"}}
+	found, err := g.countProxies(t.Context())
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Equal(t, judge.CannotTell, found[0].Decision)
+	g.base.count = ""
+	found, err = g.countProxies(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, found)
+}
+
 func TestVerdicts(t *testing.T) {
 	for _, c := range []struct {
 		ratio, allocs float64

@@ -45,10 +45,13 @@ var Goals = []Goal{
 
 // Qualifies returns why a machine cannot show what the goal asks; nothing if it can.
 func (g Goal) Qualifies(m Machine) (reasons []string) {
+	if m.Unlike != "" {
+		reasons = append(reasons, g.Name+": "+m.Unlike)
+	}
 	if m.Cores < g.Needs.Cores {
 		reasons = append(reasons, fmt.Sprintf("%s: %d cores; it is asked of %d", g.Name, m.Cores, g.Needs.Cores))
 	}
-	if m.MemoryBytes < g.Needs.MemoryBytes*9/10 { // what a kernel keeps to itself is no lack
+	if !headline.Enough(m.MemoryBytes, g.Needs.MemoryBytes) {
 		reasons = append(reasons, fmt.Sprintf("%s: %.1f GiB of memory; it is asked of %.0f", g.Name, float64(m.MemoryBytes)/(1<<30), float64(g.Needs.MemoryBytes)/(1<<30)))
 	}
 	if need := g.Needs.SyncP50; need > 0 {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cairnstore/cairn/harness/headline"
 	"github.com/cairnstore/cairn/harness/probe"
 	"github.com/cairnstore/cairn/harness/record"
 	"github.com/cairnstore/cairn/harness/stats"
@@ -19,6 +20,7 @@ type Machine struct {
 	MemoryBytes int64
 	SyncP50     time.Duration // of a write of 4 KiB to a recycled file and its fdatasync; 0: unknown
 	Noise       string        // quiet, busy or noisy; empty: unknown
+	Unlike      string        // why the profile is not of the machine that measures; empty: it may be
 }
 
 // FromProfile takes the machine from a hardware profile, as lab probe writes them.
@@ -35,6 +37,15 @@ func FromProfile(name string) (Machine, error) {
 		Profile: filepath.Base(name), Cores: p.CPU.Threads, MemoryBytes: p.Memory.TotalBytes,
 		SyncP50: time.Duration(sync * float64(time.Microsecond)), Noise: p.Noise.Level,
 	}, nil
+}
+
+// unlike says why a machine, as a profile has it, can't be the one that measures; empty: it may be.
+func (m Machine) unlike(here record.Machine) string {
+	if m.Cores == here.Cores && headline.Enough(m.MemoryBytes, here.MemoryBytes) && headline.Enough(here.MemoryBytes, m.MemoryBytes) {
+		return ""
+	}
+	return fmt.Sprintf("profile %s is of a machine of %d threads and %.1f GiB, and this one has %d and %.1f: make one here with lab probe", m.Profile,
+		m.Cores, float64(m.MemoryBytes)/(1<<30), here.Cores, float64(here.MemoryBytes)/(1<<30))
 }
 
 // This asks the machine that it runs on, and the drive under dir.

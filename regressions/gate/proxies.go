@@ -17,7 +17,13 @@ const acceptedFile = "regressions/proxies/proxies.json"
 func (g *gate) countProxies(ctx context.Context) ([]judge.Finding, error) {
 	if g.candidate.count == "" {
 		g.rec.Warn("the candidate has no counter of proxies: allocations, syncs and bytes were not compared")
-		return nil, nil
+		if g.base.count == "" {
+			return nil, nil
+		}
+		lost := judge.Exactly(judge.Metric{Name: "proxies"}, 0, 0)
+		lost.Decision = judge.CannotTell
+		lost.Notes = append(lost.Notes, "the base counts them, the candidate does not")
+		return []judge.Finding{lost}, nil
 	}
 	accepted, err := proxies.ReadFile(filepath.Join(g.candidate.source, acceptedFile))
 	if err != nil {

@@ -104,10 +104,15 @@ func RunTargets(ctx context.Context, o TargetOptions) (rec *record.Record, err e
 }
 
 func (o TargetOptions) machine() (Machine, error) {
-	if o.Profile != "" {
-		return FromProfile(o.Profile)
+	if o.Profile == "" {
+		return This(o.Dir)
 	}
-	return This(o.Dir)
+	m, err := FromProfile(o.Profile)
+	if err != nil {
+		return m, err
+	}
+	m.Unlike = m.unlike(record.DescribeMachine(o.Dir))
+	return m, nil
 }
 
 func freshFolder(parent string) (string, error) {

@@ -89,7 +89,7 @@ func TestMachineOfAProfile(t *testing.T) {
 	require.NoError(t, os.WriteFile(name, []byte(smallProfile), 0o600))
 	m, err := FromProfile(name)
 	require.NoError(t, err)
-	require.Equal(t, Machine{"small.yaml", 2, 8 << 30, 150 * time.Microsecond, "busy"}, m)
+	require.Equal(t, Machine{"small.yaml", 2, 8 << 30, 150 * time.Microsecond, "busy", ""}, m)
 	_, err = FromProfile(name + ".none")
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
@@ -132,6 +132,13 @@ func TestASmallMachineIsNotQualified(t *testing.T) {
 	require.Equal(t, record.NotQualified, rec.Verdict.Outcome)
 	require.Contains(t, strings.Join(rec.Verdict.Reasons, "\n"), "not qualified: cache-writes: 2 cores; it is asked of 8")
 	require.Equal(t, "small.yaml", rec.Profile)
+	here := record.Machine{Cores: 2, MemoryBytes: 24 << 30}
+	require.Empty(t, Machine{Cores: 2, MemoryBytes: 235 << 30 / 10}.unlike(here))
+	for _, other := range []Machine{{Cores: 64, MemoryBytes: 24 << 30}, {Cores: 2, MemoryBytes: 64 << 30}, {Cores: 2, MemoryBytes: 8 << 30}} {
+		other.Unlike = other.unlike(here)
+		require.Contains(t, other.Unlike, "make one here with lab probe")
+		require.Contains(t, strings.Join(Goals[0].Qualifies(other), "\n"), other.Unlike, "goals asked of one machine are not measured on another")
+	}
 	require.Empty(t, rec.Metrics)
 	_, err = RunTargets(t.Context(), TargetOptions{Cairn: "no-such-binary", Engine: binary, Dir: t.TempDir(), Profile: profile})
 	require.ErrorContains(t, err, "make build")

@@ -137,7 +137,8 @@ func (f File) Against(measured []Figure) (all []judge.Finding) {
 
 // Between compares a candidate's figures with its base's. A rise is worse,
 // unless the candidate's file accepts that very value for a reason that the
-// base's file did not have.
+// base's file did not have; so is another unit a case of which nothing can be told. Nor
+// can it of a figure that the candidate no longer counts, and there a person decides.
 func Between(base, candidate []Figure, baseFile, candidateFile File) (all []judge.Finding) {
 	was := map[string]Figure{}
 	for _, f := range base {
@@ -145,15 +146,30 @@ func Between(base, candidate []Figure, baseFile, candidateFile File) (all []judg
 	}
 	for _, c := range candidate {
 		b, ok := was[c.Name]
-		if !ok || b.Unit != c.Unit {
-			continue // new, or counted otherwise: the file decides
+		delete(was, c.Name)
+		if !ok {
+			continue // new: the file decides
 		}
 		finding := judge.Exactly(judge.Metric{Name: c.Name, Unit: c.Unit}, float64(b.Value), float64(c.Value))
 		a := candidateFile.Figures[c.Name]
-		if finding.Decision == judge.Worse && a.Value == c.Value && a.Why != "" && a.Why != baseFile.Figures[c.Name].Why {
+		accepted := a.Value == c.Value && a.Why != "" && a.Why != baseFile.Figures[c.Name].Why
+		if b.Unit != c.Unit {
+			finding = judge.Exactly(judge.Metric{Name: c.Name, Unit: c.Unit}, float64(c.Value), float64(c.Value))
+			finding.Notes = append(finding.Notes, fmt.Sprintf("the base counts it in %q", b.Unit))
+			if !accepted {
+				finding.Decision = judge.CannotTell
+			}
+		}
+		if finding.Decision == judge.Worse && accepted {
 			finding.Decision = judge.Same
 			finding.Notes = append(finding.Notes, "rose, and was accepted: "+a.Why)
 		}
+		all = append(all, finding)
+	}
+	for _, name := range slices.Sorted(maps.Keys(was)) {
+		finding := judge.Exactly(judge.Metric{Name: name, Unit: was[name].Unit}, 0, 0)
+		finding.Decision = judge.CannotTell
+		finding.Notes = append(finding.Notes, "the base counts it, the candidate does not")
 		all = append(all, finding)
 	}
 	return all

@@ -146,6 +146,23 @@ func TestARiseIsAcceptedForAReasonOnly(t *testing.T) {
 	require.Len(t, lower.Against(nil), 1, "what is not measured any more is told")
 }
 
+// A figure that is gone, or counted in another unit, is no pass.
+func TestALostFigureIsNoPass(t *testing.T) {
+	base := File{Figures: map[string]Accepted{"a": {Value: 7, Unit: "x"}}}
+	before := []Figure{{"a", 7, "x"}, {"b", 1, "x"}}
+	found := Between(before, before[:1], base, base)
+	require.Len(t, found, 2)
+	require.Equal(t, judge.Same, found[0].Decision)
+	require.Equal(t, judge.CannotTell, found[1].Decision)
+	require.Contains(t, found[1].String(), "the candidate does not")
+
+	otherwise := []Figure{{"a", 9, "y"}}
+	found = Between(before[:1], otherwise, base, base)
+	require.Equal(t, judge.CannotTell, found[0].Decision)
+	changed := File{Figures: map[string]Accepted{"a": {Value: 9, Unit: "y", Why: "in y, which tells more"}}}
+	require.Equal(t, judge.Same, Between(before[:1], otherwise, base, changed)[0].Decision)
+}
+
 func TestTheFileComesBack(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "proxies.json")
 	none, err := ReadFile(name)
