@@ -88,8 +88,8 @@ a mishap. With --must-fail the first two are the other way about, and 3 is the
 same: that a bug was found must be certain.
 
 Without a container engine nothing is run, which is said aloud, with status 0;
-with CI=true in the environment it is 1. With --json each plan prints a document of
-its own when it has ended, one after the other, as jq reads them.`,
+with CI=true in the environment it is 1. With --json each plan prints a document
+of its own when it has ended, one after the other, as jq reads them.`,
 		Example: `  lab chaos run kill --times 20
   lab chaos run power-loss --build plantedbug --must-fail
   lab chaos run my-plan.yaml --json`,

@@ -63,7 +63,7 @@ func (in *CopyInput) toItself() bool {
 // not whether it makes one: a storage class that the object has already is enough, and one
 // that the request leaves out is not, though the copy would lose it.
 func (in *CopyInput) changesNothing() bool {
-	return in.toItself() && !in.ReplaceMetadata && in.Headers.StorageClass == "" && in.Headers.WebsiteRedirect == ""
+	return in.toItself() && !in.ReplaceMetadata && !in.ReplaceTags && in.Headers.StorageClass == "" && in.Headers.WebsiteRedirect == ""
 }
 
 func checkCopy(in *CopyInput) error {

@@ -236,6 +236,11 @@ func (c *call) fail(err error) {
 	c.record.Code, c.record.Err = w.name, err // which the access log tells
 	c.failHeaders(w, err)
 	if c.r.Method == http.MethodHead || w.status == http.StatusNotModified {
+		if w.status != http.StatusNotModified {
+			// A HEAD has no document to say it in; clients of MinIO's read it here.
+			c.out.Set("X-Minio-Error-Code", w.name)
+			c.out.Set("X-Minio-Error-Desc", strconv.Quote(w.text()))
+		}
 		c.writeHeader(w.status)
 		return
 	}

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"encoding/xml"
 	"net/http"
 
 	"github.com/cairnstore/cairn/engine/object"
@@ -37,6 +38,41 @@ func notSet(absent *code) func(*call) error {
 		}
 		return refuse(absent, "")
 	}
+}
+
+// neverSet answers who takes away what nobody can have set: it is away. Scripts that set
+// a bucket up make it private so, whatever it was.
+func neverSet(c *call) error {
+	if err := c.exists(); err != nil {
+		return err
+	}
+	c.empty(http.StatusNoContent)
+	return nil
+}
+
+type notificationConfiguration struct {
+	XMLName xml.Name   `xml:"NotificationConfiguration"`
+	Of      []anything `xml:",any"`
+}
+
+type anything struct {
+	XMLName xml.Name
+}
+
+// putNotification accepts a document that asks for none, which is how they are taken away.
+func putNotification(c *call) error {
+	var n notificationConfiguration
+	if err := c.readXML(maxDocument, &n); err != nil {
+		return err
+	}
+	if len(n.Of) > 0 {
+		return refuse(codeNotImplemented, "Notifications are not implemented; a configuration without any is accepted.")
+	}
+	if err := c.exists(); err != nil {
+		return err
+	}
+	c.empty(http.StatusOK)
+	return nil
 }
 
 // unset answers the read of a configuration whose absence S3 shows as an empty document.
@@ -135,11 +171,43 @@ func putBucketACL(c *call) error { return c.putACL(c.exists) }
 
 func putObjectACL(c *call) error { return c.putACL(c.found) }
 
-// putACL accepts the canned ACL that says what already holds. screen has
-// refused all others; a document of grants is not built.
+type accessControlPolicy struct {
+	XMLName xml.Name `xml:"AccessControlPolicy"`
+	Grants  []grant  `xml:"AccessControlList>Grant"`
+}
+
+// A grant has one of each, which an element given twice would hide.
+type grant struct {
+	ID         []string `xml:"Grantee>ID"`
+	URI        []string `xml:"Grantee>URI"`
+	Email      []string `xml:"Grantee>EmailAddress"`
+	Permission []string `xml:"Permission"`
+}
+
+// private: the ACL says what holds for everything, that the owner has all rights and
+// nobody else any.
+func (p *accessControlPolicy) private(owner string) bool {
+	for _, g := range p.Grants {
+		if len(g.ID) != 1 || g.ID[0] != owner || g.URI != nil || g.Email != nil || len(g.Permission) != 1 || g.Permission[0] != "FULL_CONTROL" {
+			return false
+		}
+	}
+	return len(p.Grants) > 0
+}
+
+// putACL accepts what already holds, as the canned ACL private, or as the document that
+// a read of the ACL gave. screen has refused all other canned ACLs.
 func (c *call) putACL(there func() error) error {
-	if c.in.acl == "" || c.who.Length != 0 {
-		return refuse(codeNotImplemented, "Only the canned ACL private is implemented.")
+	if c.who.Length != 0 {
+		var p accessControlPolicy
+		if err := c.readXML(maxDocument, &p); err != nil {
+			return err
+		}
+		if c.in.acl != "" || !p.private(c.h.owner.ID) {
+			return refuse(codeNotImplemented, "Grants are not implemented: only the ACL private is, and the document that says the same.")
+		}
+	} else if c.in.acl == "" {
+		return refuse(codeNotImplemented, "Only the ACL private is implemented.")
 	}
 	if err := there(); err != nil {
 		return err

@@ -457,7 +457,7 @@ func (m *machine) copy(t *rapid.T) {
 	case v == nil || !known:
 		expectRead(t, src, key, in.SourceVersionID, err)
 		return
-	case from == to && key == toKey && in.SourceVersionID == "" && !in.ReplaceMetadata:
+	case from == to && key == toKey && in.SourceVersionID == "" && !in.ReplaceMetadata && !in.ReplaceTags:
 		wantKind(t, err, object.InvalidRequest)
 		return
 	}
