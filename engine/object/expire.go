@@ -27,14 +27,13 @@ func (s *Service) sweepUntil(ctx context.Context) {
 	}
 	tick := time.NewTicker(s.o.SweepEvery)
 	defer tick.Stop()
-	began := time.Now()
-	for last := began; ; {
+	last := time.Now()
+	clock := trust{from: last.Add(settling * s.o.SweepEvery), hold: max(s.o.UploadExpiry, s.o.CompleteMemory)}
+	for {
 		now := time.Now()
-		// The clock of a machine that has just started may be wrong until somebody sets
-		// it, and what was swept by it is gone.
-		steady := now.Sub(began) >= settling*s.o.SweepEvery && stepped(last, now).Abs() < mostStep
+		trusted := clock.at(now, stepped(last, now))
 		last = now
-		swept, err := s.sweep(ctx, steady)
+		swept, err := s.sweep(ctx, trusted)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -57,6 +56,21 @@ const (
 	// mostStep is by how much a clock is set that only keeps up with others.
 	mostStep = time.Minute
 )
+
+// trust says whether what is old may be judged by the clock. That of a machine that has just
+// started may be wrong until somebody sets it, and what was swept by it is gone; and what
+// was stamped by it before then looks older, or younger, than it is.
+type trust struct {
+	from time.Time
+	hold time.Duration // how long stamps from before the clock was set are not believed
+}
+
+func (t *trust) at(now time.Time, step time.Duration) bool {
+	if step.Abs() >= mostStep {
+		t.from = now.Add(t.hold)
+	}
+	return !now.Before(t.from)
+}
 
 // stepped is by how much the time of day was set between two times of the same process.
 func stepped(from, to time.Time) time.Duration {

@@ -141,8 +141,8 @@ func tornCopy(t *testing.T) bool {
 	last := s.log.mu.cur
 	_ = s.Close() // its error is the drive's again
 	f.Clear()
-	// A start seals the segment, and the sync of the copy fails.
-	require.NoError(t, f.AddText("sync log/* after 1: EIO"))
+	// A start seals the segment and begins another, and the sync of the copy fails.
+	require.NoError(t, f.AddText("sync log/* after 2: EIO"))
 	_, err := Open(small(f))
 	require.ErrorIs(t, err, syscall.EIO)
 	f.Clear()

@@ -290,7 +290,11 @@ func (c *checker) loadFile(fileClass int, name string) error {
 		return errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
 	case err != nil:
 		// A crash may cut off the first header of a file's life, never a synced one.
-		if hasLife(f) {
+		x := suspect{name: name, class: fileClass, size: size}
+		if x.life, err = findLife(f, size); err != nil {
+			c.damage(Damage{What: "header", File: name, Detail: err.Error()})
+		} else if x.life.found {
+			t.suspects = append(t.suspects, x)
 			c.note("%s has no valid header: power failed when its life began, or it is one of the segments missing", name)
 		}
 		return f.Close()

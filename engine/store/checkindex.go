@@ -51,6 +51,16 @@ func (c *checker) openIndex() {
 	for _, n := range c.s.missing {
 		c.damage(Damage{What: "segment", Segment: n, Detail: "the index counts live bytes in it, and no file has it"})
 	}
+	c.s.missing = nil
+	c.s.missLogs()
+	for _, n := range c.s.missing {
+		c.damage(Damage{What: "segment", Segment: n, Detail: "the log segment after it names it, and no file has it"})
+	}
+	for _, x := range c.s.segs.suspects {
+		if x.life.past(c.s.applier.mu.mark.seq) {
+			c.damage(Damage{What: "header", File: x.name, Detail: "it is lost, and there are acknowledged writes behind it that the index does not have"})
+		}
+	}
 	c.index, c.mark = true, c.s.applier.mu.mark
 }
 

@@ -39,8 +39,8 @@ func (t *segments) spareOf(c int) int64 { return int64(t.freeFiles(c)) * t.size[
 
 // release takes the file of a life that is over, which may be one too many.
 func (t *segments) release(g *segment) {
-	_ = g.file.Close()                                         // nothing in it matters now
-	_ = t.keepOrRemove(suspect{g.name, class(g.kind), g.size}) // its header says free, should it stay
+	_ = g.file.Close()                                                            // nothing in it matters now
+	_ = t.keepOrRemove(suspect{name: g.name, class: class(g.kind), size: g.size}) // its header says free, should it stay
 	t.wakeEraser()
 }
 

@@ -92,6 +92,16 @@ func openIndex(o *Options, readOnly bool, failed func(err error, fatal bool)) (*
 	// On a goroutine of its own, for a fatal error ends the one it is met on.
 	done := make(chan opened, 1)
 	go func() {
+		defer func() {
+			// It panics where a directory cannot be synced, which is the drive's fault.
+			switch p := recover().(type) {
+			case nil:
+			case error:
+				done <- opened{nil, fmt.Errorf("panic: %w", p)}
+			default:
+				done <- opened{nil, fmt.Errorf("panic: %v", p)}
+			}
+		}()
 		db, err := pebble.Open(indexDir, po)
 		done <- opened{db, err}
 	}()

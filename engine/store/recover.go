@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -153,6 +154,18 @@ func Open(o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("recover log: %w", err)
 	}
+	if tail != nil && tail.raw != nil {
+		var r record
+		for d := tail.head.records(tail.raw); d.next(&r); {
+			s.noteExtents(&r)
+		}
+	}
+	if err := s.settleMissing(); err != nil {
+		return nil, fmt.Errorf("recover log: %w", err)
+	}
+	if err := s.segs.freeSuspects(); err != nil {
+		return nil, fmt.Errorf("recover log: %w", err)
+	}
 	s.seq.Add(seqJump)
 	if err := s.startLog(tail); err != nil {
 		return nil, err
@@ -236,7 +249,11 @@ func (s *Store) openOrMakeIndex(missing []string) error {
 		}
 	}
 	if !bad {
+		s.missLogs()
 		if err := s.settleMissing(); err != nil {
+			return err
+		}
+		if err := s.settleLost(s.applier.mu.mark.seq); err != nil {
 			return err
 		}
 		return s.settleShorts(s.applier.mu.mark.pos.segment)
@@ -247,14 +264,13 @@ func (s *Store) openOrMakeIndex(missing []string) error {
 	if err := s.settleShorts(0); err != nil {
 		return err
 	}
-	if len(s.segs.suspects) > 0 {
-		// An index that was made without them does not miss them, and the next start
-		// would take them for files between two lives.
-		names, err := s.segs.setAside()
-		if err != nil {
-			return fmt.Errorf("set aside a file without a valid header: %w", err)
-		}
-		s.logger.Error("files without a valid header are left out of the index that is made again; they stay, for what may be in them", "files", names)
+	if err := s.settleLost(s.segs.mu.seq); err != nil {
+		return err
+	}
+	// An index that was made without them does not miss them, and the next start
+	// would take them for files between two lives.
+	if err := s.setAside(func(suspect) bool { return true }); err != nil {
+		return err
 	}
 	watch.drop()
 	if s.db != nil {
@@ -395,18 +411,59 @@ func (s *Store) settleShorts(from uint64) error {
 	return nil
 }
 
+// missLogs notes log segments that their successors name and no file has: from the watermark
+// on none is recycled, and the index does not count them yet.
+func (s *Store) missLogs() {
+	from := s.applier.mu.mark.pos.segment
+	for _, g := range s.segs.all() {
+		if g.kind == logSegment && g.prev >= from && g.prev > 0 && s.segs.get(g.prev) == nil && !slices.Contains(s.missing, g.prev) {
+			s.missing = append(s.missing, g.prev)
+		}
+	}
+}
+
+// settleLost refuses files without a header of which a life was not over when sequences had
+// come to seq. Where loss is accepted they stay, for whoever can still read them.
+func (s *Store) settleLost(seq uint64) error {
+	lost := func(x suspect) bool { return x.life.past(seq) }
+	i := slices.IndexFunc(s.segs.suspects, lost)
+	if i < 0 {
+		return nil
+	}
+	if !s.opt.AcceptLoss {
+		s.stats.corruptions.Add(1)
+		return fmt.Errorf("%s has no valid header, and acknowledged writes behind it: %w", s.segs.suspects[i].name, backend.ErrCorrupt)
+	}
+	return s.setAside(lost)
+}
+
+// setAside takes files without a valid header out of the store.
+func (s *Store) setAside(which func(suspect) bool) error {
+	names, err := s.segs.setAside(which)
+	if err != nil {
+		return fmt.Errorf("set aside a file without a valid header: %w", err)
+	}
+	if len(names) > 0 {
+		s.stats.corruptions.Add(int64(len(names)))
+		s.logger.Error("files without a valid header are left out; they stay, for what may be in them", "files", names)
+	}
+	return nil
+}
+
 // settleMissing refuses a store of which a segment is gone, with its file or
 // with its header.
 func (s *Store) settleMissing() error {
 	if len(s.missing) == 0 {
-		return s.segs.freeSuspects()
-	}
-	s.stats.corruptions.Add(int64(len(s.missing)))
-	if s.opt.AcceptLoss {
-		s.logger.Error("segments are missing, and what was in them is lost", "segments", s.missing)
 		return nil
 	}
-	return fmt.Errorf("segments %v are missing, and acknowledged writes with them: a file was removed, or its header is damaged: %w", s.missing, backend.ErrCorrupt)
+	missing := s.missing
+	s.missing = nil // each is told once
+	s.stats.corruptions.Add(int64(len(missing)))
+	if s.opt.AcceptLoss {
+		s.logger.Error("segments are missing, and what was in them is lost", "segments", missing)
+		return s.setAside(func(suspect) bool { return true })
+	}
+	return fmt.Errorf("segments %v are missing, and acknowledged writes with them: a file was removed, or its header is damaged: %w", missing, backend.ErrCorrupt)
 }
 
 func (s *Store) loadCounters() error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
 
 	"github.com/cairnstore/cairn/engine/backend"
 )
@@ -259,7 +260,7 @@ func (s *Store) replayGroup(g *segment, h groupHeader, raw []byte) {
 }
 
 // noteExtents keeps bulk lanes from going on over a blob that the index does not
-// count yet.
+// count yet, and notes segments that it misses.
 func (s *Store) noteExtents(r *record) {
 	if r.delete || r.key[0] != blobPrefix {
 		return
@@ -269,10 +270,17 @@ func (s *Store) noteExtents(r *record) {
 		return // the applier will say so
 	}
 	for _, x := range b.extents {
-		if g := s.segs.get(x.segment); g != nil {
-			g.mu.Lock()
-			g.mu.used = max(g.mu.used, int64(x.offset)+x.span())
-			g.mu.Unlock()
+		g := s.segs.get(x.segment)
+		if g == nil {
+			// Nothing is recycled before the index on the drive is past what names it; of one
+			// that is made again nobody knows where it was.
+			if !s.Recovery.Rebuilt && !slices.Contains(s.missing, x.segment) {
+				s.missing = append(s.missing, x.segment)
+			}
+			continue
 		}
+		g.mu.Lock()
+		g.mu.used = max(g.mu.used, int64(x.offset)+x.span())
+		g.mu.Unlock()
 	}
 }

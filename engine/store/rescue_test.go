@@ -482,8 +482,9 @@ func TestRebuildEndsEarly(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// An index that is made again knows nothing of a segment that lost its header: the file
-// is not given to new writes, by that start or by the next ones.
+// An index that is made again knows nothing of a segment that lost its header. It is
+// refused; where that loss is accepted, the file is not given to new writes, by that start
+// or by the next ones.
 func TestLostHeaderOutlivesTheIndex(t *testing.T) {
 	m, logs, _ := manyLogs(t)
 	name := logs[0].name
@@ -493,16 +494,20 @@ func TestLostHeaderOutlivesTheIndex(t *testing.T) {
 	})
 	was := fileBytes(t, m, name)
 	require.NoError(t, removeAll(m, indexDir))
+	for range 2 {
+		_, err := Open(small(m))
+		require.ErrorIs(t, err, backend.ErrCorrupt)
+		require.ErrorContains(t, err, name)
+		require.True(t, bytes.Equal(was, fileBytes(t, m, name)), "it may be mended")
+	}
 	for i := range 3 {
-		s, err := Open(small(m))
-		if err != nil { // it may be missed
-			require.ErrorIs(t, err, backend.ErrCorrupt)
-		} else {
-			for j := range 40 {
-				put(t, s, fmt.Sprintf("more%d-%d", i, j), "v", make([]byte, 12_000))
-			}
-			require.NoError(t, s.Close())
+		o := small(m)
+		o.AcceptLoss = i == 0
+		s := open(t, o)
+		for j := range 40 {
+			put(t, s, fmt.Sprintf("more%d-%d", i, j), "v", make([]byte, 12_000))
 		}
+		require.NoError(t, s.Close())
 		require.True(t, bytes.Equal(was, fileBytes(t, m, name+lostSuffix)))
 	}
 }

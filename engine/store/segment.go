@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -219,8 +218,10 @@ func (t *segments) makeFile(c int, size int64) (name string, err error) {
 	return name, nil
 }
 
-// begin starts a life in a file: a fresh ordinal, its header written. The
-// header is durable with the first sync of the file.
+// begin starts a life in a file: a fresh ordinal, its header written. Of a log or cold
+// segment the header is durable before anything is written behind it, so that a group
+// in a file without a header tells that one was lost. A bulk segment's is with the
+// first sync of the file, and what names its chunks tells.
 func (t *segments) begin(name string, kind segmentKind, prev uint64) (g *segment, err error) {
 	defer func() {
 		switch {
@@ -251,6 +252,11 @@ func (t *segments) begin(name string, kind segmentKind, prev uint64) (g *segment
 	if _, err := f.WriteAt(h.encode(), 0); err != nil {
 		return nil, errors.Join(fmt.Errorf("begin segment: %w", err), f.Close())
 	}
+	if kind != bulkSegment {
+		if err := f.Sync(); err != nil {
+			return nil, errors.Join(fmt.Errorf("begin segment: sync: %w", err), f.Close())
+		}
+	}
 	g = &segment{ordinal: ordinal, kind: kind, prev: prev, mark: mark, size: size, name: name, file: f}
 	g.mu.used = blockSize
 	t.mu.Lock()
@@ -261,8 +267,8 @@ func (t *segments) begin(name string, kind segmentKind, prev uint64) (g *segment
 
 // giveBack takes a file in which no life began: a full drive has no other.
 func (t *segments) giveBack(name string, c int) {
-	info, _ := t.fs.Stat(name)                      // what has no size to be known is of no use either
-	_ = t.keepOrRemove(suspect{name, c, info.Size}) // without a header it is free at the next start, should it stay
+	info, _ := t.fs.Stat(name)                                         // what has no size to be known is of no use either
+	_ = t.keepOrRemove(suspect{name: name, class: c, size: info.Size}) // without a header it is free at the next start, should it stay
 }
 
 func (t *segments) nextOrdinal() (uint64, error) {
@@ -371,15 +377,22 @@ func (t *segments) loadFile(c int, name string) error {
 		}
 	}
 	h, half, err := decodeHeaderBlock(b)
+	headless := suspect{name: name, class: c, size: size}
+	if err != nil && !errors.Is(err, ErrVersion) {
+		var serr error
+		if headless.life, serr = findLife(f, size); serr != nil {
+			headless.life.found = true // what can't be read may be one
+		}
+	}
 	switch {
 	case errors.Is(err, ErrVersion):
 		return errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
 	case err == nil && h.storeID != t.storeID:
 		return errors.Join(fmt.Errorf("%s belongs to another store: %w", name, backend.ErrCorrupt), f.Close())
-	case err != nil && (hasLife(f) || size > 0 && size < blockSize || t.salvaged != nil && t.salvaged(name)):
+	case err != nil && (headless.life.found || size > 0 && size < blockSize || t.salvaged != nil && t.salvaged(name)):
 		// Power may have failed while the first header of a new life was
 		// written; or the header of this one was lost. The index can tell.
-		t.suspects = append(t.suspects, suspect{name, c, size})
+		t.suspects = append(t.suspects, headless)
 		return f.Close()
 	case err != nil || h.kind == freeSegment:
 		// Never begun, or its last life is over. A file that was not fully
@@ -388,7 +401,7 @@ func (t *segments) loadFile(c int, name string) error {
 		if cerr := f.Close(); cerr != nil {
 			return cerr
 		}
-		return t.keepOrRemove(suspect{name, c, size})
+		return t.keepOrRemove(headless)
 	}
 	if other := t.mu.live[h.ordinal]; other != nil {
 		return errors.Join(fmt.Errorf("%s and %s are the same segment, %d; take the copy away: %w", other.name, name, h.ordinal, backend.ErrCorrupt), f.Close())
@@ -443,16 +456,55 @@ type suspect struct {
 	name  string
 	class int
 	size  int64
+	life  life
 }
 
-func hasLife(f disk.File) bool {
-	b := make([]byte, groupHeaderSize*2)
-	if _, err := f.ReadAt(b, blockSize); err != nil {
-		return !errors.Is(err, io.EOF) // what can't be read may be one
+// A life is what a file without a header has of one.
+type life struct {
+	found bool   // there are groups or chunks
+	seq   uint64 // the highest of a record
+}
+
+// past: the life was not over when sequences had come to seq. Whatever was over by then
+// had no record that is younger, and no group is written before its segment's header is
+// durable: so the header was there, and is lost.
+func (l life) past(seq uint64) bool { return l.seq > seq }
+
+// findLife looks for groups and chunks behind each block, since the first may be lost
+// with the header.
+func findLife(f disk.File, size int64) (l life, err error) {
+	buf := scanBuffers.Get().(*[]byte)
+	defer scanBuffers.Put(buf)
+	var r record
+	for at := int64(blockSize); at < size; {
+		n := min(int64(len(*buf)), size-at)
+		if _, err := f.ReadAt((*buf)[:n], at); err != nil {
+			return l, fmt.Errorf("look for groups: %w", err)
+		}
+		for i := int64(0); i+groupHeaderSize <= n; i += blockSize {
+			if _, err := decodeChunkHeader((*buf)[i:n]); err == nil {
+				l.found = true
+			}
+			h, err := decodeGroupHeader((*buf)[i:n])
+			if err != nil || int64(h.offset) != at+i {
+				continue
+			}
+			l.found = true
+			g := &segment{ordinal: h.ordinal, mark: h.mark, size: size, file: f}
+			h, raw, _, err := readGroup(g, at+i, false)
+			if errors.Is(err, errInvalid) {
+				continue // a table, or one that was overwritten
+			}
+			if err != nil {
+				return l, err
+			}
+			for d := h.records(raw); d.next(&r); {
+				l.seq = max(l.seq, r.seq)
+			}
+		}
+		at += n
 	}
-	_, group := decodeGroupHeader(b)
-	_, chunk := decodeChunkHeader(b)
-	return group == nil || chunk == nil
+	return l, nil
 }
 
 // keepOrRemove disposes of a file between lives. One that is short is of no use to others.
@@ -483,8 +535,13 @@ const lostSuffix = ".lost"
 
 // setAside renames the files for good, for whoever can still read what is in them: an
 // index that was made without them knows nothing of what they had.
-func (t *segments) setAside() (names []string, err error) {
+func (t *segments) setAside(which func(suspect) bool) (names []string, err error) {
+	var stay []suspect
 	for _, x := range t.suspects {
+		if !which(x) {
+			stay = append(stay, x)
+			continue
+		}
 		to := x.name + lostSuffix
 		for n := 2; ; n++ {
 			if _, err := t.fs.Stat(to); errors.Is(err, fs.ErrNotExist) {
@@ -499,7 +556,10 @@ func (t *segments) setAside() (names []string, err error) {
 		}
 		names = append(names, to)
 	}
-	t.suspects = nil
+	t.suspects = stay
+	if names == nil {
+		return nil, nil
+	}
 	for _, dir := range segmentDirs {
 		if err := t.fs.SyncDir(dir); err != nil {
 			return names, err
