@@ -27,7 +27,8 @@ fast in one minute as in the next. The small PUTs overwrite objects that were
 stored before, so that the server has garbage to compact all the while; the record
 says how much of what was still in use it moved. Before anything is measured the
 objects are overwritten a few times, until there is as much to compact as from
-then on. Each latency counts from when the request was due.
+then on. Each latency counts from when the request was due until its answer had
+come; collected_p99 is how long answers lay there before the generator read them.
 
 At last the drive alone is given the same arrivals and as much background, by a
 loop that writes and syncs what has come: the floor, below which no store that

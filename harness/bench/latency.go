@@ -394,7 +394,9 @@ func (l *latencyRun) conclude() {
 		quantiles(q.name, latency, func(h *measure.Histogram) time.Duration { return h.Quantile(q.of) })
 	}
 	quantiles("max", latency, (*measure.Histogram).Max)
+	collected := l.open.pool(func(r *load.Result) *measure.Histogram { return r.Collected })
 	quantiles("queued_p99", queued, func(h *measure.Histogram) time.Duration { return h.Quantile(.99) })
+	quantiles("collected_p99", collected, func(h *measure.Histogram) time.Duration { return h.Quantile(.99) })
 	if l.uploads == nil {
 		return
 	}

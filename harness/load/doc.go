@@ -20,5 +20,6 @@
 // A closed loop (Rate 0) sends the next request when the last was answered: it
 // finds ceilings, and hides stalls, since a slow server gets less load. An open
 // loop (Rate > 0) has arrivals at set times, and measures each from when it
-// was due, so that a stall counts for all whom it delayed.
+// was due, so that a stall counts for all whom it delayed, until the kernel had
+// received the answer.
 package load

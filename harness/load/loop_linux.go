@@ -370,6 +370,14 @@ func (l *loop) answerBell() {
 
 // What a worker's coroutine calls.
 
+// received is when an answer had come that was read at done, to a request of sent.
+func (w *worker) received(sent, done time.Time) time.Time {
+	if w.conn == nil {
+		return done
+	}
+	return w.conn.stamps.received(sent, done)
+}
+
 // pauseHere waits until the loop wakes the worker.
 func (w *worker) pauseHere() { w.yield(struct{}{}) }
 

@@ -20,4 +20,5 @@ func (*loop) follow(func() (arrival, bool))                 {}
 func (*loop) run(context.Context, context.CancelFunc) error { panic("load: no loops here") }
 func (*loop) take(*worker) (arrival, bool)                  { panic("load: no loops here") }
 func (*loop) rest(func(stage int))                          {}
+func (*worker) received(_, done time.Time) time.Time        { return done }
 func (*worker) sleep(time.Duration)                         { panic("load: no loops here") }

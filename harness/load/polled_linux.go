@@ -21,8 +21,9 @@ type polled struct {
 	waits         uint32 // what the worker waits for; 0: it does not
 	ended         bool   // the other side has said its last, or the connection is broken
 	until         time.Time
-	missed        bool // until has passed in a wait
-	busy          int  // bytes since the last wait
+	missed        bool     // until has passed in a wait
+	busy          int      // bytes since the last wait
+	stamps        *stamper // nil: not told when what was read had come
 }
 
 const (
@@ -60,6 +61,9 @@ func (w *worker) adopt(nc net.Conn) (net.Conn, error) {
 	if err != nil {
 		_ = unix.Close(c.fd)
 		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	if w.loop.arrivals != nil {
+		c.stamps = newStamper(c.fd)
 	}
 	w.conn = c
 	return c, nil
@@ -123,7 +127,12 @@ func (c *polled) try(what uint32, name string, once func() (int, error)) (int, e
 }
 
 func (c *polled) Read(p []byte) (int, error) {
-	n, err := c.try(unix.EPOLLIN, "read", func() (int, error) { return syscall.Read(c.fd, p) })
+	n, err := c.try(unix.EPOLLIN, "read", func() (int, error) {
+		if c.stamps != nil {
+			return c.stamps.read(c.fd, p)
+		}
+		return syscall.Read(c.fd, p)
+	})
 	switch {
 	case err != nil:
 		return 0, err
@@ -137,6 +146,9 @@ func (c *polled) Read(p []byte) (int, error) {
 
 // skip drops received bytes, as a skipper does.
 func (c *polled) skip(n int64) (int64, error) {
+	if c.stamps != nil {
+		c.stamps.at = time.Time{}
+	}
 	got, err := c.try(unix.EPOLLIN, "recv", func() (int, error) {
 		n, errno := drop(uintptr(c.fd), n)
 		if errno != 0 {

@@ -169,8 +169,9 @@ type OpResult struct {
 	Refused int64 `json:"refused,omitempty"`
 	Bytes   int64 `json:"bytes"` // of bodies, either way
 	Items   int64 `json:"items"` // keys listed; else as Count
-	// Latency is of successful requests: from the intended start in an open
-	// loop, from the real one in a closed loop.
+	// Latency is of successful requests: in an open loop from the intended start until
+	// the kernel had the answer, where it tells; in a closed loop from the real one
+	// until the answer was read.
 	Latency *measure.Histogram `json:"latency"`
 }
 
@@ -193,6 +194,9 @@ type Result struct {
 	Handshakes int64 `json:"handshakes,omitempty"`
 	// Queued is how long arrivals waited for a free connection (open loop).
 	Queued *measure.Histogram `json:"queued,omitempty"`
+	// Collected is how long answers lay in the generator's kernel before it read them
+	// (open loop), which is in no latency. All zero where the system does not tell.
+	Collected *measure.Histogram `json:"collected,omitempty"`
 	// Stages are the parts of an open loop that has several.
 	Stages []StageResult `json:"stages,omitempty"`
 	// Seconds is the course of the load.
@@ -520,10 +524,11 @@ func (r *run) result(elapsed time.Duration) *Result {
 
 // openResult adds what only an open loop has.
 func (r *run) openResult(res *Result) {
-	res.Queued = measure.NewHistogram()
+	res.Queued, res.Collected = measure.NewHistogram(), measure.NewHistogram()
 	var due int64
 	for _, t := range r.tallies {
 		res.Queued.Merge(t.queued)
+		res.Collected.Merge(t.collected)
 		res.Dropped += t.dropped
 		due += t.due
 	}

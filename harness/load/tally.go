@@ -5,12 +5,13 @@ import "github.com/cairnstore/cairn/harness/measure"
 // A tally is what the workers of one thread count together: those of a loop, or the one
 // that is a goroutine. Its histograms take a quarter of a megabyte each.
 type tally struct {
-	ops      [numOps]OpResult // Latency: nil where the mix has none
-	queued   *measure.Histogram
-	due      int64 // measured arrivals taken from the schedule
-	dropped  int64
-	shaken   int64 // measured requests that waited for a TLS handshake
-	failures map[string]int64
+	ops       [numOps]OpResult   // Latency: nil where the mix has none
+	queued    *measure.Histogram // nil in a closed loop, as collected
+	collected *measure.Histogram
+	due       int64 // measured arrivals taken from the schedule
+	dropped   int64
+	shaken    int64 // measured requests that waited for a TLS handshake
+	failures  map[string]int64
 }
 
 func (r *run) newTally() *tally {
@@ -21,7 +22,7 @@ func (r *run) newTally() *tally {
 		}
 	}
 	if r.schedule != nil {
-		t.queued = measure.NewHistogram()
+		t.queued, t.collected = measure.NewHistogram(), measure.NewHistogram()
 	}
 	r.tallies = append(r.tallies, t)
 	return t

@@ -81,7 +81,7 @@ func (w *worker) closed() {
 }
 
 // open sends each request when it is due, or as soon after as the connection is
-// free, and measures from when it was due.
+// free, and measures from when it was due until its answer had come.
 func (w *worker) open() {
 	last := w.run.end.Add(w.run.Drain)
 	for w.run.ctx.Err() == nil {
@@ -139,7 +139,8 @@ func (w *worker) once(from, now time.Time) bool {
 	if errors.Is(err, errExhausted) {
 		return false
 	}
-	done := time.Now()
+	read := time.Now()
+	done := w.received(now, read)
 	measured := !done.Before(w.run.begin) && (w.run.schedule == nil || !from.Before(w.run.begin))
 	if measured && w.run.Target.TLS != nil {
 		w.shaken += w.dials - dials
@@ -164,6 +165,9 @@ func (w *worker) once(from, now time.Time) bool {
 	w.live.nanos.Add(int64(done.Sub(from)))
 	if !measured {
 		return true
+	}
+	if w.collected != nil {
+		w.collected.Record(read.Sub(done))
 	}
 	w.run.stages.served(w.stage, w.number, done.Sub(from))
 	sum := &w.ops[op]
