@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -10,7 +11,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/cairnstore/cairn/engine/telemetry"
 )
+
+// quiet is a server whose log nobody reads.
+func quiet() *server {
+	return &server{log: slog.New(slog.DiscardHandler), lines: telemetry.NewLines(io.Discard)}
+}
 
 // A signal that comes while the store is being opened ends the process at once: it
 // has acknowledged nothing, and what it was at may be killed at any point.
@@ -18,7 +26,7 @@ func TestSignalWhileOpening(t *testing.T) {
 	if os.Getenv("OPEN_FOR_LONG") != "" {
 		signals := make(chan os.Signal, 2)
 		signal.Notify(signals, syscall.SIGTERM)
-		whileOpening(signals, slog.New(slog.DiscardHandler))
+		quiet().whileOpening(signals)
 		_, _ = os.Stdout.WriteString("opening\n")
 		time.Sleep(time.Minute)
 		os.Exit(9)
@@ -40,7 +48,7 @@ func TestSignalWhileOpening(t *testing.T) {
 // Once the store is open a signal is the server's again.
 func TestSignalAfterOpening(t *testing.T) {
 	signals := make(chan os.Signal, 2)
-	opened := whileOpening(signals, slog.New(slog.DiscardHandler))
+	opened := quiet().whileOpening(signals)
 	opened()
 	signals <- syscall.SIGTERM
 	require.Len(t, signals, 1)

@@ -115,7 +115,9 @@ func launch(t *testing.T, dir string, env []string, cmd *exec.Cmd) *process {
 	p := &process{t: t, dir: dir, cmd: cmd, exited: make(chan struct{}), client: &http.Client{
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, Timeout: 20 * time.Second}}
 	p.cmd.Env = append(p.cmd.Env, env...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.errOut
+	if p.cmd.Stderr = &p.errOut; p.cmd.Stdout == nil {
+		p.cmd.Stdout = &p.out
+	}
 	require.NoError(t, p.cmd.Start())
 	go func() {
 		_ = p.cmd.Wait()

@@ -66,6 +66,7 @@ S3 port. The admin address serves it without one.`,
 type server struct {
 	settings *config.Settings
 	log      *slog.Logger
+	lines    *telemetry.Lines // the log's, written behind everyone's back
 
 	gate      gate
 	public    *listen.Server
@@ -83,12 +84,15 @@ func serve(ctx context.Context, settings *config.Settings, unknown []string, std
 	if err != nil {
 		return usageError{err}
 	}
-	s := &server{settings: settings, log: telemetry.NewLogger(stdout, level), failed: make(chan error, 2)}
+	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more ends no server
+	lines := telemetry.NewLines(stdout)
+	s := &server{settings: settings, log: telemetry.NewLogger(lines, level), lines: lines, failed: make(chan error, 2)}
 	slog.SetDefault(s.log)
 	defer func() {
 		if err != nil { // standard error has it too, and who keeps the log has that alone
 			s.log.Error("the server ends", "error", err)
 		}
+		lines.Flush(lastLines)
 	}()
 	for _, name := range unknown {
 		s.log.Warn("no setting has this variable's name", "variable", name)
@@ -110,7 +114,7 @@ func serve(ctx context.Context, settings *config.Settings, unknown []string, std
 	defer signal.Stop(signals)
 	signal.Ignore(syscall.SIGHUP) // certificates are read again without being told
 
-	opened := whileOpening(signals, s.log)
+	opened := s.whileOpening(signals)
 	defer s.close()
 	e, err := s.open(ctx, keys)
 	opened()
@@ -122,34 +126,56 @@ func serve(ctx context.Context, settings *config.Settings, unknown []string, std
 	s.gate.open(e.Handler())
 	s.adminGate.open(e.AdminHandler())
 	s.log.Info("serving", "address", s.public.Addr().String(), "data", settings.Data[0], "version", build().Version)
-	greet(stderr, os.Args[0], s.url(), settings, keys, made, isTerminal(stderr))
+	s.greet(stderr, keys, made)
+	reason := s.wait(ctx, signals)
+	return errors.Join(reason, s.stop(e))
+}
 
-	var reason error
-	var signalled time.Time
+// lastLines is how long the log's last lines are waited for at an orderly end, and lastLinesAtOnce
+// at one that nothing may hold up.
+const (
+	lastLines       = time.Second
+	lastLinesAtOnce = 100 * time.Millisecond
+)
+
+// greet tells a person of the server, behind what the log says, where both are shown together.
+// Standard error may be held up as the log may.
+func (s *server) greet(stderr io.Writer, keys credentials.Pair, made bool) {
+	s.lines.Flush(lastLinesAtOnce)
+	text := telemetry.NewLines(stderr)
+	greet(text, os.Args[0], s.url(), s.settings, keys, made, isTerminal(stderr))
+	text.Flush(lastLinesAtOnce)
+}
+
+// wait waits for a reason to stop. From then on a signal ends the process at once.
+func (s *server) wait(ctx context.Context, signals <-chan os.Signal) error {
 	select {
 	case sig := <-signals:
-		signalled = time.Now()
+		go s.exitAtOnce(signals, time.Now())
 		s.log.Info("stopping", "signal", sig.String())
-	case reason = <-s.failed:
-		s.log.Error("stopping", "error", reason)
+	case err := <-s.failed:
+		go s.exitAtOnce(signals, time.Time{})
+		s.log.Error("stopping", "error", err)
+		return err
 	case <-ctx.Done():
+		go s.exitAtOnce(signals, time.Time{})
 		s.log.Info("stopping")
 	}
-	go exitAtOnce(signals, signalled, s.log)
-	return errors.Join(reason, s.stop(e))
+	return nil
 }
 
 // whileOpening ends the process at a signal that comes before the store is open,
 // which after a crash may take long: nothing was acknowledged yet, and recovery may
 // be killed at any point. The function that it returns ends that.
-func whileOpening(signals <-chan os.Signal, log *slog.Logger) (opened func()) {
+func (s *server) whileOpening(signals <-chan os.Signal) (opened func()) {
 	open, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		select {
 		case <-open:
 		case sig := <-signals:
-			log.Info("stopped before the store was open", "signal", sig.String())
+			s.log.Info("stopped before the store was open", "signal", sig.String())
+			s.lines.Flush(lastLines)
 			os.Exit(0)
 		}
 	}()
@@ -162,12 +188,13 @@ const sameStop = 200 * time.Millisecond
 
 // exitAtOnce ends the process at one more signal than the first, if there was one. The
 // store is made to be killed: only the requests under way are lost, none of them acknowledged.
-func exitAtOnce(signals <-chan os.Signal, first time.Time, log *slog.Logger) {
+func (s *server) exitAtOnce(signals <-chan os.Signal, first time.Time) {
 	sig := <-signals
 	for time.Since(first) < sameStop {
 		sig = <-signals
 	}
-	log.Warn("exiting at once", "signal", sig.String())
+	s.log.Warn("exiting at once", "signal", sig.String())
+	s.lines.Flush(lastLinesAtOnce)
 	os.Exit(exitFailure)
 }
 
@@ -291,6 +318,7 @@ func (s *server) open(ctx context.Context, keys credentials.Pair) (*engine.Engin
 	e.Source(func(t *telemetry.Scrape) {
 		t.Reading(telemetry.Reading{Name: "cairn_connections", Help: "Connections open on the S3 port.", Value: float64(s.public.Connections())})
 		t.Reading(telemetry.Reading{Name: "cairn_connections_max", Help: "Connections open before others wait.", Value: float64(s.settings.MaxConnections)})
+		t.Reading(telemetry.Reading{Name: "cairn_log_lines_dropped_total", Help: "Lines of the log that were dropped, because whoever reads it was too slow or did not take them.", Kind: telemetry.Counter, Value: float64(s.lines.Dropped())})
 	})
 	return e, nil
 }
