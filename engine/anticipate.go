@@ -330,7 +330,7 @@ func (a *anticipation) close(ctx context.Context) error {
 		err = errors.Join(err, ctx.Err())
 	}
 	if a.hot != nil {
-		err = errors.Join(err, a.hot.Close())
+		a.hot.Close()
 	}
 	return err
 }

@@ -61,3 +61,19 @@ func TestCloseBesideWarming(t *testing.T) {
 	require.NoError(t, e.Close(ctx))
 	require.NoError(t, e.Close(late), "it is closed")
 }
+
+// A stop on a drive that is full ends well: what was asked for most is not among what was stored.
+func TestCloseOnAFullDrive(t *testing.T) {
+	f := disk.NewFaulty(disk.NewMemory(1), 1)
+	o := Options{Dir: "x", CacheBytes: 16 << 20, Log: slog.New(slog.DiscardHandler)}.withDefaults()
+	e := &Engine{}
+	cache, err := newTiered(o)
+	require.NoError(t, err)
+	e.cache = cache
+	a, err := newAnticipation(e, f, o)
+	require.NoError(t, err)
+	require.NoError(t, f.AddText("create,write hotlist.new: ENOSPC"))
+	require.NoError(t, a.close(context.Background()))
+	require.EqualValues(t, 1, f.Fired())
+	require.NoError(t, cache.close(context.Background()))
+}

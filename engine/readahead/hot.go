@@ -73,23 +73,28 @@ func (h *Hot) save() {
 	for {
 		select {
 		case <-tick.C:
-			if err := h.list.Save(h.opt.FS, h.opt.Name); err != nil {
-				h.opt.Log.Warn("could not save what is asked for most", "error", err)
-			}
+			h.saveNow()
 		case <-h.stop:
 			return
 		}
 	}
 }
 
-// Close saves the list.
-func (h *Hot) Close() (err error) {
+// saveNow saves the list. That it could not, as on a full drive, is told and no more: nothing
+// that was stored hangs on it.
+func (h *Hot) saveNow() {
+	if err := h.list.Save(h.opt.FS, h.opt.Name); err != nil {
+		h.opt.Log.Warn("could not save what is asked for most", "error", err)
+	}
+}
+
+// Close saves the list, if the drive takes it.
+func (h *Hot) Close() {
 	h.once.Do(func() {
 		close(h.stop)
 		h.saver.Wait()
-		err = h.list.Save(h.opt.FS, h.opt.Name)
+		h.saveNow()
 	})
-	return err
 }
 
 // Abandon ends without saving.

@@ -1,11 +1,13 @@
 package readahead
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"math/rand/v2"
@@ -315,6 +317,19 @@ func TestConcurrent(t *testing.T) {
 	})
 }
 
+// A list that could not be saved is told of; the session ends all the same.
+func TestHotOnAFullDrive(t *testing.T) {
+	f := disk.NewFaulty(disk.NewMemory(1), 1)
+	var said bytes.Buffer
+	h, err := OpenHot(HotOptions{FS: f, Keys: 10, Log: slog.New(slog.NewTextHandler(&said, nil))})
+	require.NoError(t, err)
+	require.NoError(t, f.AddText("write hotlist.new: ENOSPC"))
+	h.Close()
+	require.Contains(t, said.String(), "level=WARN msg=\"could not save what is asked for most\"")
+	_, err = f.Open("hotlist.new")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
 // The list outlives its session, and one in which nothing was read.
 func TestHot(t *testing.T) {
 	drive := disk.NewMemory(1)
@@ -331,13 +346,13 @@ func TestHot(t *testing.T) {
 			h.Observe(fmt.Appendf(nil, "key %d", i))
 		}
 	}
-	require.NoError(t, h.Close())
-	require.NoError(t, h.Close())
+	h.Close()
+	h.Close()
 
 	h = open(HotOptions{Keys: 100})
 	require.Len(t, h.Last(), 50)
 	require.Equal(t, "key 49", string(h.Last()[0]))
-	require.NoError(t, h.Close())
+	h.Close()
 
 	h = open(HotOptions{Keys: 10, Every: time.Millisecond}) // fewer than there were
 	require.Len(t, h.Last(), 10)

@@ -199,9 +199,18 @@ func (l *HotList) Save(fsys disk.FS, name string) error {
 	if err := fsys.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("save hot list: %w", err)
 	}
+	if err := l.write(fsys, fresh, name); err != nil {
+		_ = fsys.Remove(fresh) // an empty file is left of one that a full drive took
+		return fmt.Errorf("save hot list: %w", err)
+	}
+	return nil
+}
+
+// write writes the list to a fresh file, which then takes name.
+func (l *HotList) write(fsys disk.FS, fresh, name string) error {
 	f, err := fsys.Create(fresh)
 	if err != nil {
-		return fmt.Errorf("save hot list: %w", err)
+		return err
 	}
 	_, err = f.WriteAt(encodeHot(l.Keys(l.size)), 0)
 	if err == nil {
@@ -213,10 +222,7 @@ func (l *HotList) Save(fsys disk.FS, name string) error {
 	if err == nil {
 		err = fsys.SyncDir(".")
 	}
-	if err != nil {
-		return fmt.Errorf("save hot list: %w", err)
-	}
-	return nil
+	return err
 }
 
 // LoadHot returns the keys of the list that the last session saved, what was

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -149,6 +150,26 @@ func TestHotListRestore(t *testing.T) {
 	}
 	require.Equal(t, []byte("new"), l.Keys(1)[0])
 	require.Equal(t, 64, l.Len())
+}
+
+// A save that the drive refuses leaves the old list, and nothing else.
+func TestHotListRefused(t *testing.T) {
+	for _, rule := range []string{"create hot.new: ENOSPC", "write hot.new: ENOSPC", "sync hot.new: ENOSPC", "rename hot.new: EIO"} {
+		m := disk.NewMemory(1)
+		f := disk.NewFaulty(m, 1)
+		l := NewHotList(10, 1)
+		l.Observe([]byte("old"))
+		require.NoError(t, l.Save(f, "hot"))
+		l.Observe([]byte("new"))
+		require.NoError(t, f.AddText(rule))
+		require.ErrorContains(t, l.Save(f, "hot"), "save hot list", rule)
+		keys, damaged, err := LoadHot(m, "hot")
+		require.NoError(t, err)
+		require.False(t, damaged)
+		require.Len(t, keys, 1)
+		_, err = m.Open("hot.new")
+		require.ErrorIs(t, err, fs.ErrNotExist, rule)
+	}
 }
 
 // Power fails anywhere in a save: the old list or the new one is there.
