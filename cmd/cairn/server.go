@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"syscall"
@@ -94,9 +95,7 @@ func serve(ctx context.Context, settings *config.Settings, unknown []string, std
 		}
 		lines.Flush(lastLines)
 	}()
-	for _, name := range unknown {
-		s.log.Warn("no setting has this variable's name", "variable", name)
-	}
+	s.tellUnknown(unknown)
 	if err := s.limitMemory(); err != nil {
 		return usageError{err}
 	}
@@ -108,6 +107,7 @@ func serve(ctx context.Context, settings *config.Settings, unknown []string, std
 	if err != nil {
 		return err
 	}
+	s.tellOfMinIO()
 
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
@@ -129,6 +129,25 @@ func serve(ctx context.Context, settings *config.Settings, unknown []string, std
 	s.greet(stderr, keys, made)
 	reason := s.wait(ctx, signals)
 	return errors.Join(reason, s.stop(e))
+}
+
+// tellUnknown tells of variables that mean nothing.
+func (s *server) tellUnknown(names []string) {
+	for _, name := range names {
+		about := []any{"variable", name}
+		if instead := config.Instead(name); instead != "" {
+			about = append(about, "instead", instead)
+		}
+		s.log.Warn("no setting has this variable's name", about...)
+	}
+}
+
+// tellOfMinIO tells who has given a directory of MinIO's that what is in it is not served.
+func (s *server) tellOfMinIO() {
+	if _, err := os.Stat(filepath.Join(s.settings.Data[0], ".minio.sys")); err == nil {
+		s.log.Warn("MinIO's own files are in the data directory, and are not read: to have its objects here, run MinIO on that directory and Cairn on another one, and copy from server to server with mc mirror or rclone sync",
+			"data", s.settings.Data[0])
+	}
 }
 
 // lastLines is how long the log's last lines are waited for at an orderly end, and lastLinesAtOnce

@@ -370,6 +370,23 @@ func TestAccessLog(t *testing.T) {
 	require.NotEmpty(t, l[0]["request_id"])
 }
 
+// Who comes from MinIO is told what is not taken over.
+func TestWhatIsMinIOsIsTold(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, ".minio.sys"), 0o700))
+	p := start(t, dir, []string{"MINIO_ACCESS_KEY=owner"})
+	unknown := p.lines("no setting has this variable's name")
+	require.Len(t, unknown, 1)
+	require.Equal(t, "MINIO_ACCESS_KEY", unknown[0]["variable"])
+	require.Contains(t, unknown[0]["instead"], "CAIRN_ROOT_USER")
+	require.Contains(t, p.out.String(), "MinIO's own files are in the data directory, and are not read")
+	require.Contains(t, p.out.String(), "mc mirror")
+	p.stop()
+	require.NoError(t, os.Remove(filepath.Join(dir, ".minio.sys")))
+	p = start(t, dir, nil)
+	require.NotContains(t, p.out.String(), "MinIO's own files")
+}
+
 func TestAddressInUse(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -92,8 +94,8 @@ func (s *Settings) Flags(fs *pflag.FlagSet) {
 	fs.DurationVar(&s.HeaderTimeout, "header-timeout", 30*time.Second, "for the head of a request")
 	fs.DurationVar(&s.IdleTimeout, "idle-timeout", 2*time.Minute, "for a connection between requests")
 	fs.DurationVar(&s.ProgressTimeout, "progress-timeout", time.Minute, "for a body that stands still, in either direction")
-	fs.IntVar(&s.MaxConnections, "max-connections", 16384, "connections open at once; for others, those that ask nothing are closed, or else they wait")
-	fs.IntVar(&s.MaxRequests, "max-requests", 1024, "S3 requests served at once; others get 503 SlowDown")
+	fs.Var(decimal(&s.MaxConnections, 16384), "max-connections", "connections open at once; for others, those that ask nothing are closed, or else they wait")
+	fs.Var(decimal(&s.MaxRequests, 1024), "max-requests", "S3 requests served at once; others get 503 SlowDown")
 	fs.StringVar(&s.MemoryLimit, "memory-limit", "", "soft `limit` for memory: 2GiB, 60% (of what this process may use), or off (default: GOMEMLIMIT, else 75%)")
 	fs.StringVar(&s.Cache, "cache", "", "`size` of the cache of metadata and small objects: 4GiB, 10%, or off (default: a third of the memory limit, out of it; taken as it fills)")
 	fs.StringVar(&s.FlashCache, "flash-cache", "", "`directory` on a fast local drive, for small objects that the cache in memory has no room for")
@@ -103,7 +105,7 @@ func (s *Settings) Flags(fs *pflag.FlagSet) {
 	fs.DurationVar(&s.RedisTimeout, "redis-timeout", 5*time.Millisecond, "the longest that a read waits for Redis")
 	fs.DurationVar(&s.RedisTTL, "redis-ttl", 0, "after which Redis forgets an object (0: when it needs the room)")
 	fs.BoolVar(&s.CacheWriteThrough, "cache-write-through", false, "keep small objects in the cache when they are written, not only when they are read")
-	fs.IntVar(&s.HotList, "hot-list", 10_000, "how many of the objects that are asked for most are remembered, and brought into the cache at the next start (0: none)")
+	fs.Var(decimal(&s.HotList, 10_000), "hot-list", "how many of the objects that are asked for most are remembered, and brought into the cache at the next start (0: none)")
 	fs.BoolVar(&s.Prefetch, "prefetch", true, "bring into the cache what is likely to be asked for next")
 	fs.DurationVar(&s.UploadExpiry, "upload-expiry", 7*24*time.Hour, "after which an idle multipart upload is aborted")
 
@@ -117,6 +119,27 @@ func (s *Settings) Flags(fs *pflag.FlagSet) {
 	s.secrets.StringVar(&s.RootUser, "root-user", "", "")
 	s.secrets.StringVar(&s.RootPassword, "root-password", "", "")
 	s.secrets.StringVar(&s.MetricsToken, "metrics-token", "", "")
+}
+
+// A number is a flag's value in decimal, also with zeros in front, which pflag's own takes for
+// octal: 010 is ten here, as it is in sizes and durations.
+type number int
+
+func decimal(n *int, preset int) *number {
+	*n = preset
+	return (*number)(n)
+}
+
+func (n *number) String() string { return strconv.Itoa(int(*n)) }
+func (n *number) Type() string   { return "int" }
+
+func (n *number) Set(text string) error {
+	v, err := strconv.Atoi(text)
+	if err != nil {
+		return errors.New("must be a whole number, in decimal digits")
+	}
+	*n = number(v)
+	return nil
 }
 
 // lookup finds a setting by its name.
@@ -134,7 +157,8 @@ func (s *Settings) Given(name string) bool {
 }
 
 // Load completes what the command line has set from the environment and the
-// file, and checks the whole. unknown names CAIRN_* variables that mean nothing.
+// file, and checks the whole. unknown names variables that mean nothing: CAIRN_* that are
+// likely misspelt, and MinIO's that somebody may count on.
 func (s *Settings) Load(environ []string) (unknown []string, err error) {
 	env, err := newEnvironment(environ)
 	if err != nil {
@@ -162,7 +186,7 @@ func (s *Settings) Load(environ []string) (unknown []string, err error) {
 }
 
 func (s *Settings) fromEnvironment(env *environment) error {
-	var err error
+	err := env.wholePair()
 	each := func(f *pflag.Flag) {
 		name := "CAIRN_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		for _, name := range append([]string{name}, minioNames[f.Name]...) {
@@ -216,18 +240,28 @@ func address(name, value string) error {
 	return nil
 }
 
+// oneDrive is what is said to who names several.
+const oneDrive = "this version keeps its data on one drive; spreading it over several needs erasure coding, which is not built yet"
+
+// ellipses are how MinIO's command line names several directories in one word.
+var ellipses = regexp.MustCompile(`\{[0-9A-Za-z]+\.\.\.[0-9A-Za-z]+\}`)
+
 func (s *Settings) validate() error {
 	switch {
 	case len(s.Data) == 0:
 		return errors.New("no data directory: say where the data goes, as in --data ./data")
 	case len(s.Data) > 1:
-		return fmt.Errorf("%d data directories: this version keeps its data on one drive; spreading it over several needs erasure coding, which is not built yet", len(s.Data))
+		return fmt.Errorf("%d data directories: %s", len(s.Data), oneDrive)
+	case ellipses.MatchString(s.Data[0]):
+		return fmt.Errorf("data: %q stands for several directories: %s", s.Data[0], oneDrive)
 	case s.Data[0] == "":
 		return errors.New("data: the directory's name is empty")
 	case (s.TLSCert == "") != (s.TLSKey == ""):
 		return errors.New("tls-cert and tls-key belong together: give both or neither")
-	case (s.RootUser == "") != (s.RootPassword == ""):
-		return errors.New("root-user and root-password belong together: give both or neither")
+	case s.RootUser != "" && s.RootPassword == "":
+		return errors.New("root-user is set and root-password is not: they belong together; set CAIRN_ROOT_PASSWORD too")
+	case s.RootUser == "" && s.RootPassword != "":
+		return errors.New("root-password is set and root-user is not: they belong together; set CAIRN_ROOT_USER too")
 	case s.MetricsToken != "" && len(s.MetricsToken) < 16:
 		return errors.New("metrics-token: must have at least 16 characters")
 	case s.MaxConnections < 1:

@@ -83,6 +83,8 @@ func TestRootCredentials(t *testing.T) {
 		{"ours", []string{"CAIRN_ROOT_USER=us", "CAIRN_ROOT_PASSWORD=pw"}, "", "us", "pw"},
 		{"MinIO's", []string{"MINIO_ROOT_USER=m", "MINIO_ROOT_PASSWORD=mp"}, "", "m", "mp"},
 		{"ours weigh more", []string{"MINIO_ROOT_USER=m", "MINIO_ROOT_PASSWORD=mp", "CAIRN_ROOT_USER=us", "CAIRN_ROOT_PASSWORD=pw"}, "", "us", "pw"},
+		{"half of MinIO's beside ours", []string{"MINIO_ROOT_USER=m", "CAIRN_ROOT_USER=us", "CAIRN_ROOT_PASSWORD=pw"}, "", "us", "pw"},
+		{"the user in the file, the password elsewhere", []string{"CAIRN_ROOT_PASSWORD=pw"}, "root-user: y", "y", "pw"},
 		{"variables weigh more than the file", []string{"MINIO_ROOT_USER=m", "MINIO_ROOT_PASSWORD=mp"}, "root-user: y\nroot-password: yp", "m", "mp"},
 		{"from files", []string{"CAIRN_ROOT_USER=us", "CAIRN_ROOT_PASSWORD_FILE=" + secret}, "", "us", "from-a-file"},
 		{"MinIO's from files", []string{"MINIO_ROOT_USER=m", "MINIO_ROOT_PASSWORD_FILE=" + secret}, "", "m", "from-a-file"},
@@ -128,6 +130,13 @@ func TestMistakesAreNamed(t *testing.T) {
 		want      string
 	}{
 		{"no data", nil, nil, "", "--data ./data"},
+		{"MinIO's ellipses", []string{"--data", "/mnt/d{1...4}"}, nil, "", `"/mnt/d{1...4}" stands for several directories: this version keeps its data on one drive`},
+		{"MinIO's ellipses within", nil, []string{"CAIRN_DATA=/mnt/d{a...f}/x"}, "", "erasure coding, which is not built yet"},
+		{"our user with MinIO's pair", data, []string{"CAIRN_ROOT_USER=x", "MINIO_ROOT_USER=m", "MINIO_ROOT_PASSWORD=mp"}, "", "root-user is set and root-password is not"},
+		{"our password with MinIO's pair", data, []string{"CAIRN_ROOT_PASSWORD=x", "MINIO_ROOT_USER=m", "MINIO_ROOT_PASSWORD=mp"}, "", "root-password is set and root-user is not"},
+		{"half of MinIO's with a pair in the file", data, []string{"MINIO_ROOT_USER=m"}, "root-user: y\nroot-password: yp", "MINIO_ROOT_USER is set and MINIO_ROOT_PASSWORD is not"},
+		{"the other half", data, []string{"MINIO_ROOT_PASSWORD=mp"}, "root-user: y\nroot-password: yp", "MINIO_ROOT_PASSWORD is set and MINIO_ROOT_USER is not"},
+		{"a number of another base", data, []string{"CAIRN_MAX_REQUESTS=0x10"}, "", "in decimal digits"},
 		{"several drives", []string{"--data", "a", "--data", "b"}, nil, "", "erasure coding, which is not built yet"},
 		{"unknown key", data, nil, "address: :1\nadress: :2\n", `cairn.yaml:2: there is no setting "adress"`},
 		{"the file cannot name another", data, nil, "config: other.yaml\n", `no setting "config"`},
@@ -180,6 +189,43 @@ func TestMisspeltVariablesAreTold(t *testing.T) {
 	_, unknown, err := load(t, []string{"--data", "d"}, []string{"CAIRN_ADRESS=:1", "CAIRN_REGION=r", "PATH=/bin", "MINIO_ROOT_X=1"}, "")
 	require.NoError(t, err)
 	require.Equal(t, []string{"CAIRN_ADRESS"}, unknown)
+}
+
+func TestMinIOsVariablesThatAreNotHonouredAreTold(t *testing.T) {
+	_, unknown, err := load(t, []string{"--data", "d"}, []string{"MINIO_ACCESS_KEY=a", "MINIO_SECRET_KEY=b", "MINIO_VOLUMES=/mnt", "MINIO_OPTS=x", "MINIO_SECRET_KEY_FILE="}, "")
+	require.NoError(t, err)
+	require.Equal(t, []string{"MINIO_ACCESS_KEY", "MINIO_SECRET_KEY", "MINIO_VOLUMES"}, unknown)
+	require.Contains(t, Instead("MINIO_SECRET_KEY"), "CAIRN_ROOT_PASSWORD")
+	require.Empty(t, Instead("CAIRN_ADRESS"))
+}
+
+// 010 is ten, wherever it stands.
+func TestNumbersAreDecimal(t *testing.T) {
+	for _, c := range []struct {
+		args, env []string
+		yaml      string
+	}{{args: []string{"--max-requests", "010"}}, {env: []string{"CAIRN_MAX_REQUESTS=010"}}, {yaml: "max-requests: 010\n"}} {
+		s, _, err := load(t, append(c.args, "--data", "d"), c.env, c.yaml)
+		require.NoError(t, err)
+		require.Equal(t, 10, s.MaxRequests)
+	}
+}
+
+// A password of which YAML makes something else is refused, and never shown.
+func TestSecretsAreNotInErrors(t *testing.T) {
+	for value, want := range map[string]string{
+		"*secret": "cairn.yaml:2: a value that begins with * must be in quotes", "&secret x": "cairn.yaml:2: root-password: a value that begins with &",
+		"!secret x": "cairn.yaml:2: root-password: a value that begins with !", "[*secret]": "begins with *", "{secret: x}": "plain value",
+		"@secret": "cairn.yaml", "%secret": "cairn.yaml", "\"secret\\q\"": "cairn.yaml", "'secret": "cairn.yaml", "secret: x": "cairn.yaml",
+	} {
+		_, _, err := load(t, []string{"--data", "d"}, nil, "root-user: someone\nroot-password: "+value+"\n")
+		require.ErrorContains(t, err, want, value)
+		require.NotContains(t, err.Error(), "secret", value)
+	}
+	for _, value := range []string{"'*secret'", "!!str secret", "a*secret"} {
+		_, _, err := load(t, []string{"--data", "d"}, nil, "root-user: someone\nroot-password: "+value+"\n")
+		require.NoError(t, err, value)
+	}
 }
 
 func TestSecretsAreNoFlags(t *testing.T) {

@@ -23,6 +23,19 @@ var minioNames = map[string][]string{
 	"cors-allow-origin": {"MINIO_API_CORS_ALLOW_ORIGIN"},
 }
 
+// notMinIOs are variables of MinIO's that are not honoured, with what to set instead: who sets
+// one counts on it.
+var notMinIOs = map[string]string{
+	"MINIO_ACCESS_KEY":      "CAIRN_ROOT_USER or MINIO_ROOT_USER",
+	"MINIO_ACCESS_KEY_FILE": "CAIRN_ROOT_USER_FILE or MINIO_ROOT_USER_FILE",
+	"MINIO_SECRET_KEY":      "CAIRN_ROOT_PASSWORD or MINIO_ROOT_PASSWORD",
+	"MINIO_SECRET_KEY_FILE": "CAIRN_ROOT_PASSWORD_FILE or MINIO_ROOT_PASSWORD_FILE",
+	"MINIO_VOLUMES":         "--data or CAIRN_DATA, one directory",
+}
+
+// Instead is what to set in place of a variable that means nothing; empty where that is not known.
+func Instead(name string) string { return notMinIOs[name] }
+
 func minioName(name string) bool {
 	for _, names := range minioNames {
 		if slices.Contains(names, name) {
@@ -42,7 +55,7 @@ func newEnvironment(environ []string) (*environment, error) {
 	e := &environment{values: make(map[string]string)}
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, "CAIRN_") || strings.HasPrefix(name, "MINIO_ROOT_") || minioName(name) {
+		if strings.HasPrefix(name, "CAIRN_") || strings.HasPrefix(name, "MINIO_ROOT_") || minioName(name) || notMinIOs[name] != "" && value != "" {
 			e.values[name] = value
 		}
 	}
@@ -64,7 +77,25 @@ func newEnvironment(environ []string) (*environment, error) {
 		}
 		e.values[name] = value
 	}
+	if e.values["CAIRN_ROOT_USER"] != "" || e.values["CAIRN_ROOT_PASSWORD"] != "" {
+		// A user of ours never gets MinIO's password, nor the other way round.
+		e.take("MINIO_ROOT_USER")
+		e.take("MINIO_ROOT_PASSWORD")
+	}
 	return e, nil
+}
+
+// wholePair refuses one of MinIO's root credentials without the other: what else is set, in a
+// file, say, is of another user.
+func (e *environment) wholePair() error {
+	user, password := "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"
+	if e.values[user] == "" {
+		user, password = password, user
+	}
+	if e.values[user] != "" && e.values[password] == "" {
+		return fmt.Errorf("%s is set and %s is not: they belong together; give both or neither", user, password)
+	}
+	return nil
 }
 
 // take returns a variable's value, or "" where it is unset or empty, which mean the same.
@@ -77,11 +108,11 @@ func (e *environment) take(name string) string {
 // AdminToken is a variable of "cairn cache", often of a server's environment too.
 const AdminToken = "CAIRN_ADMIN_TOKEN"
 
-// rest names the CAIRN_* variables that nobody took.
+// rest names the CAIRN_* variables that nobody took, and those of MinIO's that nobody will.
 func (e *environment) rest() []string {
 	var names []string
 	for name := range e.values {
-		if strings.HasPrefix(name, "CAIRN_") && name != AdminToken {
+		if strings.HasPrefix(name, "CAIRN_") && name != AdminToken || notMinIOs[name] != "" {
 			names = append(names, name)
 		}
 	}
