@@ -190,6 +190,29 @@ func TestShutdownOverTLS(t *testing.T) {
 	require.NoError(t, <-stopped)
 }
 
+// What a client has only begun, a handshake or a head, holds a stop up for seconds at most.
+func TestShutdownBesideHalves(t *testing.T) {
+	for what, half := range map[string]func(*Server){
+		"head": func(s *Server) { _, _ = io.WriteString(dialTLS(t, s), "GET / HTTP/1.1\r\nHost:") },
+		"handshake": func(s *Server) {
+			_, err := dial(t, s).Write([]byte{22, 3, 1, 2, 0, 1}) // the beginning of a ClientHello
+			require.NoError(t, err)
+		},
+		"nothing": func(s *Server) { dial(t, s) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := startTLS(t, Options{Handler: http.NotFoundHandler()})
+			half(s)
+			require.Eventually(t, func() bool { return s.Connections() == 1 }, 5*time.Second, time.Millisecond)
+			time.Sleep(50 * time.Millisecond)
+			ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+			defer cancel()
+			require.NoError(t, s.Shutdown(ctx))
+		})
+	}
+}
+
 // leavings are the ways in which a client leaves.
 var leavings = map[string]func(net.Conn){
 	"close":      func(c net.Conn) { _ = c.Close() },

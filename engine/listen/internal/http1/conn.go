@@ -25,7 +25,8 @@ var readBuffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 // States of a connection. Only the server's Shutdown closes one from outside
 // in an orderly way, and only while no request has begun.
 const (
-	stateNew int32 = iota // nothing has come yet
+	stateNew  int32 = iota // nothing has come yet
+	stateHead              // a part of a head has come
 	stateActive
 	stateIdle // between requests
 	stateClosed
@@ -172,8 +173,8 @@ func (c *conn) endRequest() {
 	c.answer.connected = nil
 }
 
-// errRetired ends a connection that Shutdown has closed.
-var errRetired = errors.New("http1: the connection was closed while it was idle")
+// errRetired ends a connection that Shutdown or Evict has closed.
+var errRetired = errors.New("http1: the connection was closed before a request had begun")
 
 // readHead waits for a request and reads its head, up to the empty line. What
 // it returns is valid until the next read. Empty lines before the request line
@@ -189,7 +190,7 @@ func (c *conn) readHead() ([]byte, *fault, error) {
 		unread := c.buf[c.r:c.w]
 		if len(unread) > 0 && !begun {
 			begun = true
-			if !c.activate() {
+			if !c.state.CompareAndSwap(stateIdle, stateHead) && !c.state.CompareAndSwap(stateNew, stateHead) {
 				return nil, nil, errRetired
 			}
 		}
@@ -197,6 +198,9 @@ func (c *conn) readHead() ([]byte, *fault, error) {
 			n := max(0, searched-3) + i + 4
 			if n > limit {
 				return nil, tooLong(unread), nil
+			}
+			if !c.state.CompareAndSwap(stateHead, stateActive) {
+				return nil, nil, errRetired
 			}
 			c.r += n
 			return unread[:n], nil, nil
@@ -226,11 +230,6 @@ func tooLong(unread []byte) *fault {
 		return longTarget
 	}
 	return longHead
-}
-
-// activate notes that a request has begun, unless Shutdown was first.
-func (c *conn) activate() bool {
-	return c.state.CompareAndSwap(stateIdle, stateActive) || c.state.CompareAndSwap(stateNew, stateActive) || c.state.Load() == stateActive
 }
 
 // fill reads what there is behind what is unread, which may be all of the

@@ -269,6 +269,47 @@ func TestShutdown(t *testing.T) {
 	require.NoError(t, <-stopped)
 }
 
+// A head that does not come to its end holds a stop up for a while, and no longer; a request does.
+func TestShutdownBesideHalfAHead(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	s := &Server{Log: silent, MaxHeaderBytes: testMaxHeader, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(entered)
+		<-release
+	})}
+	half, busy := pair(t, s), pair(t, s)
+	_, _ = half.Write([]byte("GET / HTTP/1.1\r\nHost:"))
+	_, _ = busy.Write(request("", "GET / HTTP/1.1", "Host: h"))
+	<-entered
+	require.Eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for c := range s.mu.conns {
+			if c.state.Load() == stateHead {
+				return true
+			}
+		}
+		return false
+	}, 5*time.Second, time.Millisecond)
+	s.stopping.Store(true)
+	open := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.mu.conns)
+	}
+	require.False(t, s.retire(time.Now()))
+	time.Sleep(10 * time.Millisecond)
+	require.Equal(t, 2, open(), "it may still come")
+	require.False(t, s.retire(time.Now().Add(-newFor)))
+	out, err := io.ReadAll(half)
+	require.NoError(t, err)
+	require.Empty(t, out)
+	require.Eventually(t, func() bool { return open() == 1 }, 5*time.Second, time.Millisecond)
+	close(release)
+	out, err = io.ReadAll(busy)
+	require.NoError(t, err)
+	require.Contains(t, string(out), "HTTP/1.1 200")
+}
+
 func TestCloseEndsContexts(t *testing.T) {
 	entered, ended := make(chan struct{}), make(chan struct{})
 	s := &Server{Log: silent, MaxHeaderBytes: testMaxHeader, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

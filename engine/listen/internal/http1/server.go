@@ -68,16 +68,17 @@ func (s *Server) ServeConn(c net.Conn) {
 	k.serve()
 }
 
-// newFor is how long a connection that has asked nothing holds Shutdown up:
-// its first request may be on its way.
+// newFor is how long a connection that has asked nothing, or has sent a part of a head, holds
+// Shutdown up: its request may be on its way.
 const newFor = 5 * time.Second
 
 // Shutdown closes idle connections, lets requests that have begun finish, and
 // returns when all connections have ended, or with ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
+	began := time.Now()
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		if s.retire() {
+		if s.retire(began) {
 			return nil
 		}
 		timer := time.NewTimer(wait)
@@ -136,13 +137,15 @@ func (c *conn) drop() {
 	_ = c.net.Close()
 }
 
-// retire closes the connections that are idle and reports whether none is left.
-func (s *Server) retire() bool {
+// retire closes the connections of which no request has begun, in a stop that began then, and
+// reports whether none is left.
+func (s *Server) retire(began time.Time) bool {
 	s.mu.Lock()
 	var idle []net.Conn
 	for c := range s.mu.conns {
 		if c.state.CompareAndSwap(stateIdle, stateClosed) ||
-			time.Since(c.born) > newFor && c.state.CompareAndSwap(stateNew, stateClosed) {
+			time.Since(c.born) > newFor && c.state.CompareAndSwap(stateNew, stateClosed) ||
+			time.Since(began) > newFor && c.state.CompareAndSwap(stateHead, stateClosed) {
 			idle = append(idle, c.net)
 		}
 	}
