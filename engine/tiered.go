@@ -56,9 +56,17 @@ func newTiered(o Options) (*tiered, error) {
 		Memory: cache.Options{Bytes: o.CacheBytes, Background: true}, Demotes: store.IsBody, Go: c.background,
 	})
 	if err != nil {
-		return nil, errors.Join(err, pool.Close(context.Background()))
+		return nil, errors.Join(explainMemory(o.CacheBytes, err), pool.Close(context.Background()))
 	}
 	return c, nil
+}
+
+// explainMemory says what to do where the system gives a cache of that size no addresses.
+func explainMemory(size int64, err error) error {
+	if !disk.Starved(err) {
+		return err
+	}
+	return fmt.Errorf("%w; the cache in memory is to be %d MiB: make it smaller or turn it off (--cache), or raise the limit (ulimit -v, systemd's LimitAS)", err, size>>20)
 }
 
 func (c *tiered) background(work func()) error { return c.pool.Go(worker.Background, work) }

@@ -105,7 +105,7 @@ func serve(ctx context.Context, settings *config.Settings, unknown []string, std
 	procs.Spare()
 	keys, made, err := s.credentials()
 	if err != nil {
-		return err
+		return engine.NoRoom(settings.Data[0], err)
 	}
 	s.tellOfMinIO()
 

@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/cairnstore/cairn/cmd/cairn/internal/credentials"
 	"github.com/cairnstore/cairn/engine/auth/sign"
@@ -257,6 +258,46 @@ func TestTooFewDescriptors(t *testing.T) {
 
 // Clients that hold all the connections there are take none of what the store
 // needs to make files, and what others had open is served on.
+// With too few addresses for its cache a server says so.
+func TestTooFewAddresses(t *testing.T) {
+	program := cairn(serverOn(t.TempDir(), []string{"--cache", "3GiB"})...)
+	limited := exec.Command("/bin/sh", append([]string{"-c", `ulimit -v 2000000 && exec "$0" "$@"`}, program.Args...)...)
+	limited.Env = program.Env
+	out, err := limited.CombinedOutput()
+	require.Error(t, err)
+	if strings.Contains(string(out), "ThreadSanitizer") {
+		t.Skip("the race detector itself needs more addresses")
+	}
+	require.Equal(t, 1, limited.ProcessState.ExitCode())
+	require.Contains(t, string(out), "cannot allocate memory (this process may have 1953 MiB of addresses in all); the cache in memory is to be 3072 MiB: make it smaller or turn it off (--cache)")
+}
+
+// A file system without room is told of with what helps, be it bytes or inodes that there are none of.
+func TestNoRoomToStart(t *testing.T) {
+	for _, c := range []struct{ what, options, want string }{
+		{"bytes", "size=256m", "the file system has 0 MiB free: free at least 192 MiB on it"},
+		{"inodes", "size=64m,nr_inodes=8", "none of its 8 inodes: free some inodes (files) on it"},
+		{"inodes, at once", "size=64m,nr_inodes=1", "none of its 1 inodes: free some inodes (files) on it"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := unix.Mount("none", dir, "tmpfs", 0, c.options); err != nil {
+				missing(t, "a file system can't be mounted: "+err.Error())
+			}
+			t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+			if c.what == "bytes" {
+				filled, err := os.Create(filepath.Join(dir, "file"))
+				require.NoError(t, err)
+				require.NoError(t, unix.Fallocate(int(filled.Fd()), 0, 0, 256<<20))
+				require.NoError(t, filled.Close())
+			}
+			got := runCairn(t, serverOn(filepath.Join(dir, "data"), nil)...)
+			require.Equal(t, exitFailure, got.code)
+			require.Contains(t, got.errOut, c.want)
+		})
+	}
+}
+
 func TestIdleConnectionsDoNotStarveTheStore(t *testing.T) {
 	dir := t.TempDir()
 	program := cairn(serverOn(dir, []string{"--cache", "16MiB"})...)

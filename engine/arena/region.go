@@ -62,9 +62,18 @@ func Map(size int64, o Options) (*Region, error) {
 	}
 	r, err := mapUnreserved(size, o)
 	if err != nil {
-		return nil, fmt.Errorf("map %d bytes: %w", size, err)
+		return nil, fmt.Errorf("map %d bytes: %w%s", size, err, addressLimit())
 	}
 	return r, nil
+}
+
+// addressLimit tells of the limit on the process's addresses, if there is one.
+func addressLimit() string {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_AS, &limit); err != nil || limit.Cur == unix.RLIM_INFINITY {
+		return ""
+	}
+	return fmt.Sprintf(" (this process may have %d MiB of addresses in all)", limit.Cur>>20)
 }
 
 // mapReserved takes pages of a pool, all in memory and all on the node, or none.

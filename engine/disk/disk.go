@@ -32,7 +32,13 @@ type Info struct {
 // Usage is a drive's space in bytes. Free is what this process may still take.
 type Usage struct {
 	Total, Free int64
+	// Files is how many files the drive can have, and FreeFiles how many more; both 0 where it
+	// does not count them.
+	Files, FreeFiles int64
 }
+
+// NoFiles reports that the drive has bytes left, and takes no file more.
+func (u Usage) NoFiles() bool { return u.Files > 0 && u.FreeFiles == 0 && u.Free >= 1<<20 }
 
 // An FS is one drive's tree of files. Safe for concurrent use.
 type FS interface {

@@ -20,6 +20,12 @@ func withFull(err error) error {
 	return err
 }
 
+// Full reports that something found no room on a drive, or over its quota.
+func Full(err error) bool { return errors.Is(withFull(err), ErrFull) }
+
+// OverQuota reports that the drive has room, and not for this process's user.
+func OverQuota(err error) bool { return errors.Is(err, syscall.EDQUOT) }
+
 // Starved reports that the process or the machine was short of descriptors or
 // memory: an error that says nothing of what is on the drive.
 func Starved(err error) bool {

@@ -246,11 +246,32 @@ func (r *real) Usage() (Usage, error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return Usage{}, fmt.Errorf("statfs: %w", err)
 	}
+	return usage(&st), nil
+}
+
+func usage(st *unix.Statfs_t) Usage {
 	unit := int64(st.Frsize)
 	if unit == 0 {
 		unit = int64(st.Bsize)
 	}
-	return Usage{Total: int64(st.Blocks) * unit, Free: int64(st.Bavail) * unit}, nil
+	return Usage{Total: int64(st.Blocks) * unit, Free: int64(st.Bavail) * unit, Files: int64(st.Files), FreeFiles: int64(st.Ffree)}
+}
+
+// UsageOf is the space of the drive that dir is on, or would be: one that a full drive did not
+// take is on its parent's.
+func UsageOf(dir string) (Usage, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return Usage{}, err
+	}
+	var st unix.Statfs_t
+	for err = unix.Statfs(dir, &st); errors.Is(err, unix.ENOENT) && dir != filepath.Dir(dir); err = unix.Statfs(dir, &st) {
+		dir = filepath.Dir(dir)
+	}
+	if err != nil {
+		return Usage{}, fmt.Errorf("statfs %s: %w", dir, err)
+	}
+	return usage(&st), nil
 }
 
 // patience is how long a drive's operation waits for a descriptor that others

@@ -187,3 +187,22 @@ func TestMountDiscards(t *testing.T) {
 	}
 	require.True(t, disk.MountDiscards("", "8:1"))
 }
+
+// A directory that is not there yet is on its parent's drive.
+func TestUsageOf(t *testing.T) {
+	dir := t.TempDir()
+	fsys, err := disk.OpenReal(dir)
+	require.NoError(t, err)
+	want, err := fsys.Usage()
+	require.NoError(t, err)
+	for _, name := range []string{dir, filepath.Join(dir, "a", "b")} {
+		u, err := disk.UsageOf(name)
+		require.NoError(t, err)
+		require.Equal(t, want.Total, u.Total)
+		require.Equal(t, want.Files, u.Files)
+	}
+	require.True(t, disk.Usage{Free: 1 << 30, Files: 1000}.NoFiles())
+	require.False(t, disk.Usage{Free: 1 << 30, Files: 1000, FreeFiles: 1}.NoFiles())
+	require.False(t, disk.Usage{Free: 1 << 30}.NoFiles(), "files are not counted")
+	require.False(t, disk.Usage{Files: 1000}.NoFiles(), "there is no room for their bytes either")
+}

@@ -3,11 +3,13 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -412,4 +414,30 @@ func TestTooManySegments(t *testing.T) {
 	segs.descriptors = fewDescriptors + 100
 	require.NoError(t, segs.load())
 	require.NoError(t, segs.close())
+}
+
+// A drive that takes no more files.
+type noInodes struct {
+	disk.FS
+	files, free atomic.Int64
+}
+
+func (d *noInodes) Usage() (disk.Usage, error) {
+	return disk.Usage{Total: 1 << 40, Free: 1 << 39, Files: d.files.Load(), FreeFiles: d.free.Load()}, nil
+}
+
+// That a drive takes no more files is told, once, and not taken for a full one.
+func TestADriveWithoutInodes(t *testing.T) {
+	var said bytes.Buffer
+	d := &noInodes{FS: disk.NewMemory(1)}
+	o := small(d)
+	o.Logger = slog.New(slog.NewTextHandler(&said, nil))
+	s := open(t, o)
+	d.files.Store(1000)
+	told := func() int { return strings.Count(said.String(), "takes no more files") }
+	s.checkSpace()
+	s.checkSpace()
+	require.NoError(t, s.Close())
+	require.Equal(t, 1, told())
+	require.NotContains(t, said.String(), "drive is full")
 }

@@ -49,6 +49,9 @@ var (
 // MaxInline is the largest body that travels in the log with its record.
 const MaxInline = 256 << 10
 
+// defaultSegment is Options.SegmentSize where nobody says another.
+const defaultSegment int64 = 64 << 20
+
 // Options configure a Store. Zero fields take the default named.
 type Options struct {
 	FS      disk.FS
@@ -116,7 +119,7 @@ func (o Options) withDefaults() (Options, error) {
 			*p = v
 		}
 	}
-	def(&o.SegmentSize, 64<<20)
+	def(&o.SegmentSize, defaultSegment)
 	// What ext4 maps with one extent, also while a part of it is written for the first
 	// time: a file of more makes and gives back a block of its map each time.
 	def(&o.BulkSegmentSize, blockSize+120*chunkSpan)
@@ -148,7 +151,7 @@ func (o Options) withDefaults() (Options, error) {
 		if err != nil {
 			return o, fmt.Errorf("store: space of the drive: %w", err)
 		}
-		o.Reserve = min(max(u.Total/50, 128<<20), 4<<30)
+		o.Reserve = defaultReserve(u.Total)
 	}
 	def(&o.eraseStep, 4<<20)
 	if o.retry == 0 {
@@ -217,6 +220,7 @@ type Store struct {
 	refusing      atomic.Bool // space is down to the reserve
 	neverDurable  lostKeys
 	transfers     atomic.Int64 // bytes of memory that large bodies under way may take
+	noFiles       atomic.Bool  // the drive takes no more files
 	crowded       atomic.Bool  // its files take most of the descriptors
 	failed        atomic.Bool
 	opened        atomic.Bool  // Open has returned
@@ -627,6 +631,9 @@ func (s *Store) checkSpace() {
 		s.log.room.Broadcast()
 		s.log.mu.Unlock()
 	}
+	if out := u.NoFiles(); s.noFiles.Swap(out) != out && out {
+		s.logger.Warn("the drive takes no more files, whatever space it has: free some inodes (df -i), for new segments and the index need them", "inodes", u.Files)
+	}
 	if files, crowded := s.segs.crowded(); s.crowded.Swap(crowded) != crowded && crowded {
 		s.logger.Warn("the store's files take most of what this process may have open: raise the limit (ulimit -n, systemd's LimitNOFILE)", "files", files, "limit", s.segs.descriptors)
 	}
@@ -638,6 +645,11 @@ func (s *Store) checkSpace() {
 // leastFree is what is left of a drive that takes new data: one segment more than the reserve,
 // for the log takes that in advance.
 func (s *Store) leastFree() int64 { return s.opt.Reserve + s.opt.SegmentSize }
+
+// LeastFree is that of a store with the default options, on a drive of total bytes.
+func LeastFree(total int64) int64 { return defaultReserve(total) + defaultSegment }
+
+func defaultReserve(total int64) int64 { return min(max(total/50, 128<<20), 4<<30) }
 
 func removeAll(fsys disk.FS, dir string) error {
 	names, err := fsys.List(dir)
