@@ -41,9 +41,10 @@ YAML file that --config names (log-level: debug). Flags weigh more than
 variables, variables more than the file.
 
 Root credentials come from CAIRN_ROOT_USER and CAIRN_ROOT_PASSWORD, from
-MINIO_ROOT_USER and MINIO_ROOT_PASSWORD, or from root-user and root-password in
-the file; a variable's name with _FILE added names a file that holds the value.
-With none of these they are made once and kept in the data directory.
+MINIO_ROOT_USER and MINIO_ROOT_PASSWORD (both, and neither of ours), or from
+root-user and root-password in the file; a variable's name with _FILE added names
+a file that holds the value. With none of these they are made once and kept in
+the data directory.
 
 CAIRN_METRICS_TOKEN (or metrics-token) is the bearer token for /metrics on the
 S3 port. The admin address serves it without one.`,
