@@ -236,8 +236,9 @@ func (c *call) fail(err error) {
 	c.record.Code, c.record.Err = w.name, err // which the access log tells
 	c.failHeaders(w, err)
 	if c.r.Method == http.MethodHead || w.status == http.StatusNotModified {
-		if w.status != http.StatusNotModified {
-			// A HEAD has no document to say it in; clients of MinIO's read it here.
+		if w.status != http.StatusNotModified && w.status != http.StatusPreconditionFailed {
+			// A HEAD has no document to say it in; clients of MinIO's read it here, and have
+			// words of their own for a condition that does not hold.
 			c.out.Set("X-Minio-Error-Code", w.name)
 			c.out.Set("X-Minio-Error-Desc", strconv.Quote(w.text()))
 		}
