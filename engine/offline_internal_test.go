@@ -30,3 +30,11 @@ func TestNoRoomIsToldOfThatAlone(t *testing.T) {
 		require.Contains(t, err.Error(), "; the ")
 	}
 }
+
+func TestACacheThatHasNoAddresses(t *testing.T) {
+	err := explainMemory(64<<20, fmt.Errorf("cache: %w", syscall.ENOMEM))
+	require.ErrorIs(t, err, syscall.ENOMEM)
+	require.ErrorContains(t, err, "the cache in memory is to be 64 MiB: make it smaller")
+	other := errors.New("other")
+	require.Equal(t, other, explainMemory(64<<20, other))
+}
