@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -470,8 +471,9 @@ type life struct {
 // durable: so the header was there, and is lost.
 func (l life) past(seq uint64) bool { return l.seq > seq }
 
-// findLife looks for groups and chunks behind each block, since the first may be lost
-// with the header.
+// findLife looks for groups and chunks in each block, since the first may be lost with the
+// header. A file that begins with nothing but zeros was never written to: most without
+// a header are such, and not read any further.
 func findLife(f disk.File, size int64) (l life, err error) {
 	buf := scanBuffers.Get().(*[]byte)
 	defer scanBuffers.Put(buf)
@@ -480,6 +482,9 @@ func findLife(f disk.File, size int64) (l life, err error) {
 		n := min(int64(len(*buf)), size-at)
 		if _, err := f.ReadAt((*buf)[:n], at); err != nil {
 			return l, fmt.Errorf("look for groups: %w", err)
+		}
+		if at == blockSize && len(bytes.TrimLeft((*buf)[:n], "\x00")) == 0 {
+			return l, nil
 		}
 		for i := int64(0); i+groupHeaderSize <= n; i += blockSize {
 			if _, err := decodeChunkHeader((*buf)[i:n]); err == nil {
