@@ -161,3 +161,32 @@ func TestIndexDirectoryThatDoesNotSync(t *testing.T) {
 	}
 	childDone()
 }
+
+// A body that a client made to look like a group is none, where a file has lost its header
+// between two lives.
+func TestClientsBytesAreNoLife(t *testing.T) {
+	m := disk.NewMemory(1)
+	s := open(t, small(m))
+	s.log.mu.Lock()
+	seg, off := s.log.mu.cur, s.log.mu.off
+	s.log.mu.Unlock()
+	meta := appendPut(nil, []byte("x"), []byte("v"), 1<<50, 0, 0, noBody, backend.BodyRef{})
+	h := groupHeader{kind: commitGroup, ordinal: seg.ordinal, offset: uint32(off + blockSize), metaLen: uint32(len(meta)), metaCRC: crc(meta), count: 1, mark: 7}
+	body := make([]byte, 3*blockSize)
+	h.encode(body[blockSize-groupHeaderSize:])
+	copy(body[blockSize:], meta)
+	put(t, s, "forged", "v", body)
+	head := make([]byte, groupHeaderSize)
+	_, err := seg.file.ReadAt(head, off+blockSize)
+	require.NoError(t, err)
+	_, err = decodeGroupHeader(head)
+	require.NoError(t, err, "it looks like one")
+	crashed := m.Fork(disk.NothingUnsynced, nil)
+	require.NoError(t, s.Close())
+	f, err := crashed.Open(seg.name)
+	require.NoError(t, err)
+	l, err := findLife(f, seg.size)
+	require.NoError(t, errors.Join(err, f.Close()))
+	require.True(t, l.found)
+	require.Less(t, l.seq, uint64(1<<50))
+}

@@ -478,6 +478,8 @@ func findLife(f disk.File, size int64) (l life, err error) {
 	buf := scanBuffers.Get().(*[]byte)
 	defer scanBuffers.Put(buf)
 	var r record
+	var of *segment // the life whose group came first; what lies behind may be of one before
+	var end int64   // of that group: what is in it are clients' bytes
 	for at := int64(blockSize); at < size; {
 		n := min(int64(len(*buf)), size-at)
 		if _, err := f.ReadAt((*buf)[:n], at); err != nil {
@@ -487,6 +489,9 @@ func findLife(f disk.File, size int64) (l life, err error) {
 			return l, nil
 		}
 		for i := int64(0); i+groupHeaderSize <= n; i += blockSize {
+			if at+i < end {
+				continue
+			}
 			if _, err := decodeChunkHeader((*buf)[i:n]); err == nil {
 				l.found = true
 			}
@@ -495,14 +500,17 @@ func findLife(f disk.File, size int64) (l life, err error) {
 				continue
 			}
 			l.found = true
-			g := &segment{ordinal: h.ordinal, mark: h.mark, size: size, file: f}
-			h, raw, _, err := readGroup(g, at+i, false)
+			if of == nil {
+				of = &segment{ordinal: h.ordinal, mark: h.mark, size: size, file: f}
+			}
+			h, raw, _, err := readGroup(of, at+i, false)
 			if errors.Is(err, errInvalid) {
-				continue // a table, or one that was overwritten
+				continue // a table, or of another life
 			}
 			if err != nil {
 				return l, err
 			}
+			end = at + i + h.size()
 			for d := h.records(raw); d.next(&r); {
 				l.seq = max(l.seq, r.seq)
 			}
