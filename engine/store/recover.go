@@ -571,7 +571,6 @@ func (s *Store) startLog(t *logTail) error {
 				continue
 			}
 		}
-		s.noteExtents(&r)
 		p := backend.Put{Key: r.key, Value: r.value, Space: r.space, Weight: r.weight}
 		switch r.body {
 		case inlineBody:
